@@ -1,0 +1,328 @@
+"""Weights in files: the published names and layout and ours, both read and both written.
+
+Ours is a folder: `config.json` (the fields of `ConcertoConfig`) and `model.safetensors`. The
+published one is a pickle of {"config", "state_dict"}, or a whole training state, which holds no
+config. Pickles are only ever read with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from concerto.config import ConcertoConfig
+from concerto.encoder.serialization import ORDERS
+from concerto.errors import CheckpointError, ConfigError
+from concerto.files import replacing
+
+MODEL_TYPE = "concerto"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+
+# One row a module: its published name, and ours.
+EMBEDDING_NAMES = (
+    ("embedding.stem.linear", "encoder.embedding.linear"),
+    ("embedding.stem.norm", "encoder.embedding.norm"),
+)
+_ANCHOR = tuple(name + ".weight" for name in EMBEDDING_NAMES[0])
+MASK_TOKEN_NAMES = ("embedding.mask_token", "encoder.embedding.mask_token")
+STAGE_NAMES = ("enc.enc{stage}", "encoder.stages.{stage}")
+DOWN_NAMES = (("down.proj", "down.linear"), ("down.norm.0", "down.norm"))
+BLOCK_NAMES = ("block{block}", "blocks.{block}")
+LAYER_NAMES = (
+    ("cpe.0", "cpe.conv"),
+    ("cpe.1", "cpe.linear"),
+    ("cpe.2", "cpe.norm"),
+    ("norm1.0", "norm1"),
+    ("attn.qkv", "attention.qkv"),
+    ("attn.proj", "attention.proj"),
+    ("norm2.0", "norm2"),
+    ("mlp.0.fc1", "mlp.fc1"),
+    ("mlp.0.fc2", "mlp.fc2"),
+)
+
+# What every published config says of choices that this encoder does not offer.
+FIXED = {
+    "order": ORDERS,
+    "qk_scale": None,
+    "attn_drop": 0.0,
+    "proj_drop": 0.0,
+    "layer_scale": None,
+    "pre_norm": True,
+    "enable_rpe": False,
+    "enc_mode": True,
+}
+# How the published code computes, not what.
+IMPLEMENTATION = ("enable_flash", "upcast_attention", "upcast_softmax", "traceable")
+FIELDS = {
+    "in_channels": "in_channels",
+    "enc_depths": "depths",
+    "enc_channels": "channels",
+    "enc_num_head": "heads",
+    "enc_patch_size": "patch_size",
+    "mlp_ratio": "mlp_ratio",
+    "qkv_bias": "qkv_bias",
+    "drop_path": "drop_path",
+    "shuffle_orders": "shuffle_orders",
+    "mask_token": "mask_token",
+}
+# All published encoders have heads of 16 channels and patches of 1024 points.
+HEAD_WIDTH = 16
+PATCH_SIZE = 1024
+# Where a whole training state keeps the encoder that is meant.
+STUDENT_PREFIX = "student.backbone."
+PREPROCESSING_FIELDS = ("grid_size", "coord_scale", "center", "license")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in memory. tensors: by our names, in the dtype of the file."""
+
+    config: ConcertoConfig
+    tensors: dict[str, Tensor]
+
+
+def read_checkpoint(
+    weights: Path, config_file: Path | None = None, preprocessing: ConcertoConfig | None = None
+) -> Checkpoint:
+    """Read an encoder from a file of weights, in whichever layout it is.
+
+    weights: `.safetensors`, or a pickle (`.pth`, `.pt`, …). config_file: the config.json that goes
+    with it. preprocessing: where the file says nothing of preprocessing and licence, as published
+    ones do not, these fields are taken from here.
+
+    Raises CheckpointError where the file is damaged, unsafe, or holds no encoder, and ConfigError
+    where its config asks for what no published encoder has.
+    """
+    values, tensors = _read_tensors(weights)
+    if config_file is not None:
+        values = _read_json(config_file)
+    if values is not None and "enc_channels" not in values:
+        return Checkpoint(_own_config(values, config_file or weights), tensors)
+    if _ANCHOR[1] in tensors:
+        raise CheckpointError(f"{weights} has no {CONFIG_FILE} beside it, and needs one.")
+    tensors = _published_encoder(tensors, weights)
+    config = _config_from_shapes(tensors) if values is None else config_from_published(values)
+    if preprocessing is not None:
+        config = config.replace(
+            **{name: getattr(preprocessing, name) for name in PREPROCESSING_FIELDS}
+        )
+    names = dict(tensor_names(config))
+    return Checkpoint(config, {names.get(name, name): t for name, t in tensors.items()})
+
+
+def check_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path) -> None:
+    """Raise CheckpointError where names or shapes are not those of the model."""
+    problems = []
+    missing = [name for name in wanted if name not in tensors]
+    extra = [name for name in tensors if name not in wanted]
+    shapes = [
+        f"{name} is {tuple(tensors[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in tensors and tensors[name].shape != wanted[name].shape
+    ]
+    for what, names in (("lacks", missing), ("has no place for", extra), ("mis-shapes", shapes)):
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            problems.append(f"{what} {len(names)} tensors: {', '.join(names[:5])}{more}")
+    if problems:
+        raise CheckpointError(f"{file} does not fit its config. It {'; it '.join(problems)}.")
+
+
+def write_folder(folder: Path, config: ConcertoConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Write config.json and model.safetensors, each whole or not at all."""
+    from safetensors.torch import save_file
+
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(folder / WEIGHTS_FILE) as path:
+        save_file(own, path, metadata={"format": "pt"})
+    with replacing(folder / CONFIG_FILE) as path:
+        values = {"model_type": MODEL_TYPE, **config.to_dict()}
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def write_published(file: Path, config: ConcertoConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Write the published layout, {"config", "state_dict"}, which has no preprocessing fields."""
+    names = {ours: published for published, ours in tensor_names(config)}
+    state = {names[name]: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(file) as path:
+        torch.save({"config": config_to_published(config), "state_dict": state}, path)
+
+
+def tensor_names(config: ConcertoConfig) -> Iterator[tuple[str, str]]:
+    """The published name and ours of every tensor of an encoder."""
+    modules = list(EMBEDDING_NAMES)
+    for stage, depth in enumerate(config.depths):
+        published, ours = (name.format(stage=stage) for name in STAGE_NAMES)
+        if stage:
+            modules += [(f"{published}.{p}", f"{ours}.{o}") for p, o in DOWN_NAMES]
+        for block in range(depth):
+            theirs, own = (name.format(block=block) for name in BLOCK_NAMES)
+            modules += [(f"{published}.{theirs}.{p}", f"{ours}.{own}.{o}") for p, o in LAYER_NAMES]
+    if config.mask_token:
+        yield MASK_TOKEN_NAMES
+    for theirs, own in modules:
+        yield f"{theirs}.weight", f"{own}.weight"
+        if config.qkv_bias or not own.endswith("qkv"):
+            yield f"{theirs}.bias", f"{own}.bias"
+
+
+def config_from_published(values: Mapping[str, Any]) -> ConcertoConfig:
+    """Our architecture fields of a published config. Raises ConfigError for what none has."""
+    unknown = set(values) - set(FIXED) - set(FIELDS) - {*IMPLEMENTATION, "stride", "freeze_encoder"}
+    if unknown:
+        raise ConfigError(
+            "The config has keys that no published encoder uses: "
+            f"{', '.join(sorted(map(str, unknown)))}."
+        )
+    lacking = {"enc_depths", "enc_channels", "enc_num_head", "enc_patch_size"} - set(values)
+    if lacking:
+        raise ConfigError(f"The config lacks {', '.join(sorted(lacking))}.")
+    for key, only in FIXED.items():
+        given = values.get(key, only)
+        if (tuple(given) if isinstance(given, list) else given) != only:
+            raise ConfigError(f"The config has {key}={given!r}; every published encoder has {only!r}.")
+    if any(stride != 2 for stride in values.get("stride", ())):
+        raise ConfigError(f"The config has stride={values['stride']!r}; published ones are all 2.")
+    fields = {ours: values[theirs] for theirs, ours in FIELDS.items() if theirs in values}
+    for name in ("depths", "channels", "heads", "patch_size"):
+        fields[name] = tuple(fields[name])
+    stages = tuple(s for s in ConcertoConfig.default_stages if s < len(fields["channels"]))
+    return ConcertoConfig(**fields, default_stages=stages or (0,))
+
+
+def config_to_published(config: ConcertoConfig) -> dict[str, Any]:
+    """The inverse of `config_from_published`, complete as the published code wants it."""
+    return {
+        **{theirs: getattr(config, ours) for theirs, ours in FIELDS.items()},
+        **FIXED,
+        "stride": (2,) * (config.stages - 1),
+        "enable_flash": True,
+        "upcast_attention": False,
+        "upcast_softmax": False,
+        "traceable": True,
+        "freeze_encoder": False,
+    }
+
+
+def _read_tensors(file: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    """The config (if the file holds one) and the tensors by the file's own names."""
+    if file.suffix == ".safetensors":
+        return None, _read_safetensors(file)
+    content = _read_pickle(file)
+    config = content.get("config") if isinstance(content, dict) else None
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{file} holds {type(content).__name__}, not named tensors.")
+    tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"{file} holds no tensors.")
+    return config if isinstance(config, dict) else None, tensors
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(_damaged(file, error)) from error
+
+
+def _read_pickle(file: Path) -> Any:
+    is_zip = zipfile.is_zipfile(file)
+    with file.open("rb") as stream:
+        looks_like_zip = stream.read(2) == b"PK"
+    if looks_like_zip and not is_zip:
+        raise CheckpointError(_damaged(file, "the end of the archive is missing"))
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if wanted is None:
+            raise CheckpointError(_damaged(file, error)) from error
+        raise CheckpointError(
+            f"{file} asks to run {wanted[1]} when it is opened. Weights need no code, so it was "
+            "not loaded. Ask its author for a file that torch.load(..., weights_only=True) "
+            "opens, or for safetensors."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(_damaged(file, error)) from error
+
+
+def _damaged(file: Path, reason: object) -> str:
+    first_line = str(reason).strip().split("\n")[0][:200]
+    return (
+        f"{file} ({file.stat().st_size:,} bytes) cannot be read as weights: {first_line}. "
+        "It may be damaged or cut short: delete it and fetch it again."
+    )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read as JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{file} holds {type(values).__name__}, not a config.")
+    return values
+
+
+def _own_config(values: dict[str, Any], file: Path) -> ConcertoConfig:
+    kind = values.get("model_type")
+    if kind != MODEL_TYPE:
+        raise CheckpointError(
+            f'{file} says model_type={kind!r}; an encoder of this library says "{MODEL_TYPE}".'
+        )
+    return ConcertoConfig.from_dict({k: v for k, v in values.items() if k != "model_type"})
+
+
+def _published_encoder(tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """The encoder's tensors by their published names, without a training state's prefix."""
+    anchor = _ANCHOR[0]
+    prefixes = [name.removesuffix(anchor) for name in tensors if name.endswith(anchor)]
+    if not prefixes:
+        if any(name.startswith("seg_head.") for name in tensors):
+            raise CheckpointError(
+                f"{file} holds a segmentation head without its encoder; load the encoder it was "
+                "trained on."
+            )
+        raise CheckpointError(f"{file} holds no encoder: it has no tensor {anchor}.")
+    students = [prefix for prefix in prefixes if prefix.endswith(STUDENT_PREFIX)]
+    if len(students or prefixes) > 1:
+        raise CheckpointError(f"{file} holds several encoders, under {', '.join(prefixes)}.")
+    prefix = (students or prefixes)[0]
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _config_from_shapes(tensors: dict[str, Tensor]) -> ConcertoConfig:
+    """The architecture of a file without a config, from the shapes of its (published) tensors."""
+    depths: list[int] = []
+    while f"enc.enc{len(depths)}.block0.norm1.0.weight" in tensors:
+        block = re.compile(rf"enc\.enc{len(depths)}\.block(\d+)\.norm1\.0\.weight")
+        depths.append(sum(block.fullmatch(name) is not None for name in tensors))
+    channels = [len(tensors[f"enc.enc{s}.block0.norm1.0.weight"]) for s in range(len(depths))]
+    hidden = tensors.get("enc.enc0.block0.mlp.0.fc1.bias")
+    return config_from_published(
+        {
+            "in_channels": tensors[_ANCHOR[0]].shape[-1],
+            "enc_depths": depths,
+            "enc_channels": channels,
+            "enc_num_head": [c // HEAD_WIDTH for c in channels],
+            "enc_patch_size": [PATCH_SIZE] * len(depths),
+            "mlp_ratio": 4 if hidden is None else len(hidden) / channels[0],
+            "qkv_bias": "enc.enc0.block0.attn.qkv.bias" in tensors,
+            "mask_token": MASK_TOKEN_NAMES[0] in tensors,
+        }
+    )

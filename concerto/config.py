@@ -1,0 +1,146 @@
+"""What a model is: its architecture, and the preprocessing its weights were trained with.
+
+Preprocessing belongs to the checkpoint: the same points mean something else to a model that
+was trained on 5 cm LiDAR voxels than to one trained on 2 cm rooms.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+from concerto.errors import ConfigError
+
+Center = Literal["xyz", "xy", "none"]
+PresetName = Literal["small", "base", "large", "tiny"]
+
+
+@dataclass(frozen=True)
+class ConcertoConfig:
+    """Architecture of the encoder and preprocessing of its input.
+
+    channels, depths, heads, patch_size: one entry a stage, fine to coarse.
+    mlp_ratio: width of each block's hidden layer over its channels.
+    drop_path: drop rate of the last block's branches, growing linearly from 0; training only.
+    shuffle_orders: draw the order of the four curves at random in training; never in inference.
+    mask_token: whether the embedding has a learned token for masked points.
+    grid_size: voxel edge after scaling. coord_scale: factor on the user's coordinates (metres).
+    center: "xyz" centres x and y by mid-range and puts z's minimum at 0, before voxels;
+        "xy" centres x and y after voxels and keeps z; "none" keeps all three.
+    default_stages: the stages (0 is finest) whose features `model(points)` returns.
+    license: licence of the weights, as a Hub identifier.
+    untrained: the weights are an initialisation; loading them warns.
+
+    Raises ConfigError where the parts do not fit together.
+    """
+
+    channels: tuple[int, ...] = (48, 96, 192, 384, 512)
+    depths: tuple[int, ...] = (3, 3, 3, 12, 3)
+    heads: tuple[int, ...] = (3, 6, 12, 24, 32)
+    patch_size: tuple[int, ...] = (1024, 1024, 1024, 1024, 1024)
+    in_channels: int = 9
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    drop_path: float = 0.0
+    shuffle_orders: bool = True
+    mask_token: bool = True
+    grid_size: float = 0.02
+    coord_scale: float = 1.0
+    center: Center = "xyz"
+    default_stages: tuple[int, ...] = (2, 3, 4)
+    license: str | None = None
+    untrained: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "depths", "heads", "patch_size", "default_stages"):
+            value = getattr(self, name)
+            if not isinstance(value, (tuple, list)) or not all(type(v) is int for v in value):
+                raise ConfigError(f"{name} is {value!r}; it must be a sequence of integers.")
+            object.__setattr__(self, name, tuple(value))
+        self._check_stages()
+        self._check_scalars()
+
+    @staticmethod
+    def preset(name: PresetName) -> ConcertoConfig:
+        """The architecture of a published size, or "tiny", the one that ships with the library."""
+        if name not in PRESETS:
+            raise ConfigError(f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.")
+        return PRESETS[name]
+
+    @property
+    def stages(self) -> int:
+        """Number of stages."""
+        return len(self.channels)
+
+    def replace(self, **changes: Any) -> ConcertoConfig:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as config.json holds them."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> ConcertoConfig:
+        """The inverse of `to_dict`. Raises ConfigError for a key that is not a field."""
+        known = {field.name for field in dataclasses.fields(ConcertoConfig)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ConfigError(
+                f"The config has keys that this version does not know: {', '.join(unknown)}. "
+                "It may come from a newer version of the library: upgrade concerto-3d."
+            )
+        return ConcertoConfig(**cast(dict[str, Any], dict(values)))
+
+    def _check_stages(self) -> None:
+        stages = len(self.channels)
+        if stages == 0 or not len(self.depths) == len(self.heads) == len(self.patch_size) == stages:
+            raise ConfigError(
+                "channels, depths, heads and patch_size need one entry a stage; their lengths are "
+                f"{stages}, {len(self.depths)}, {len(self.heads)}, {len(self.patch_size)}."
+            )
+        for stage, (channels, heads) in enumerate(zip(self.channels, self.heads, strict=True)):
+            if heads < 1 or channels < 1 or channels % heads:
+                raise ConfigError(
+                    f"Stage {stage} has {channels} channels, which {heads} heads cannot share."
+                )
+        if min(self.depths) < 0 or min(self.patch_size) < 1:
+            raise ConfigError("depths cannot be negative, and patch_size must be at least 1.")
+        bad = [s for s in self.default_stages if not 0 <= s < stages]
+        if bad or not self.default_stages:
+            raise ConfigError(
+                f"default_stages is {self.default_stages}; it must name some of 0 to {stages - 1}."
+            )
+
+    def _check_scalars(self) -> None:
+        if self.in_channels != 9:
+            raise ConfigError(
+                f"in_channels is {self.in_channels}; every Concerto encoder takes 9: "
+                "coordinates, colour, normal."
+            )
+        for name in ("grid_size", "coord_scale", "mlp_ratio"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be positive.")
+        if not 0 <= self.drop_path < 1:
+            raise ConfigError(f"drop_path is {self.drop_path!r}; it must lie in [0, 1).")
+        if self.center not in get_args(Center):
+            raise ConfigError(f'center is {self.center!r}; it must be "xyz", "xy" or "none".')
+
+
+PRESETS: dict[str, ConcertoConfig] = {
+    "small": ConcertoConfig(
+        channels=(32, 64, 128, 256, 512), depths=(2, 2, 2, 6, 2), heads=(2, 4, 8, 16, 32)
+    ),
+    "base": ConcertoConfig(),
+    "large": ConcertoConfig(
+        channels=(64, 128, 256, 512, 768), depths=(3, 3, 3, 12, 3), heads=(4, 8, 16, 32, 48)
+    ),
+    "tiny": ConcertoConfig(
+        channels=(32, 32, 64, 96, 128),
+        depths=(2, 2, 2, 2, 2),
+        heads=(2, 2, 4, 6, 8),
+        patch_size=(256, 256, 256, 256, 256),
+    ),
+}

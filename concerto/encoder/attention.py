@@ -1,0 +1,96 @@
+"""Attention within patches: stretches of K consecutive points along a curve, each cloud on its own.
+
+A cloud of at most K points is one patch. A longer one is cut into patches of exactly K; the last
+is filled up with the points before it, whose results there are dropped. So all patches of long
+clouds have one shape, and scaled_dot_product_attention streams over them without ever holding a
+K x K matrix.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Where attention reads and writes, for each of the four curves.
+
+    source: (4, r) int64, the point in each row of the patched layout (borrowed ones included).
+    target: (4, n) int64, the row in which each point finds its own result.
+    shapes: patches and their length, in the order of the rows; each cloud no longer than K is
+        alone or with others of its length.
+    """
+
+    source: Tensor
+    target: Tensor
+    shapes: tuple[tuple[int, int], ...]
+
+
+def cut_patches(orders: Tensor, sizes: list[int], patch_size: int) -> Patches:
+    """Cut each cloud into patches along each curve.
+
+    orders: (4, n) int64 rows along each curve, cloud after cloud. sizes: points of each cloud.
+    """
+    starts = list(accumulate(sizes, initial=0))
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for cloud, size in enumerate(sizes):
+        if size:
+            by_length[min(size, patch_size)].append(cloud)
+    device = orders.device
+    places, owned, shapes = [], [], []
+    for length, clouds in sorted(by_length.items(), reverse=True):
+        patches = 0
+        for cloud in clouds:
+            size = sizes[cloud]
+            count = -(-size // length)
+            place = torch.arange(count * length, device=device)
+            own = place < size
+            # Position j past the end borrows the point at j - K.
+            place = torch.where(own, place, place - length)
+            places.append(place + starts[cloud])
+            owned.append(own)
+            patches += count
+        shapes.append((patches, length))
+    place, own = torch.cat(places), torch.cat(owned)
+    source = orders.index_select(1, place)
+    target = torch.empty_like(orders)
+    rows = own.nonzero().flatten()
+    target.scatter_(1, source.index_select(1, rows), rows.expand(len(orders), -1))
+    return Patches(source, target, tuple(shapes))
+
+
+class PatchAttention(nn.Module):
+    """Multi-head self-attention within each patch: (n, C) → (n, C)."""
+
+    def __init__(self, channels: int, heads: int, qkv_bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, patches: Patches, order: int, slice_rows: int | None) -> Tensor:
+        """order: which of the four curves. slice_rows: about how many rows to work on at a time."""
+        source, target = patches.source[order], patches.target[order]
+        parts, start = [], 0
+        for count, length in patches.shapes:
+            step = count if slice_rows is None else max(1, slice_rows // length)
+            for first in range(0, count, step):
+                taken = min(step, count - first)
+                rows = source[start : start + taken * length]
+                parts.append(self._attend(x.index_select(0, rows), taken, length))
+                start += taken * length
+        out: Tensor = self.proj(torch.cat(parts).index_select(0, target))
+        return out
+
+    def _attend(self, x: Tensor, count: int, length: int) -> Tensor:
+        """x: (count · length, C), patch after patch."""
+        qkv = self.qkv(x).view(count, length, 3, self.heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(query, key, value)
+        return out.transpose(1, 2).reshape(len(x), -1)

@@ -1,0 +1,267 @@
+"""The encoder: Point Transformer V3 without a decoder, as Sonata and Concerto train it.
+
+Voxels are embedded, then pass through stages of blocks; each stage after the first begins by
+pooling to voxels of twice the edge. What a level needs to know of its geometry (curves, patches,
+neighbours) is worked out once, in `Layout`, and shared by its blocks.
+
+Sources: arXiv 2312.10035 (PTv3), 2503.16429 (Sonata), 2510.23607 (Concerto).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from concerto.config import ConcertoConfig
+from concerto.encoder.attention import PatchAttention, Patches, cut_patches
+from concerto.encoder.pooling import GridPooling, Pooling, pool_grid
+from concerto.encoder.serialization import ORDERS, serialize
+from concerto.encoder.sparse_conv import (
+    Neighbors,
+    SpconvNeighbors,
+    SubmanifoldConv,
+    find_neighbors,
+    import_spconv,
+    spconv_neighbors,
+)
+from concerto.errors import ConfigError, InputError
+from concerto.grids import MAX_CLOUDS, MAX_DEPTH, cloud_of_row
+
+Backend = Literal["torch", "spconv"]
+
+
+@dataclass(frozen=True)
+class EncodedLevel:
+    """What one stage leaves behind, for n voxels of B clouds.
+
+    feat: (n, C). grid_coord: (n, 3) int64. offsets: (B,) int64 ends of the clouds' rows.
+    pooling: how these voxels fall into the next coarser level; None at the coarsest.
+    """
+
+    feat: Tensor
+    grid_coord: Tensor
+    offsets: Tensor
+    pooling: Pooling | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The geometry of a level, shared by its blocks. `slice_rows` bounds their working memory."""
+
+    patches: Patches
+    neighbors: Neighbors | SpconvNeighbors
+    slice_rows: int | None
+
+
+class PointTransformer(nn.Module):
+    """(n, 9) voxel features → one `EncodedLevel` a stage, fine to coarse.
+
+    backend: "torch" works everywhere; "spconv" runs convolutions with spconv and, where it is
+    installed, pooling with torch-scatter, on CUDA.
+    """
+
+    def __init__(self, config: ConcertoConfig, backend: Backend = "torch") -> None:
+        super().__init__()
+        self.config = config
+        self.backend = backend
+        self.embedding = Embedding(config.in_channels, config.channels[0], config.mask_token)
+        drop_rates = iter(torch.linspace(0, config.drop_path, sum(config.depths), device="cpu"))
+        self.stages = nn.ModuleList(
+            Stage(config, stage, [float(next(drop_rates)) for _ in range(depth)])
+            for stage, depth in enumerate(config.depths)
+        )
+
+    @property
+    def backend(self) -> Backend:
+        """Who computes convolutions and pooling."""
+        return self._backend
+
+    @backend.setter
+    def backend(self, backend: Backend) -> None:
+        if backend not in ("torch", "spconv"):
+            raise ConfigError(f'backend is {backend!r}; it must be "torch" or "spconv".')
+        if backend == "spconv":
+            import_spconv()
+        self._backend: Backend = backend
+        self._torch_scatter = backend == "spconv" and _has_torch_scatter()
+
+    def forward(
+        self,
+        feat: Tensor,
+        grid_coord: Tensor,
+        offsets: Tensor,
+        mask: Tensor | None = None,
+        *,
+        slice_rows: int | None = None,
+    ) -> list[EncodedLevel]:
+        """Encode clouds that lie one after another, one row a voxel.
+
+        feat: (n, 9), coordinates (m), colour (0-1), unit normal. grid_coord: (n, 3) int64 >= 0.
+        offsets: (B,) int64, where each cloud's rows end. mask: (n,) bool, voxels that the learned
+        token replaces. slice_rows: work on about that many rows at a time where rows are
+        independent; bounds memory without changing the result.
+
+        Raises InputError for shapes or grids that no curve fits.
+        """
+        _check(feat, grid_coord, offsets, self.config.in_channels)
+        batch = cloud_of_row(offsets, len(feat))
+        x = self.embedding(feat, mask)
+        levels: list[EncodedLevel] = []
+        pooling: Pooling | None = None
+        for number, stage in enumerate(self.stages):
+            if pooling is not None:
+                x = stage.down(x, pooling, self._torch_scatter)
+                grid_coord, batch = pooling.grid_coord, pooling.batch
+                offsets = torch.searchsorted(
+                    batch, torch.arange(len(offsets), device=batch.device), right=True
+                )
+            layout = self._layout(grid_coord, batch, offsets, number, slice_rows)
+            for index, block in enumerate(stage.blocks):
+                x = block(x, layout, index % len(ORDERS))
+            last = number + 1 == len(self.stages)
+            pooling = None if last else pool_grid(grid_coord, batch)
+            levels.append(EncodedLevel(x, grid_coord, offsets, pooling))
+        return levels
+
+    def _layout(
+        self, grid_coord: Tensor, batch: Tensor, offsets: Tensor, stage: int, slice_rows: int | None
+    ) -> Layout:
+        clouds = len(offsets)
+        orders = serialize(grid_coord, batch, clouds)
+        if self.training and self.config.shuffle_orders:
+            orders = orders[torch.randperm(len(ORDERS)).to(orders.device)]
+        sizes = torch.diff(offsets, prepend=offsets.new_zeros(1)).tolist()
+        patches = cut_patches(orders, sizes, self.config.patch_size[stage])
+        neighbors = (
+            spconv_neighbors(grid_coord, batch, clouds)
+            if self.backend == "spconv"
+            else find_neighbors(grid_coord, batch)
+        )
+        return Layout(patches, neighbors, slice_rows)
+
+
+class Embedding(nn.Module):
+    """Linear, layer norm, GELU: (n, 9) → (n, C); masked rows become the learned token.
+
+    The linear map is computed in float32 at least, whatever the weights' dtype: half precision
+    would round a coordinate of 5 m to 2 cm.
+    """
+
+    def __init__(self, in_channels: int, channels: int, mask_token: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, channels)
+        self.norm = nn.LayerNorm(channels)
+        self.mask_token = nn.Parameter(torch.zeros(1, channels)) if mask_token else None
+        if self.mask_token is not None:
+            nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, feat: Tensor, mask: Tensor | None) -> Tensor:
+        weight, bias = self.linear.weight, self.linear.bias
+        precise = torch.promote_types(weight.dtype, torch.float32)
+        x = F.linear(feat.to(precise), weight.to(precise), bias.to(precise))
+        x = F.gelu(self.norm(x.to(weight.dtype)))
+        if mask is None:
+            return x
+        if self.mask_token is None:
+            raise InputError("A mask was given, and this encoder has no mask token.")
+        return torch.where(mask[:, None], self.mask_token.to(x.dtype), x)
+
+
+class Stage(nn.Module):
+    """Pooling (except in the first stage), then blocks."""
+
+    def __init__(self, config: ConcertoConfig, number: int, drop_rates: list[float]) -> None:
+        super().__init__()
+        channels = config.channels[number]
+        if number:
+            self.down = GridPooling(config.channels[number - 1], channels)
+        self.blocks = nn.ModuleList(
+            Block(channels, config.heads[number], config, rate) for rate in drop_rates
+        )
+
+
+class Block(nn.Module):
+    """x += cpe(x); x += attention(norm(x)); x += mlp(norm(x)), on (n, C)."""
+
+    def __init__(self, channels: int, heads: int, config: ConcertoConfig, drop: float) -> None:
+        super().__init__()
+        self.cpe = PositionalEncoding(channels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.attention = PatchAttention(channels, heads, config.qkv_bias)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = Mlp(channels, round(channels * config.mlp_ratio))
+        self.drop = drop
+
+    def forward(self, x: Tensor, layout: Layout, order: int) -> Tensor:
+        rows = layout.slice_rows
+        x = x + self.cpe(x, layout.neighbors)
+        x = x + self._drop(self.attention(self.norm1(x), layout.patches, order, rows))
+        return x + self._drop(self.mlp(self.norm2(x), rows))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        """Drop path, drawn per point."""
+        if not self.training or self.drop == 0:
+            return x
+        keep = torch.empty_like(x[:, :1]).bernoulli_(1 - self.drop)
+        return x * keep / (1 - self.drop)
+
+
+class PositionalEncoding(nn.Module):
+    """Conditional positional encoding: submanifold convolution, linear, layer norm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = SubmanifoldConv(channels, channels)
+        self.linear = nn.Linear(channels, channels)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor, neighbors: Neighbors | SpconvNeighbors) -> Tensor:
+        out: Tensor = self.norm(self.linear(self.conv(x, neighbors)))
+        return out
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, linear, in slices of rows where asked."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor, slice_rows: int | None) -> Tensor:
+        parts = x.split(slice_rows) if slice_rows else (x,)
+        return torch.cat([self.fc2(F.gelu(self.fc1(part))) for part in parts])
+
+
+def _check(feat: Tensor, grid_coord: Tensor, offsets: Tensor, channels: int) -> None:
+    rows = len(feat)
+    if feat.ndim != 2 or feat.shape[1] != channels:
+        raise InputError(f"feat has shape {tuple(feat.shape)}; the encoder takes (n, {channels}).")
+    if grid_coord.shape != (rows, 3) or grid_coord.dtype != torch.int64:
+        raise InputError(
+            f"grid_coord is {grid_coord.dtype} {tuple(grid_coord.shape)}; "
+            f"it must be int64 ({rows}, 3), like feat."
+        )
+    if rows == 0:
+        raise InputError("There are no voxels to encode.")
+    if len(offsets) > MAX_CLOUDS:
+        raise InputError(f"{len(offsets)} clouds in one pass; at most {MAX_CLOUDS} fit.")
+    if int(offsets[-1]) != rows:
+        raise InputError(f"offsets end at {int(offsets[-1])}, but there are {rows} voxels.")
+    low, high = int(grid_coord.min()), int(grid_coord.max())
+    if low < 0 or high + 1 >= 2**MAX_DEPTH:
+        raise InputError(
+            f"grid_coord spans {low} to {high}; the curves need 0 to {2**MAX_DEPTH - 2}."
+        )
+
+
+def _has_torch_scatter() -> bool:
+    try:
+        import torch_scatter  # noqa: F401
+    except ImportError:
+        return False
+    return True

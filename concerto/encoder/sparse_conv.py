@@ -1,0 +1,151 @@
+"""Submanifold convolution: a 3x3x3 kernel on occupied voxels only, where absent ones give nothing.
+
+Which voxel neighbours which is found once a level and shared by the level's convolutions: 13 lists
+of pairs, one for each offset of half the kernel; the other half is the same pairs turned round.
+A convolution is then, offset by offset, gather, matrix product, add. Each list names a voxel at
+most once, so nothing is added concurrently and results repeat bit for bit on any device.
+
+On CUDA, `SpconvNeighbors` hands the same weights to spconv instead.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from concerto.errors import InputError, MissingExtraError
+from concerto.grids import pack, spans
+
+KERNEL = 27
+CENTER = 13
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """Pairs of neighbouring voxels. For kernel index k > 13: voxel `behind` + offset = `ahead`.
+
+    Kernel index 9(x+1) + 3(y+1) + (z+1) stands for the offset (x, y, z) in {-1, 0, 1}^3.
+    behind, ahead: 13 pairs of (m_k,) int64 rows, for k = 14 … 26.
+    """
+
+    behind: tuple[Tensor, ...]
+    ahead: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class SpconvNeighbors:
+    """What spconv needs of a level; its own tables are kept in `indice_dict` after first use."""
+
+    indices: Tensor
+    shape: list[int]
+    clouds: int
+    indice_dict: dict[str, Any] = field(default_factory=dict)
+
+
+def find_neighbors(grid_coord: Tensor, batch: Tensor) -> Neighbors:
+    """Look up the neighbours of every voxel.
+
+    grid_coord: (n, 3) int64 >= 0, one row a voxel of its cloud. batch: (n,) int64.
+    """
+    extent = spans(grid_coord)
+    keys, rows = torch.sort(pack(grid_coord, batch, extent))
+    line, row = extent[1] * extent[2], extent[2]
+    # Columns of three along z: behind the first lie z-1, z, z+1; the own column needs only z+1.
+    columns = torch.stack([row, line - row, line, line + row])
+    found = torch.full((KERNEL - 1 - CENTER, len(keys)), -1, device=keys.device)
+    end = torch.cat([keys, keys.new_full((1,), -1)])
+    found[0] = _next_if(end, torch.arange(1, len(keys) + 1, device=keys.device), keys + 1)
+    targets = keys + columns[:, None] - 1
+    place = torch.searchsorted(keys, targets)
+    for step in range(3):
+        hit = _next_if(end, place, targets + step)
+        found[1 + step :: 3] = hit
+        place = place + (hit >= 0)
+    offset, behind = (found >= 0).nonzero(as_tuple=True)
+    ahead = found[offset, behind]
+    sizes = torch.bincount(offset, minlength=len(found)).tolist()
+    return Neighbors(rows[behind].split(sizes), rows[ahead].split(sizes))
+
+
+def _next_if(end: Tensor, place: Tensor, wanted: Tensor) -> Tensor:
+    """`place` where the key there is the wanted one, else -1."""
+    return torch.where(end[place] == wanted, place, -1)
+
+
+class SubmanifoldConv(nn.Module):
+    """y[p] = bias + Σ_o W[:, o] · x[voxel at p + o] over the 27 offsets o, for (n, C_in) features.
+
+    weight: (C_out, 3, 3, 3, C_in), spatial axes x, y, z, index 0 = offset -1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, 3, 3, 3, in_channels))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform within ±1/sqrt(27 · C_in), as torch initialises a dense convolution."""
+        bound = 1 / math.sqrt(KERNEL * self.weight.shape[-1])
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor, neighbors: Neighbors | SpconvNeighbors) -> Tensor:
+        """x: (n, C_in) → (n, C_out)."""
+        if isinstance(neighbors, SpconvNeighbors):
+            return _spconv(x, self.weight, self.bias, neighbors)
+        kernel = self.weight.flatten(1, 3).transpose(0, 1)
+        out = F.linear(x, kernel[CENTER], self.bias)
+        dtype = out.dtype
+        # Half precision would round the sum after each offset.
+        total = out.float() if dtype.itemsize == 2 else out
+        for k, (behind, ahead) in enumerate(
+            zip(neighbors.behind, neighbors.ahead, strict=True), start=CENTER + 1
+        ):
+            forward = F.linear(x.index_select(0, ahead), kernel[k])
+            total.index_add_(0, behind, forward.to(total.dtype))
+            backward = F.linear(x.index_select(0, behind), kernel[KERNEL - 1 - k])
+            total.index_add_(0, ahead, backward.to(total.dtype))
+        return total.to(dtype)
+
+
+def spconv_neighbors(grid_coord: Tensor, batch: Tensor, clouds: int) -> SpconvNeighbors:
+    """The level in spconv's terms. Raises InputError where the voxels are not on a CUDA device."""
+    if grid_coord.device.type != "cuda":
+        raise InputError(
+            f'backend="spconv" runs on CUDA, and the model is on {grid_coord.device}. '
+            'Move it with model.to("cuda"), or use backend="torch".'
+        )
+    indices = torch.cat([batch[:, None], grid_coord], dim=1).int().contiguous()
+    # Room beyond the last voxel, as the published code leaves it.
+    shape = (grid_coord.amax(0) + 96).tolist()
+    return SpconvNeighbors(indices, shape, clouds)
+
+
+def _spconv(x: Tensor, weight: Tensor, bias: Tensor, level: SpconvNeighbors) -> Tensor:
+    spconv = import_spconv()
+    conv = spconv.SubMConv3d(
+        weight.shape[-1], weight.shape[0], 3, bias=False, indice_key="level", device="meta"
+    )
+    conv.weight = weight
+    voxels = spconv.SparseConvTensor(x.contiguous(), level.indices, level.shape, level.clouds)
+    voxels.indice_dict = level.indice_dict
+    out: Tensor = conv(voxels).features
+    return out + bias.to(out.dtype)
+
+
+def import_spconv() -> Any:
+    """spconv.pytorch, or MissingExtraError that says how to get it."""
+    try:
+        import spconv.pytorch
+    except ImportError as error:
+        raise MissingExtraError(
+            'backend="spconv" needs spconv: pip install "concerto-3d[cuda]" '
+            "(any spconv-cu* that fits your CUDA serves)."
+        ) from error
+    return spconv.pytorch

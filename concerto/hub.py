@@ -1,0 +1,303 @@
+"""Names → files. Knows where weights lie and how to fetch them; knows no model.
+
+A source is, in this order: a folder or file that exists, a name of the table below,
+or a Hub repo as "org/name" or "org/name@revision". Downloads go through huggingface_hub's cache.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from concerto.checkpoints import CONFIG_FILE, WEIGHTS_FILE
+from concerto.config import ConcertoConfig, PresetName
+from concerto.errors import HubError
+
+CONCERTO_REPO = "Pointcept/Concerto"
+PUBLISHED_LICENSE = "cc-by-nc-4.0"
+PACKAGED = "concerto-tiny"
+PICKLES = (".pth", ".pt", ".bin", ".ckpt")
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A name, where its weights lie, and what they were trained for.
+
+    repo is None where the weights ship with the library, filename where nobody has published any.
+    unavailable: why this version cannot load the name, or None.
+    """
+
+    name: str
+    about: str
+    repo: str | None
+    filename: str | None
+    config: ConcertoConfig
+    unavailable: str | None = None
+
+
+def list_models() -> list[str]:
+    """Every name that `from_pretrained` knows, the packaged one first."""
+    return [model.name for model in MODELS]
+
+
+def find_model(name: str) -> PublishedModel | None:
+    """The table's entry of that name."""
+    return next((model for model in MODELS if model.name == name), None)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files on this machine: weights, the config beside them, and the name they are known by."""
+
+    weights: Path
+    config: Path | None
+    model: PublishedModel | None
+
+
+def locate(
+    source: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    filename: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> Source:
+    """Find the files of a source, downloading them where they are not here yet.
+
+    filename: which file of a repo or folder. revision: a branch, tag or commit of a repo.
+
+    Raises HubError where the name, repo, revision or file does not exist or cannot be reached.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _in_folder(path, filename)
+    if path.is_file():
+        return Source(path, _existing(path.with_name(CONFIG_FILE), path), _by_file(path.name))
+    name = str(source)
+    model = find_model(name)
+    if model is None and not _is_repo(name):
+        raise HubError(_unknown(name))
+    if model is not None and model.unavailable:
+        raise HubError(f"{name} cannot be loaded: {model.unavailable}")
+    if model is not None and model.repo is None:
+        return Source(packaged(WEIGHTS_FILE), packaged(CONFIG_FILE), model)
+    repo, _, at = (model.repo if model and model.repo else name).partition("@")
+    download = _Download(repo, revision or at or None, token, cache_dir, local_files_only)
+    wanted = filename or (model.filename if model else None)
+    if wanted is None:
+        return _in_repo(download)
+    weights = download.file(wanted)
+    config = None if weights.suffix in PICKLES else download.file(CONFIG_FILE)
+    return Source(weights, config, _by_file(weights.name) if repo == CONCERTO_REPO else model)
+
+
+def packaged(filename: str) -> Path:
+    """A file of the packaged model."""
+    return Path(str(resources.files("concerto") / "assets" / PACKAGED / filename))
+
+
+def _in_folder(folder: Path, filename: str | None) -> Source:
+    present = sorted(p.name for p in folder.iterdir() if _is_weights(p.name))
+    chosen = filename or _choose(present, str(folder))
+    weights = folder / chosen
+    if not weights.is_file():
+        raise HubError(f"{folder} has no {chosen}. It has: {', '.join(present) or 'no weights'}.")
+    return Source(weights, _existing(folder / CONFIG_FILE, weights), _by_file(chosen))
+
+
+def _in_repo(download: _Download) -> Source:
+    """A repo without a filename: a config and weights as this library saves them, or one file."""
+    weights = download.find(WEIGHTS_FILE)
+    if weights is None:
+        files = download.list()
+        weights = download.file(_choose([f for f in files if _is_weights(f)], download.repo))
+    config = None if weights.suffix in PICKLES else download.file(CONFIG_FILE)
+    return Source(weights, config, _by_file(weights.name))
+
+
+def _choose(files: list[str], place: str) -> str:
+    if WEIGHTS_FILE in files:
+        return WEIGHTS_FILE
+    if len(files) == 1:
+        return files[0]
+    if not files:
+        raise HubError(f"{place} holds no weights (.safetensors or .pth).")
+    raise HubError(f"{place} holds several: pass filename=, one of {', '.join(sorted(files))}.")
+
+
+def _existing(config: Path, weights: Path) -> Path | None:
+    """A config belongs to safetensors; a pickle carries its own."""
+    return config if weights.suffix not in PICKLES and config.is_file() else None
+
+
+def _by_file(filename: str) -> PublishedModel | None:
+    """The published model whose file has that name: its preprocessing is not in the file."""
+    return next((model for model in MODELS if model.filename == Path(filename).name), None)
+
+
+def _is_repo(name: str) -> bool:
+    return re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) is not None
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, list_models(), n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(list_models())}."
+    return (
+        f"There is no file, folder or model called {name!r}. {hint} "
+        "A Hub repo is written org/name or org/name@revision."
+    )
+
+
+@dataclass(frozen=True)
+class _Download:
+    """One repo, and how to reach it."""
+
+    repo: str
+    revision: str | None
+    token: str | bool | None
+    cache_dir: str | os.PathLike[str] | None
+    local_files_only: bool
+
+    def find(self, filename: str) -> Path | None:
+        """The file, from the cache or the Hub; None where the repo has none of that name."""
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        with self._explained(filename):
+            try:
+                path = hf_hub_download(
+                    self.repo,
+                    filename,
+                    revision=self.revision,
+                    token=self.token,
+                    cache_dir=self.cache_dir,
+                    local_files_only=self.local_files_only,
+                    library_name="concerto",
+                )
+            except LocalEntryNotFoundError:
+                raise
+            except EntryNotFoundError:
+                return None
+        return Path(path)
+
+    def file(self, filename: str) -> Path:
+        path = self.find(filename)
+        if path is None:
+            has = ", ".join(f for f in self.list() if _is_weights(f)) or "no weights"
+            raise HubError(f"{self._place} has no {filename}. It has: {has}.")
+        return path
+
+    def list(self) -> list[str]:
+        from huggingface_hub import HfApi
+
+        with self._explained("the list of its files"):
+            return HfApi(token=self.token).list_repo_files(self.repo, revision=self.revision)
+
+    @property
+    def _place(self) -> str:
+        return self.repo + (f"@{self.revision}" if self.revision else "")
+
+    @contextmanager
+    def _explained(self, wanted: str) -> Iterator[None]:
+        """Say what to do about whatever kept huggingface_hub from the file."""
+        from huggingface_hub import errors
+
+        try:
+            yield
+        except errors.GatedRepoError as error:
+            raise HubError(
+                f"{self.repo} is gated: accept its terms on the Hub, then log in with "
+                "`hf auth login` or pass token=."
+            ) from error
+        except errors.RepositoryNotFoundError as error:
+            raise HubError(
+                f"The Hub shows no repo {self.repo}. Check the name; if it is private, log in with "
+                "`hf auth login` or pass token=."
+            ) from error
+        except errors.RevisionNotFoundError as error:
+            raise HubError(f"{self.repo} has no revision {self.revision}.") from error
+        except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+            raise HubError(
+                f"{wanted} of {self._place} is not in the cache, and the Hub cannot be asked "
+                "(offline, or told not to). Fetch it once with a connection, pass a local path, or "
+                f'use "{PACKAGED}", which ships with the library.'
+            ) from error
+        except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise HubError(f"Could not fetch {wanted} of {self._place}: {reason}") from error
+
+
+def _is_weights(filename: str) -> bool:
+    return filename.endswith((".safetensors", *PICKLES))
+
+
+def _published(name: str, filename: str, size: PresetName, about: str, **more: Any) -> PublishedModel:
+    """An entry whose weights lie in the authors' repo."""
+    preprocessing = more.pop("preprocessing", {})
+    config = ConcertoConfig.preset(size).replace(license=PUBLISHED_LICENSE, **preprocessing)
+    return PublishedModel(name, about, more.pop("repo", CONCERTO_REPO), filename, config, **more)
+
+
+# Source of every line: the Hub repos named, and the authors' own words there.
+MODELS = (
+    PublishedModel(
+        PACKAGED,
+        "ships with this library; untrained so far: a seeded initialisation",
+        None,
+        None,
+        ConcertoConfig.preset("tiny").replace(license="apache-2.0", untrained=True),
+    ),
+    _published(
+        "concerto-small", "concerto_small.pth", "small", "rooms; a pre-release of later work"
+    ),
+    _published("concerto-base", "concerto_base.pth", "base", "rooms; a pre-release of later work"),
+    _published(
+        "concerto-large", "concerto_large.pth", "large", "rooms; a pre-release of later work"
+    ),
+    _published(
+        "concerto-large-outdoor",
+        "concerto_large_outdoor.pth",
+        "large",
+        "LiDAR sweeps",
+        preprocessing={"coord_scale": 0.2, "grid_size": 0.01, "center": "xy"},
+    ),
+    _published(
+        "concerto-base-siglip",
+        "concerto_base_siglip.pth",
+        "base",
+        "rooms; trained against SigLIP2 instead of DINOv2",
+    ),
+    _published(
+        "concerto-large-video",
+        "pretrain-concerto-v1m1-2-large-video.pth",
+        "large",
+        "clouds lifted from video; the file is a whole training state",
+    ),
+    _published(
+        "concerto-large-scannet",
+        "concerto_large_linear_prob_head_sc.pth",
+        "large",
+        "a linear head over concerto-large for ScanNet's 20 classes",
+        unavailable="its file is a linear head on all five stages of concerto-large, and this "
+        'version loads encoders only. Load "concerto-large" for the features under it.',
+    ),
+    _published("sonata", "sonata.pth", "base", "rooms; points alone", repo="facebook/sonata"),
+    PublishedModel(
+        "concerto-large-clip",
+        "features carried into CLIP's language space; nobody has published its weights",
+        None,
+        None,
+        ConcertoConfig.preset("large"),
+        unavailable="nobody has published a translator's weights. One can be trained: it is a "
+        "linear map from the frozen features of concerto-large to the image features of a "
+        "CLIP-aligned dense encoder at corresponding pixels (LSeg in arXiv 2510.23607).",
+    ),
+)

@@ -1,0 +1,357 @@
+"""`Concerto`: points → voxels → encoder → hierarchy → features."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from concerto import checkpoints, hub
+from concerto.checkpoints import Checkpoint
+from concerto.config import ConcertoConfig
+from concerto.encoder import Backend, PointTransformer
+from concerto.errors import ConcertoWarning, ConfigError, InputError
+from concerto.files import replacing
+from concerto.hierarchy import Hierarchy, Stages, resolve_stages
+from concerto.memory import parse_memory, slice_rows_within
+from concerto.points.convert import to_point_cloud
+from concerto.points.point_cloud import PointCloud
+from concerto.points.voxels import voxelize
+
+# Rows that `encode` works on at a time: enough to keep the cores busy, little enough for caches.
+ENCODE_SLICE_ROWS = 2**15
+
+
+class Concerto(nn.Module, PyTorchModelHubMixin):
+    """A Concerto encoder with its preprocessing: any point cloud in, one feature a point out.
+
+    `model(points)` gives (N, C) features in the input's order and the model's dtype, on its
+    device; C is `model.feature_dim()`. A list of scenes gives a list. A scene's features depend
+    neither on its batch nor on the order of its points.
+
+    `points` is an (N, 3) array or tensor of xyz in metres, (N, 6) with rgb, (N, 9) with rgb and
+    normals, a dict with coord, color, normal, a `PointCloud`, or a path.
+    """
+
+    def __init__(self, config: ConcertoConfig, backend: Backend = "torch") -> None:
+        super().__init__()
+        if not isinstance(config, ConcertoConfig):
+            raise ConfigError(
+                f"config is {type(config).__name__}; pass a ConcertoConfig, such as "
+                'ConcertoConfig.preset("base"). Trained weights come with concerto.from_pretrained.'
+            )
+        self.config = config
+        self.encoder = PointTransformer(config, backend)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and the results will be."""
+        return self.encoder.embedding.linear.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' dtype, and the features'."""
+        return self.encoder.embedding.linear.weight.dtype
+
+    def feature_dim(self, stages: Stages | None = None) -> int:
+        """Channels of the features that `stages` give, by default those of `model(points)`."""
+        chosen = self.config.default_stages if stages is None else stages
+        return sum(self.config.channels[s] for s in resolve_stages(chosen, self.config.stages))
+
+    def forward(
+        self,
+        points: Any,
+        *,
+        stages: Stages | None = None,
+        scale: float | None = None,
+        grid_size: float | None = None,
+        color_range: tuple[float, float] | None = None,
+        drop_invalid: bool = False,
+    ) -> Tensor | list[Tensor]:
+        """Features (N, C) of every input point; a list of them for a list of scenes.
+
+        stages: which to concatenate, such as (2, 3, 4), or "all". scale, grid_size: instead of
+        the config's `coord_scale` and `grid_size`. color_range: what black and white are, where
+        that is in doubt. drop_invalid: leave points out whose coordinates are not finite, and
+        give zeros there.
+
+        Raises InputError where the points cannot be used as given.
+        """
+        hierarchy = self.hierarchy(
+            points,
+            scale=scale,
+            grid_size=grid_size,
+            color_range=color_range,
+            drop_invalid=drop_invalid,
+        )
+        return hierarchy.features(stages)
+
+    def hierarchy(
+        self,
+        points: Any,
+        *,
+        scale: float | None = None,
+        grid_size: float | None = None,
+        color_range: tuple[float, float] | None = None,
+        drop_invalid: bool = False,
+        slice_rows: int | None = None,
+    ) -> Hierarchy:
+        """The levels that features are read from: what heads, objectives and viewers work on.
+
+        slice_rows: bounds working memory, see `PointTransformer.forward`. Otherwise as `forward`.
+        """
+        scenes, single = _scenes(points)
+        prepared = [
+            self._prepare(to_point_cloud(scene, color_range), scale, grid_size, drop_invalid)
+            for scene in scenes
+        ]
+        return self._encode(prepared, single, slice_rows)
+
+    def encode(
+        self,
+        points: Any,
+        *,
+        stages: Stages | None = None,
+        max_memory: int | str | None = None,
+        progress: bool = False,
+        scale: float | None = None,
+        grid_size: float | None = None,
+        color_range: tuple[float, float] | None = None,
+        drop_invalid: bool = False,
+    ) -> Tensor | list[Tensor]:
+        """`model(points)` for inference: without autograd, in evaluation mode, scene by scene.
+
+        max_memory: bytes, or text such as "8GiB", for working memory beyond the weights, the
+        points and the features returned; layers then work in slices. progress: show a bar.
+        Otherwise as `forward`.
+
+        Raises InputError also where a scene cannot be encoded within `max_memory`.
+        """
+        budget = None if max_memory is None else parse_memory(max_memory)
+        scenes, single = _scenes(points)
+        features = []
+        with torch.no_grad(), _evaluating(self), self._progress(len(scenes), progress):
+            for scene in scenes:
+                cloud = to_point_cloud(scene, color_range)
+                prepared = self._prepare(cloud, scale, grid_size, drop_invalid)
+                rows = ENCODE_SLICE_ROWS
+                if budget is not None:
+                    fitting = slice_rows_within(
+                        budget, self.config, len(prepared.feat), self.dtype.itemsize
+                    )
+                    rows = min(rows, fitting)
+                features.append(self._encode([prepared], True, rows).features(stages))
+        return cast(Tensor, features[0]) if single else cast(list[Tensor], features)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        filename: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | str | None = None,
+        backend: Backend = "torch",
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+    ) -> Concerto:
+        """An encoder with trained weights, in evaluation mode.
+
+        pretrained_model_name_or_path: a name of `concerto.list_models()`, "org/name[@revision]",
+        a folder, or a .pth or .safetensors file. filename: which file of a repo or folder.
+        dtype: float32 unless said. backend: see `PointTransformer`.
+
+        Raises HubError where there is no such thing, CheckpointError where a file is damaged,
+        unsafe or does not fit, ConfigError where no published encoder has its config.
+        """
+        source = hub.locate(
+            pretrained_model_name_or_path,
+            revision=revision,
+            filename=filename,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        known = source.model
+        checkpoint = checkpoints.read_checkpoint(
+            source.weights, source.config, known.config if known else None
+        )
+        if checkpoint.config.untrained:
+            warnings.warn(
+                f"{pretrained_model_name_or_path} is untrained: its weights are a seeded "
+                "initialisation, good for trying things out, not for features that know things.",
+                ConcertoWarning,
+                stacklevel=2,
+            )
+        model = cls._from_checkpoint(checkpoint, source.weights, _dtype(dtype), backend)
+        return model.to(device) if device is not None else model
+
+    @classmethod
+    def _from_checkpoint(
+        cls, checkpoint: Checkpoint, file: Path, dtype: torch.dtype, backend: Backend
+    ) -> Concerto:
+        """Take the file's tensors as they are, rather than initialise and overwrite."""
+        with torch.device("meta"):
+            model = cls(checkpoint.config, backend)
+        checkpoints.check_tensors(checkpoint.tensors, model.state_dict(), file)
+        tensors = {name: tensor.to(dtype) for name, tensor in checkpoint.tensors.items()}
+        model.load_state_dict(tensors, assign=True)
+        return model.eval()
+
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        **push_to_hub_kwargs: Any,
+    ) -> str | None:
+        """Write config.json, model.safetensors and a card to a folder, each whole or not at all.
+
+        push_to_hub: then upload it, to `repo_id` or a repo of the folder's name; returns the URL
+        of the commit.
+        """
+        folder = Path(save_directory)
+        checkpoints.write_folder(folder, self.config, self.state_dict())
+        if not (folder / checkpoints.CARD_FILE).exists():
+            with replacing(folder / checkpoints.CARD_FILE) as path:
+                path.write_text(str(self.generate_model_card()), encoding="utf-8")
+        if not push_to_hub:
+            return None
+        return str(self.push_to_hub(repo_id or folder.resolve().name, **push_to_hub_kwargs))
+
+    def _prepare(
+        self,
+        cloud: PointCloud,
+        scale: float | None,
+        grid_size: float | None,
+        drop_invalid: bool,
+    ) -> _Prepared:
+        """One scene's voxels as the encoder takes them, on the model's device."""
+        valid = None
+        if drop_invalid and not (finite := torch.isfinite(cloud.coord).all(1)).all():
+            if not finite.any():
+                raise InputError(f"None of the {len(cloud)} points has finite coordinates.")
+            valid, cloud = finite, cloud[finite]
+        voxels = voxelize(
+            cloud,
+            _positive(grid_size, self.config.grid_size, "grid_size"),
+            _positive(scale, self.config.coord_scale, "scale"),
+            self.config.center,
+        )
+        zeros = torch.zeros_like(voxels.coord)
+        feat = torch.cat(
+            [
+                voxels.coord,
+                zeros if cloud.color is None else cloud.color[voxels.points],
+                zeros if cloud.normal is None else cloud.normal[voxels.points],
+            ],
+            dim=1,
+        )
+        rows = voxels.voxel_of_point
+        if valid is not None:
+            rows = torch.full_like(valid, -1, dtype=torch.int64).masked_scatter(valid, rows)
+        return _Prepared(
+            feat.to(self.device), voxels.grid_coord.to(self.device), rows.to(self.device)
+        )
+
+    def _encode(
+        self, prepared: list[_Prepared], single: bool, slice_rows: int | None
+    ) -> Hierarchy:
+        starts = [0, *accumulate(len(scene.feat) for scene in prepared)]
+        feat = torch.cat([scene.feat for scene in prepared])
+        encoded = self.encoder(
+            feat,
+            torch.cat([scene.grid_coord for scene in prepared]),
+            torch.tensor(starts[1:], device=feat.device),
+            slice_rows=slice_rows,
+        )
+        rows = [
+            torch.where(scene.voxel_of_point < 0, -1, scene.voxel_of_point + start)
+            for scene, start in zip(prepared, starts[:-1], strict=True)
+        ]
+        return Hierarchy.build(
+            encoded,
+            coord=feat[:, :3].detach(),
+            voxel_of_point=torch.cat(rows),
+            points_per_scene=[len(scene.voxel_of_point) for scene in prepared],
+            default_stages=self.config.default_stages,
+            single=single,
+        )
+
+    @contextmanager
+    def _progress(self, scenes: int, show: bool) -> Iterator[None]:
+        """A bar that moves with every block of every scene."""
+        if not show:
+            yield
+            return
+        from tqdm.auto import tqdm
+
+        blocks = [block for stage in self.encoder.stages for block in stage.blocks]
+        with tqdm(total=scenes * len(blocks), desc="encoding", unit="block") as bar:
+            hooks = [block.register_forward_hook(lambda *_: bar.update()) for block in blocks]
+            try:
+                yield
+            finally:
+                for hook in hooks:
+                    hook.remove()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """One scene for the encoder: feat (n, 9), grid_coord (n, 3), voxel_of_point (N,), -1 = none."""
+
+    feat: Tensor
+    grid_coord: Tensor
+    voxel_of_point: Tensor
+
+
+def _scenes(points: Any) -> tuple[Sequence[Any], bool]:
+    """The scenes, and whether there is just one, not in a list."""
+    if not isinstance(points, (list, tuple)):
+        return [points], True
+    if not points:
+        raise InputError("The list of scenes is empty.")
+    return points, False
+
+
+def _positive(given: float | None, default: float, name: str) -> float:
+    if given is None:
+        return default
+    if not (isinstance(given, (int, float)) and 0 < given < float("inf")):
+        raise InputError(f"{name} is {given!r}; it must be a positive number.")
+    return float(given)
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+    if dtype is None:
+        return torch.float32
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ConfigError(
+            f"dtype is {dtype!r}; it must be a floating dtype such as torch.bfloat16 or "
+            '"bfloat16".'
+        )
+    return found
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,1 @@
+"""Points as people hold them, and as the encoder takes them."""

@@ -1,0 +1,187 @@
+"""What people hold → `PointCloud`: arrays, tensors, dicts, objects with such attributes, paths.
+
+What the numbers mean is read from dtype and range, and asked for where that leaves a doubt.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from concerto.errors import ConcertoWarning, InputError
+from concerto.points.point_cloud import PointCloud
+
+WANTED = (
+    "Pass an (N, 3) array of xyz, (N, 6) of xyz and rgb, (N, 9) of xyz, rgb and normals, a dict "
+    "with coord and optionally color and normal, a PointCloud, or a path; a list of these for "
+    "several scenes."
+)
+# Floats up to 1 are 0-1 and floats from 2 on are 0-255; what lies between may be either.
+ROUNDING = 1e-3
+DOUBTFUL_BELOW = 2.0
+
+
+def to_point_cloud(points: Any, color_range: tuple[float, float] | None = None) -> PointCloud:
+    """Read one scene from whatever holds it.
+
+    color_range: the values that mean black and white. Without it integers are 0-255; floats are
+    0-1 where none exceeds 1, and 0-255 where the largest lies between 2 and 255.
+
+    Coordinates stay as they are, also where not finite. A NaN normal becomes zero, with a warning;
+    other normals get unit length.
+
+    Raises InputError that says what was given and what to pass.
+    """
+    if isinstance(points, (str, os.PathLike)):
+        from concerto.io import read
+
+        return read(points)
+    coord, color, normal = _fields(points)
+    coord = _coordinates(coord)
+    if color is not None:
+        color = _colors(_rows(color, len(coord), "color"), color_range)
+    if normal is not None:
+        normal = _normals(_rows(normal, len(coord), "normal"))
+    return PointCloud(coord, color, normal)
+
+
+def _fields(points: Any) -> tuple[Any, Any, Any]:
+    """Coordinates, colours and normals, still in the caller's types."""
+    if isinstance(points, Mapping):
+        return _from_mapping(points)
+    if hasattr(points, "coord"):
+        return points.coord, getattr(points, "color", None), getattr(points, "normal", None)
+    if not isinstance(points, (np.ndarray, Tensor)):
+        raise InputError(f"Cannot read points from {type(points).__name__}. {WANTED}")
+    if points.ndim == 3:
+        raise InputError(
+            f"points has shape {tuple(points.shape)}. Scenes are not stacked: pass a list of "
+            "(N, 3), (N, 6) or (N, 9) arrays, one a scene; their N may differ."
+        )
+    if points.ndim != 2 or points.shape[1] not in (3, 6, 9):
+        hint = (
+            "With a fourth column such as reflectance, which is not a colour, pass points[:, :3]. "
+            if points.ndim == 2 and points.shape[1] == 4
+            else ""
+        )
+        raise InputError(f"points has shape {tuple(points.shape)}. {hint}{WANTED}")
+    width = points.shape[1]
+    return (
+        points[:, :3],
+        points[:, 3:6] if width >= 6 else None,
+        points[:, 6:9] if width == 9 else None,
+    )
+
+
+def _from_mapping(points: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    unknown = sorted(str(key) for key in set(points) - {"coord", "color", "normal"})
+    if "coord" not in points or unknown:
+        given = ", ".join(str(key) for key in points) or "nothing"
+        raise InputError(f"A dict of points has coord, color and normal; this one has {given}.")
+    return points["coord"], points.get("color"), points.get("normal")
+
+
+def _tensor(values: Any, name: str) -> Tensor:
+    """As a tensor of real numbers, without a copy where possible."""
+    if not isinstance(values, Tensor):
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"{name} has dtype {array.dtype}; it must hold real numbers.")
+        if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+            array = array.astype(np.float64)
+        if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+            array = array.astype(np.int64)
+        # torch knows neither other byte orders nor negative strides nor read-only memory.
+        array = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+        values = torch.from_numpy(array)
+    if values.is_complex() or values.dtype == torch.bool:
+        raise InputError(f"{name} has dtype {values.dtype}; it must hold real numbers.")
+    return values
+
+
+def _coordinates(values: Any) -> Tensor:
+    coord = _tensor(values, "coord")
+    if coord.ndim != 2 or coord.shape[1] != 3:
+        raise InputError(f"coord has shape {tuple(coord.shape)}; it must be (N, 3).")
+    if len(coord) == 0:
+        raise InputError("There are no points: coord has shape (0, 3).")
+    if not coord.is_floating_point():
+        return coord.double()
+    return coord.float() if coord.dtype.itemsize < 4 else coord
+
+
+def _rows(values: Any, count: int, name: str) -> Tensor:
+    tensor = _tensor(values, name)
+    if tensor.ndim != 2 or tensor.shape[1] != 3:
+        raise InputError(f"{name} has shape {tuple(tensor.shape)}; it must be ({count}, 3).")
+    if len(tensor) != count:
+        raise InputError(f"coord has {count} points, but {name} has {len(tensor)}.")
+    return tensor
+
+
+def _colors(color: Tensor, color_range: tuple[float, float] | None) -> Tensor:
+    """To float32 in 0-1."""
+    finite = torch.isfinite(color).all(1)
+    if not finite.all():
+        bad = int((~finite).sum())
+        first = int((~finite).nonzero()[0])
+        raise InputError(
+            f"color is NaN or infinite at {bad} points, first at index {first}. "
+            "Drop these points, or give them a colour such as 0."
+        )
+    low, high = color_range or _color_range(color)
+    if not high > low:
+        raise InputError(f"color_range is ({low}, {high}); the second must be the larger.")
+    scaled = (color.float() - low) / (high - low)
+    if color_range is not None and not (-ROUNDING <= scaled.min() and scaled.max() <= 1 + ROUNDING):
+        raise InputError(
+            f"color lies in {_span(color)}, outside the color_range of ({low:g}, {high:g})."
+        )
+    return scaled
+
+
+def _color_range(color: Tensor) -> tuple[float, float]:
+    low, high = float(color.min()), float(color.max())
+    if low < 0:
+        raise InputError(
+            f"color lies in {_span(color)}, and no colour is negative. If these are normals, pass "
+            "dict(coord=..., normal=...); if they are colours, say what black and white are: "
+            f"color_range=({low:g}, {max(high, 1):g})."
+        )
+    if not color.is_floating_point() and high <= 255:
+        return 0.0, 255.0
+    if color.is_floating_point() and high <= 1 + ROUNDING:
+        return 0.0, 1.0
+    if color.is_floating_point() and DOUBTFUL_BELOW <= high <= 255:
+        return 0.0, 255.0
+    likely = 65535 if high > 255 else 255
+    raise InputError(
+        f"color lies in {_span(color)}, which is neither 0-1 nor clearly 0-255. "
+        f"Say which values mean black and white: color_range=(0, {likely})."
+    )
+
+
+def _span(color: Tensor) -> str:
+    return f"[{float(color.min()):g}, {float(color.max()):g}] ({color.dtype})"
+
+
+def _normals(normal: Tensor) -> Tensor:
+    """To float32 of unit length; what is not finite becomes zero."""
+    normal = normal.float()
+    unknown = ~torch.isfinite(normal).all(1)
+    if unknown.any():
+        warnings.warn(
+            f"{int(unknown.sum())} of {len(normal)} normals are NaN or infinite; "
+            "they count as unknown (zero).",
+            ConcertoWarning,
+            stacklevel=2,
+        )
+        normal = normal.masked_fill(unknown[:, None], 0)
+    return F.normalize(normal, dim=1)

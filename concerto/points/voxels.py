@@ -1,0 +1,122 @@
+"""Points → voxels, and the way back.
+
+A voxel is represented by one of its points: the nearest to its centre, ties decided by the
+coordinates, then colour, then normal. So the same cloud in another order gives the same voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from concerto.config import Center
+from concerto.errors import InputError
+from concerto.grids import MAX_DEPTH, group_rows, pack, spans
+from concerto.points.point_cloud import PointCloud
+
+MILLIMETRES = 1000
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """V voxels of one scene, sorted by (x, y, z).
+
+    coord: (V, 3) float32, the representing points' scaled and centred coordinates.
+    grid_coord: (V, 3) int64, smallest 0 along each axis. points: (V,) int64, the representing
+    points. voxel_of_point: (N,) int64.
+    """
+
+    coord: Tensor
+    grid_coord: Tensor
+    points: Tensor
+    voxel_of_point: Tensor
+
+
+def voxelize(cloud: PointCloud, grid_size: float, scale: float, center: Center) -> Voxels:
+    """Cut a scene into cubes of `grid_size`, after scaling its coordinates.
+
+    center: see `ConcertoConfig`. Computed in the coordinates' own dtype: float64 keeps what UTM
+    coordinates need.
+
+    Raises InputError where a coordinate is not finite, or the scene is too large for the grid.
+    """
+    check_finite(cloud.coord)
+    coord = cloud.coord * scale if scale != 1 else cloud.coord
+    _check_extent(coord, grid_size, scale)
+    if center == "xyz":
+        low, high = coord.amin(0), coord.amax(0)
+        origin = torch.cat([((low + high) / 2)[:2], low[2:]])
+        coord = coord - origin
+    cell = torch.floor(coord.detach() / grid_size)
+    grid_coord = cell.to(torch.int64)
+    grid_coord = grid_coord - grid_coord.amin(0)
+    no_batch = torch.zeros((), dtype=torch.int64, device=coord.device)
+    groups = group_rows(pack(grid_coord, no_batch, spans(grid_coord)))
+    off_center = (coord.detach() / grid_size - cell - 0.5).square().sum(1)
+    points = _nearest(off_center, groups.group, len(groups.starts), cloud)
+    kept = coord[points]
+    if center == "xy":
+        middle = (kept.amin(0) + kept.amax(0)) / 2
+        kept = kept - middle * middle.new_tensor([1, 1, 0])
+    return Voxels(kept.float(), grid_coord[points], points, groups.group)
+
+
+def check_finite(coord: Tensor) -> None:
+    """Raise InputError where a coordinate is NaN or infinite, with count and first index."""
+    finite = torch.isfinite(coord).all(1)
+    if finite.all():
+        return
+    bad = int((~finite).sum())
+    first = int((~finite).nonzero()[0])
+    raise InputError(
+        f"coord is NaN or infinite at {bad} of {len(coord)} points, first at index {first}. "
+        "Pass drop_invalid=True to leave them out and get zeros there."
+    )
+
+
+def _check_extent(coord: Tensor, grid_size: float, scale: float) -> None:
+    extent = float((coord.double().amax(0) - coord.double().amin(0)).max())
+    limit = 2**MAX_DEPTH - 1
+    if extent / grid_size < limit - 1:
+        return
+    message = (
+        f"The scene spans {extent / scale:g} units, {extent / grid_size:.0f} voxels of "
+        f"{grid_size / scale:g}; at most {limit} fit. "
+    )
+    if extent / grid_size / MILLIMETRES < limit - 1:
+        message += f"If these are millimetres, pass scale={scale / MILLIMETRES:g}; otherwise "
+    message += "cut the scene into parts, look for stray points far away, or pass a larger "
+    raise InputError(message + "grid_size.")
+
+
+def _nearest(distance: Tensor, voxel: Tensor, voxels: int, cloud: PointCloud) -> Tensor:
+    """For each voxel its point of the smallest distance, whatever the order of the points."""
+    least = distance.new_full((voxels,), torch.inf).scatter_reduce(0, voxel, distance, "amin")
+    rows = (distance == least[voxel]).nonzero().flatten()
+    if len(rows) > voxels:
+        rows = _break_ties(rows, voxel, cloud)
+    points = torch.empty(voxels, dtype=torch.int64, device=voxel.device)
+    points[voxel[rows]] = rows
+    return points
+
+
+def _break_ties(rows: Tensor, voxel: Tensor, cloud: PointCloud) -> Tensor:
+    """One of `rows` a voxel: the first by coordinates, then colour, then normal."""
+    tied = torch.bincount(voxel[rows])[voxel[rows]] > 1
+    alone, rows = rows[~tied], rows[tied]
+    columns = [
+        column
+        for values in (cloud.coord, cloud.color, cloud.normal)
+        if values is not None
+        for column in values[rows].unbind(1)
+    ]
+    # Sorting is stable, so the last sort counts most.
+    order = torch.arange(len(rows), device=rows.device)
+    for column in reversed([voxel[rows], *columns]):
+        order = order[column[order].argsort(stable=True)]
+    rows = rows[order]
+    first = torch.ones_like(rows, dtype=torch.bool)
+    first[1:] = voxel[rows[1:]] != voxel[rows[:-1]]
+    return torch.cat([alone, rows[first]])

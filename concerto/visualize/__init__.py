@@ -1,0 +1,1 @@
+"""Pictures of clouds and of their features."""
