@@ -191,7 +191,9 @@ def config_from_published(values: Mapping[str, Any]) -> ConcertoConfig:
     for key, only in FIXED.items():
         given = values.get(key, only)
         if (tuple(given) if isinstance(given, list) else given) != only:
-            raise ConfigError(f"The config has {key}={given!r}; every published encoder has {only!r}.")
+            raise ConfigError(
+                f"The config has {key}={given!r}; every published encoder has {only!r}."
+            )
     if any(stride != 2 for stride in values.get("stride", ())):
         raise ConfigError(f"The config has stride={values['stride']!r}; published ones are all 2.")
     fields = {ours: values[theirs] for theirs, ours in FIELDS.items() if theirs in values}

@@ -74,9 +74,7 @@ class Hierarchy:
                 coord = level.pooling.mean(coord)
         return Hierarchy(levels, voxel_of_point, points_per_scene, default_stages, single)
 
-    def features(
-        self, stages: Stages | None = None, at: Place = "points"
-    ) -> Tensor | list[Tensor]:
+    def features(self, stages: Stages | None = None, at: Place = "points") -> Tensor | list[Tensor]:
         """Concatenate stages, fine to coarse, at one place: (n, ΣC), or a list of them for a list.
 
         stages: such as (2, 3, 4), or "all"; by default the model's `default_stages`.

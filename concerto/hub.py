@@ -90,7 +90,8 @@ def locate(
     if model is not None and model.repo is None:
         return Source(packaged(WEIGHTS_FILE), packaged(CONFIG_FILE), model)
     repo, _, at = (model.repo if model and model.repo else name).partition("@")
-    download = _Download(repo, revision or at or None, token, cache_dir, local_files_only)
+    cache = Path(cache_dir) if cache_dir is not None else None
+    download = _Download(repo, revision or at or None, token, cache, local_files_only)
     wanted = filename or (model.filename if model else None)
     if wanted is None:
         return _in_repo(download)
@@ -163,7 +164,7 @@ class _Download:
     repo: str
     revision: str | None
     token: str | bool | None
-    cache_dir: str | os.PathLike[str] | None
+    cache_dir: Path | None
     local_files_only: bool
 
     def find(self, filename: str) -> Path | None:
@@ -239,7 +240,9 @@ def _is_weights(filename: str) -> bool:
     return filename.endswith((".safetensors", *PICKLES))
 
 
-def _published(name: str, filename: str, size: PresetName, about: str, **more: Any) -> PublishedModel:
+def _published(
+    name: str, filename: str, size: PresetName, about: str, **more: Any
+) -> PublishedModel:
     """An entry whose weights lie in the authors' repo."""
     preprocessing = more.pop("preprocessing", {})
     config = ConcertoConfig.preset(size).replace(license=PUBLISHED_LICENSE, **preprocessing)

@@ -16,9 +16,10 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from concerto import checkpoints, hub
+from concerto.card import model_card
 from concerto.checkpoints import Checkpoint
 from concerto.config import ConcertoConfig
-from concerto.encoder import Backend, PointTransformer
+from concerto.encoder import Backend, Block, PointTransformer
 from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.files import replacing
 from concerto.hierarchy import Hierarchy, Stages, resolve_stages
@@ -170,7 +171,7 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
 
         pretrained_model_name_or_path: a name of `concerto.list_models()`, "org/name[@revision]",
         a folder, or a .pth or .safetensors file. filename: which file of a repo or folder.
-        dtype: float32 unless said. backend: see `PointTransformer`.
+        dtype: float32 unless said; "auto" keeps the file's. backend: see `PointTransformer`.
 
         Raises HubError where there is no such thing, CheckpointError where a file is damaged,
         unsafe or does not fit, ConfigError where no published encoder has its config.
@@ -194,18 +195,25 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
                 ConcertoWarning,
                 stacklevel=2,
             )
-        model = cls._from_checkpoint(checkpoint, source.weights, _dtype(dtype), backend)
+        model = cls._from_checkpoint(checkpoint, source.weights, dtype, backend)
         return model.to(device) if device is not None else model
 
     @classmethod
     def _from_checkpoint(
-        cls, checkpoint: Checkpoint, file: Path, dtype: torch.dtype, backend: Backend
+        cls,
+        checkpoint: Checkpoint,
+        file: Path,
+        dtype: torch.dtype | str | None,
+        backend: Backend,
     ) -> Concerto:
         """Take the file's tensors as they are, rather than initialise and overwrite."""
         with torch.device("meta"):
             model = cls(checkpoint.config, backend)
         checkpoints.check_tensors(checkpoint.tensors, model.state_dict(), file)
-        tensors = {name: tensor.to(dtype) for name, tensor in checkpoint.tensors.items()}
+        tensors = checkpoint.tensors
+        if dtype != "auto":
+            wanted = _dtype(dtype)
+            tensors = {name: tensor.to(wanted) for name, tensor in tensors.items()}
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 
@@ -226,7 +234,7 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
         checkpoints.write_folder(folder, self.config, self.state_dict())
         if not (folder / checkpoints.CARD_FILE).exists():
             with replacing(folder / checkpoints.CARD_FILE) as path:
-                path.write_text(str(self.generate_model_card()), encoding="utf-8")
+                path.write_text(model_card(self.config), encoding="utf-8")
         if not push_to_hub:
             return None
         return str(self.push_to_hub(repo_id or folder.resolve().name, **push_to_hub_kwargs))
@@ -266,9 +274,7 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
             feat.to(self.device), voxels.grid_coord.to(self.device), rows.to(self.device)
         )
 
-    def _encode(
-        self, prepared: list[_Prepared], single: bool, slice_rows: int | None
-    ) -> Hierarchy:
+    def _encode(self, prepared: list[_Prepared], single: bool, slice_rows: int | None) -> Hierarchy:
         starts = [0, *accumulate(len(scene.feat) for scene in prepared)]
         feat = torch.cat([scene.feat for scene in prepared])
         encoded = self.encoder(
@@ -298,9 +304,13 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
             return
         from tqdm.auto import tqdm
 
-        blocks = [block for stage in self.encoder.stages for block in stage.blocks]
+        blocks = [module for module in self.encoder.modules() if isinstance(module, Block)]
         with tqdm(total=scenes * len(blocks), desc="encoding", unit="block") as bar:
-            hooks = [block.register_forward_hook(lambda *_: bar.update()) for block in blocks]
+            # A hook that returned anything would replace the block's output.
+            def advance(*_: object) -> None:
+                bar.update()
+
+            hooks = [block.register_forward_hook(advance) for block in blocks]
             try:
                 yield
             finally:
@@ -340,8 +350,7 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ConfigError(
-            f"dtype is {dtype!r}; it must be a floating dtype such as torch.bfloat16 or "
-            '"bfloat16".'
+            f'dtype is {dtype!r}; it must be a floating dtype such as torch.bfloat16 or "bfloat16".'
         )
     return found
 

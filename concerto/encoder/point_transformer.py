@@ -114,16 +114,14 @@ class PointTransformer(nn.Module):
         pooling: Pooling | None = None
         for number, stage in enumerate(self.stages):
             if pooling is not None:
-                x = stage.down(x, pooling, self._torch_scatter)
                 grid_coord, batch = pooling.grid_coord, pooling.batch
                 offsets = torch.searchsorted(
                     batch, torch.arange(len(offsets), device=batch.device), right=True
                 )
             layout = self._layout(grid_coord, batch, offsets, number, slice_rows)
-            for index, block in enumerate(stage.blocks):
-                x = block(x, layout, index % len(ORDERS))
+            x = stage(x, pooling, layout)
             last = number + 1 == len(self.stages)
-            pooling = None if last else pool_grid(grid_coord, batch)
+            pooling = None if last else pool_grid(grid_coord, batch, self._torch_scatter)
             levels.append(EncodedLevel(x, grid_coord, offsets, pooling))
         return levels
 
@@ -177,11 +175,18 @@ class Stage(nn.Module):
     def __init__(self, config: ConcertoConfig, number: int, drop_rates: list[float]) -> None:
         super().__init__()
         channels = config.channels[number]
-        if number:
-            self.down = GridPooling(config.channels[number - 1], channels)
+        self.down = GridPooling(config.channels[number - 1], channels) if number else None
         self.blocks = nn.ModuleList(
             Block(channels, config.heads[number], config, rate) for rate in drop_rates
         )
+
+    def forward(self, x: Tensor, pooling: Pooling | None, layout: Layout) -> Tensor:
+        """x: (n, C_in) of the level before → (m, C). pooling: None in the first stage."""
+        if self.down is not None:
+            x = self.down(x, pooling)
+        for index, block in enumerate(self.blocks):
+            x = block(x, layout, index % len(ORDERS))
+        return x
 
 
 class Block(nn.Module):

@@ -24,6 +24,7 @@ class Pooling:
     parent: (n,) int64 coarse row of each fine one. children: (8, m) int64 fine rows by octant, n
     where there is none. grid_coord: (m, 3) int64. batch: (m,) int64.
     order, starts: fine rows sorted by parent (n,), and where each parent's begin (m,).
+    torch_scatter: let that library take maxima.
     """
 
     parent: Tensor
@@ -32,9 +33,12 @@ class Pooling:
     batch: Tensor
     order: Tensor
     starts: Tensor
+    torch_scatter: bool = False
 
     def max(self, x: Tensor) -> Tensor:
         """Largest value of each channel over a coarse voxel's members: (n, C) → (m, C)."""
+        if self.torch_scatter:
+            return _segment_max(x, self)
         padded = F.pad(x, (0, 0, 0, 1), value=-torch.inf)
         out = padded.index_select(0, self.children[0])
         for rows in self.children[1:]:
@@ -51,7 +55,7 @@ class Pooling:
         return out / members[:, None]
 
 
-def pool_grid(grid_coord: Tensor, batch: Tensor) -> Pooling:
+def pool_grid(grid_coord: Tensor, batch: Tensor, torch_scatter: bool = False) -> Pooling:
     """Halve the grid. grid_coord: (n, 3) int64 >= 0, one row a voxel. batch: (n,) int64."""
     coarse = grid_coord >> 1
     groups = group_rows(pack(coarse, batch, spans(coarse)))
@@ -67,6 +71,7 @@ def pool_grid(grid_coord: Tensor, batch: Tensor) -> Pooling:
         batch=batch[first],
         order=groups.order,
         starts=groups.starts,
+        torch_scatter=torch_scatter,
     )
 
 
@@ -78,12 +83,8 @@ class GridPooling(nn.Module):
         self.linear = nn.Linear(in_channels, out_channels)
         self.norm = nn.LayerNorm(out_channels)
 
-    def forward(self, x: Tensor, pooling: Pooling, torch_scatter: bool = False) -> Tensor:
-        """With `torch_scatter`, that library takes the maximum."""
-        x = self.linear(x)
-        x = _segment_max(x, pooling) if torch_scatter else pooling.max(x)
-        out: Tensor = F.gelu(self.norm(x))
-        return out
+    def forward(self, x: Tensor, pooling: Pooling) -> Tensor:
+        return F.gelu(self.norm(pooling.max(self.linear(x))))
 
 
 def _segment_max(x: Tensor, pooling: Pooling) -> Tensor:

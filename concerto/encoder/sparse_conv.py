@@ -129,14 +129,18 @@ def spconv_neighbors(grid_coord: Tensor, batch: Tensor, clouds: int) -> SpconvNe
 
 def _spconv(x: Tensor, weight: Tensor, bias: Tensor, level: SpconvNeighbors) -> Tensor:
     spconv = import_spconv()
-    conv = spconv.SubMConv3d(
-        weight.shape[-1], weight.shape[0], 3, bias=False, indice_key="level", device="meta"
-    )
+    with torch.device("meta"):  # its own weights are not wanted
+        conv = spconv.SubMConv3d(
+            weight.shape[-1], weight.shape[0], 3, bias=False, indice_key="level"
+        )
     conv.weight = weight
+    conv.training = torch.is_grad_enabled()  # else spconv leaves out what backward needs
     voxels = spconv.SparseConvTensor(x.contiguous(), level.indices, level.shape, level.clouds)
     voxels.indice_dict = level.indice_dict
-    out: Tensor = conv(voxels).features
-    return out + bias.to(out.dtype)
+    out = conv(voxels)
+    level.indice_dict.update(out.indice_dict)
+    features: Tensor = out.features
+    return features + bias.to(features.dtype)
 
 
 def import_spconv() -> Any:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Protocol
 
 from concerto.errors import InputError
 from concerto.io import npz, ply
 from concerto.points.point_cloud import PointCloud
 
-FORMATS = {".ply": ply, ".npz": npz}
+
+class Format(Protocol):
+    """What a module of this package offers."""
+
+    def read(self, path: Path) -> PointCloud: ...
+    def write(self, path: Path, cloud: PointCloud) -> None: ...
+
+
+FORMATS: dict[str, Format] = {".ply": ply, ".npz": npz}
 
 
 def read(path: str | os.PathLike[str]) -> PointCloud:
@@ -34,7 +43,7 @@ def write(path: str | os.PathLike[str], cloud: PointCloud) -> None:
     _format(file).write(file, cloud)
 
 
-def _format(file: Path):  # type: ignore[no-untyped-def]
+def _format(file: Path) -> Format:
     module = FORMATS.get(file.suffix.lower())
     if module is None:
         raise InputError(

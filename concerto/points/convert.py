@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ def _tensor(values: Any, name: str) -> Tensor:
         values = torch.from_numpy(array)
     if values.is_complex() or values.dtype == torch.bool:
         raise InputError(f"{name} has dtype {values.dtype}; it must hold real numbers.")
-    return values
+    return cast(Tensor, values)
 
 
 def _coordinates(values: Any) -> Tensor:
@@ -140,7 +140,7 @@ def _colors(color: Tensor, color_range: tuple[float, float] | None) -> Tensor:
     if not high > low:
         raise InputError(f"color_range is ({low}, {high}); the second must be the larger.")
     scaled = (color.float() - low) / (high - low)
-    if color_range is not None and not (-ROUNDING <= scaled.min() and scaled.max() <= 1 + ROUNDING):
+    if color_range and (scaled.min() < -ROUNDING or scaled.max() > 1 + ROUNDING):
         raise InputError(
             f"color lies in {_span(color)}, outside the color_range of ({low:g}, {high:g})."
         )

@@ -1,0 +1,36 @@
+"""`concerto convert`: weights from one layout to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from concerto.checkpoints import write_published
+from concerto.errors import InputError
+from concerto.hub import PICKLES
+from concerto.loading import from_pretrained
+
+
+def convert(
+    source: Annotated[str, tyro.conf.arg(metavar="SOURCE")],
+    target: Annotated[Path, tyro.conf.arg(metavar="TARGET")],
+    /,
+) -> None:
+    """Write weights in our layout, or back in the published one. Numbers and dtypes stay.
+
+    Args:
+        source: A name, org/name[@revision], a folder, or a .pth or .safetensors file; of a whole
+            training state only the student's encoder is taken.
+        target: A folder gets config.json and model.safetensors; a name ending in .pth becomes a
+            published file, which has no place for the preprocessing.
+    """
+    model = from_pretrained(source, dtype="auto")
+    if target.suffix in PICKLES:
+        write_published(target, model.config, model.state_dict())
+    elif target.suffix:
+        raise InputError(f"{target} must be a folder, or end in .pth.")
+    else:
+        model.save_pretrained(target)
+    print(target)

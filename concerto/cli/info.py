@@ -1,0 +1,96 @@
+"""`concerto info`: what a name, a weights file or a scan holds."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from concerto.config import ConcertoConfig
+from concerto.errors import ConcertoWarning
+from concerto.hub import PublishedModel, find_model
+from concerto.io import FORMATS, read
+from concerto.loading import from_pretrained
+from concerto.points.voxels import voxelize
+
+
+def info(name_or_file: Annotated[str, tyro.conf.arg(metavar="NAME_OR_FILE")], /) -> None:
+    """Say what a name, a file or folder of weights, or a scan holds. Downloads nothing by name.
+
+    Args:
+        name_or_file: A name of `concerto models`, a weights file or folder, or a scan.
+    """
+    path = Path(name_or_file)
+    model = find_model(name_or_file)
+    if path.suffix.lower() in FORMATS:
+        rows = _scan(path)
+    elif model is not None and not path.exists():
+        rows = _published(model)
+    else:
+        rows = _weights(name_or_file)
+    width = max(len(key) for key in rows)
+    for key, value in rows.items():
+        print(f"{key:<{width}}  {value}")
+
+
+def _scan(path: Path) -> dict[str, str]:
+    cloud = read(path)
+    finite = cloud[cloud.coord.isfinite().all(1)]
+    rows = {
+        "points": f"{len(cloud):,}",
+        "coordinates": str(cloud.coord.dtype).removeprefix("torch."),
+        "colours": "none" if cloud.color is None else "yes",
+        "normals": "none" if cloud.normal is None else "yes",
+    }
+    if len(finite) < len(cloud):
+        rows["not finite"] = f"{len(cloud) - len(finite):,}"
+    if len(finite):
+        low, high = finite.coord.amin(0), finite.coord.amax(0)
+        rows["from"] = " ".join(f"{v:.3f}" for v in low.tolist())
+        rows["to"] = " ".join(f"{v:.3f}" for v in high.tolist())
+        rows["extent"] = " x ".join(f"{v:.3f}" for v in (high - low).tolist())
+        voxels = voxelize(finite, ConcertoConfig.grid_size, 1.0, "xyz")
+        rows["voxels of 2 cm"] = f"{len(voxels.points):,} (if the unit is the metre)"
+    return rows
+
+
+def _published(model: PublishedModel) -> dict[str, str]:
+    rows = {"name": model.name, "about": model.about}
+    if model.repo:
+        rows["file"] = f"https://huggingface.co/{model.repo}/blob/main/{model.filename}"
+    if model.unavailable:
+        return rows | {"status": f"cannot be loaded: {model.unavailable}"}
+    return rows | _config(model.config)
+
+
+def _weights(source: str) -> dict[str, str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConcertoWarning)
+        model = from_pretrained(source, dtype="auto")
+    tensors = model.state_dict()
+    dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
+    rows = {
+        "weights": source,
+        "parameters": f"{sum(tensor.numel() for tensor in tensors.values()):,}",
+        "stored as": ", ".join(dtypes),
+    }
+    if model.config.untrained:
+        rows["status"] = "untrained: a seeded initialisation"
+    return rows | _config(model.config)
+
+
+def _config(config: ConcertoConfig) -> dict[str, str]:
+    stages = ", ".join(str(stage) for stage in config.default_stages)
+    width = sum(config.channels[stage] for stage in config.default_stages)
+    return {
+        "channels": " ".join(map(str, config.channels)),
+        "depths": " ".join(map(str, config.depths)),
+        "heads": " ".join(map(str, config.heads)),
+        "patch size": " ".join(map(str, config.patch_size)),
+        "features": f"{width} (stages {stages})",
+        "grid size": f"{config.grid_size:g} after scaling by {config.coord_scale:g}",
+        "centre": config.center,
+        "licence": config.license or "unknown",
+    }

@@ -1,0 +1,53 @@
+"""The options that every command which runs a model shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+from torch import Tensor
+
+from concerto.loading import from_pretrained
+from concerto.model import Concerto
+from concerto.points.point_cloud import PointCloud
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model reads the scans, and how."""
+
+    model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "concerto-tiny"
+    """A name of `concerto models`, org/name[@revision] on the Hub, a folder, or a weights file."""
+    device: str = "cpu"
+    """Where to run: cpu, cuda, cuda:1, mps."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the model; the features are written as float32."""
+    stages: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT...")] = None
+    """Stages to concatenate, 0 being the finest; by default the model's own choice."""
+    scale: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Factor from the scan's unit to metres (0.001 for millimetres)."""
+    grid_size: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Edge of a voxel in metres, if not the one the model was trained with."""
+    drop_invalid: bool = False
+    """Leave points with NaN or infinite coordinates out, and give them zeros."""
+    max_memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
+    """Bound on working memory, such as 8GiB."""
+
+    def load(self) -> Concerto:
+        """The model."""
+        return from_pretrained(self.model, device=self.device, dtype=self.dtype)
+
+    def encode(self, model: Concerto, scan: PointCloud) -> Tensor:
+        """Features (N, C) float32 on the CPU."""
+        features = model.encode(
+            scan,
+            stages=self.stages,
+            scale=self.scale,
+            grid_size=self.grid_size,
+            drop_invalid=self.drop_invalid,
+            max_memory=self.max_memory,
+            progress=True,
+        )
+        assert isinstance(features, Tensor)
+        return features.float().cpu()
