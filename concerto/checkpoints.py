@@ -107,10 +107,10 @@ def read_checkpoint(
     values, tensors = _read_tensors(weights)
     if config_file is not None:
         values = _read_json(config_file)
-    if values is not None and "enc_channels" not in values:
-        return Checkpoint(_own_config(values, config_file or weights), tensors)
     if _ANCHOR[1] in tensors:
-        raise CheckpointError(f"{weights} has no {CONFIG_FILE} beside it, and needs one.")
+        if values is None:
+            raise CheckpointError(f"{weights} has no {CONFIG_FILE} beside it, and needs one.")
+        return Checkpoint(_own_config(values, config_file or weights), tensors)
     tensors = _published_encoder(tensors, weights)
     config = _config_from_shapes(tensors) if values is None else config_from_published(values)
     if preprocessing is not None:

@@ -227,13 +227,23 @@ class _Download:
             raise HubError(f"{self.repo} has no revision {self.revision}.") from error
         except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
             raise HubError(
-                f"{wanted} of {self._place} is not in the cache, and the Hub cannot be asked "
-                "(offline, or told not to). Fetch it once with a connection, pass a local path, or "
-                f'use "{PACKAGED}", which ships with the library.'
+                f"{wanted} of {self._place} is not in the cache, and the Hub was not asked or did "
+                f"not answer: {self._reason(error)}. Fetch it once with a connection, pass a local "
+                f'path, or use "{PACKAGED}", which ships with the library.'
             ) from error
         except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise HubError(f"Could not fetch {wanted} of {self._place}: {reason}") from error
+            raise HubError(
+                f"Could not fetch {wanted} of {self._place}: {_first_line(error)}."
+            ) from error
+
+    def _reason(self, error: Exception) -> str:
+        if self.local_files_only:
+            return "local_files_only=True"
+        return _first_line(error.__cause__ or error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _is_weights(filename: str) -> bool:

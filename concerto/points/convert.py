@@ -136,7 +136,7 @@ def _colors(color: Tensor, color_range: tuple[float, float] | None) -> Tensor:
             f"color is NaN or infinite at {bad} points, first at index {first}. "
             "Drop these points, or give them a colour such as 0."
         )
-    low, high = color_range or _color_range(color)
+    low, high = color_range or _color_range(color.detach())
     if not high > low:
         raise InputError(f"color_range is ({low}, {high}); the second must be the larger.")
     scaled = (color.float() - low) / (high - low)

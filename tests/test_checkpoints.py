@@ -1,0 +1,279 @@
+import json
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import concerto
+from concerto import CheckpointError, Concerto, ConcertoConfig, ConfigError, HubError
+from concerto.checkpoints import (
+    config_from_published,
+    config_to_published,
+    tensor_names,
+    write_published,
+)
+from conftest import SMALL, random_cloud
+
+GOLDEN = Path(__file__).parent / "golden" / "data" / "official_tiny.pth"
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A published file, to be spoilt."""
+    return Path(shutil.copy(GOLDEN, tmp_path / "weights.pth"))
+
+
+def rewrite(file: Path, change) -> Path:  # type: ignore[no-untyped-def]
+    content = torch.load(file, weights_only=True)
+    change(content)
+    torch.save(content, file)
+    return file
+
+
+def same_features(one: Concerto, two: Concerto) -> bool:
+    cloud = random_cloud(300)
+    return torch.equal(one.encode(cloud), two.encode(cloud))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_saved_model_loads_as_it_was(tmp_path: Path, dtype: torch.dtype) -> None:
+    config = SMALL.replace(grid_size=0.05, coord_scale=0.2, center="xy", default_stages=(1, 4))
+    model = Concerto(config).to(dtype).eval()
+    model.save_pretrained(tmp_path / "new" / "folder")
+    again = concerto.from_pretrained(tmp_path / "new" / "folder", dtype="auto")
+    assert again.config == config
+    assert again.dtype == dtype
+    assert not again.training
+    assert same_features(model, again)
+    assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+
+
+def test_the_card_has_the_hubs_metadata(tmp_path: Path) -> None:
+    Concerto(SMALL.replace(license="cc-by-nc-4.0")).save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert re.match(r"---\nlibrary_name: concerto\nlicense: cc-by-nc-4.0\n", card)
+
+
+def test_saving_over_a_model_keeps_its_card(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("my words")
+    Concerto(SMALL).save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "my words"
+
+
+def test_a_loaded_model_can_be_saved_over_its_own_file(tmp_path: Path) -> None:
+    Concerto(SMALL).save_pretrained(tmp_path)
+    model = concerto.from_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
+    assert same_features(model, concerto.from_pretrained(tmp_path))
+
+
+def test_published_weights_survive_both_conversions(tmp_path: Path) -> None:
+    model = concerto.from_pretrained(GOLDEN)
+    model.save_pretrained(tmp_path / "ours")
+    ours = concerto.from_pretrained(tmp_path / "ours")
+    write_published(tmp_path / "theirs.pth", ours.config, ours.state_dict())
+    original = torch.load(GOLDEN, weights_only=True)
+    theirs = torch.load(tmp_path / "theirs.pth", weights_only=True)
+    assert theirs["config"] == original["config"]
+    assert theirs["state_dict"].keys() == original["state_dict"].keys()
+    for name, tensor in original["state_dict"].items():
+        assert torch.equal(theirs["state_dict"][name], tensor), name
+
+
+@pytest.mark.parametrize("size", ["small", "base", "large", "tiny"])
+def test_every_tensor_of_a_preset_has_a_published_name(size: str) -> None:
+    config = ConcertoConfig.preset(size)
+    with torch.device("meta"):
+        ours = set(Concerto(config).state_dict())
+    pairs = list(tensor_names(config))
+    assert {own for _, own in pairs} == ours
+    assert len({theirs for theirs, _ in pairs}) == len(pairs)
+    assert config_from_published(config_to_published(config)) == config
+
+
+def training_state(file: Path, prefix: str = "module.student.backbone.") -> Path:
+    """A whole training checkpoint of published shape: no config, heads, teacher, optimiser."""
+    torch.manual_seed(0)
+    config = SMALL.replace(heads=(1, 1, 2, 2, 2), channels=(16, 16, 32, 32, 32))
+    config = config.replace(patch_size=(1024,) * 5)
+    student, teacher = Concerto(config), Concerto(config)
+    state = {"module.student.mask_head.weight": torch.zeros(3, 3)}
+    for theirs, own in tensor_names(config):
+        state[f"module.teacher.backbone.{theirs}"] = teacher.state_dict()[own]
+        state[f"{prefix}{theirs}"] = student.state_dict()[own]
+    torch.save({"epoch": 3, "state_dict": state, "optimizer": {"param_groups": []}}, file)
+    student.eval().save_pretrained(file.parent / "student")
+    return file
+
+
+def test_a_training_state_gives_the_students_encoder_by_its_shapes(tmp_path: Path) -> None:
+    model = concerto.from_pretrained(training_state(tmp_path / "state.pth"))
+    student = concerto.from_pretrained(tmp_path / "student")
+    assert model.config == student.config
+    assert same_features(model, student)
+
+
+def test_a_file_of_a_published_name_gets_that_names_preprocessing(published: Path) -> None:
+    outdoor = published.rename(published.with_name("concerto_large_outdoor.pth"))
+    config = concerto.from_pretrained(outdoor).config
+    assert (config.coord_scale, config.grid_size, config.center) == (0.2, 0.01, "xy")
+    assert config.license == "cc-by-nc-4.0"
+    assert config.channels == (8, 16, 16, 24, 32)
+
+
+def test_weights_are_float32_unless_asked(tmp_path: Path) -> None:
+    Concerto(SMALL).half().save_pretrained(tmp_path)
+    assert concerto.from_pretrained(tmp_path).dtype == torch.float32
+    assert concerto.from_pretrained(tmp_path, dtype="bfloat16").dtype == torch.bfloat16
+    with pytest.raises(ConfigError, match="floating dtype"):
+        concerto.from_pretrained(tmp_path, dtype="int8")
+
+
+def test_the_packaged_model_loads_offline_and_warns_once_that_it_is_untrained() -> None:
+    with pytest.warns(concerto.ConcertoWarning, match="untrained") as caught:
+        model = concerto.from_pretrained("concerto-tiny")
+    assert len(caught) == 1
+    assert "\n" not in str(caught[0].message)
+    assert model.encode(random_cloud(200)).shape == (200, 288)
+
+
+# --- what is wrong with a file is said, and nothing is run -----------------------------------
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 0.999])
+def test_a_truncated_file_is_called_so(published: Path, share: float) -> None:
+    content = published.read_bytes()
+    published.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(CheckpointError, match=r"damaged or cut short"):
+        concerto.from_pretrained(published)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.9])
+def test_truncated_safetensors_are_called_so(tmp_path: Path, share: float) -> None:
+    Concerto(SMALL).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(CheckpointError, match=r"damaged or cut short"):
+        concerto.from_pretrained(tmp_path)
+
+
+def test_a_file_that_is_no_checkpoint_is_called_so(tmp_path: Path) -> None:
+    file = tmp_path / "page.pth"
+    file.write_text("<html>Not found</html>")
+    with pytest.raises(CheckpointError, match="cannot be read as weights"):
+        concerto.from_pretrained(file)
+
+
+class Exploit:
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        return threading.Thread, ()
+
+
+def test_code_in_a_pickle_is_refused_by_name(published: Path) -> None:
+    rewrite(published, lambda content: content.update(extra=Exploit()))
+    with pytest.raises(CheckpointError, match=r"asks to run threading\.Thread"):
+        concerto.from_pretrained(published)
+
+
+def test_missing_tensors_are_named(published: Path) -> None:
+    rewrite(published, lambda c: c["state_dict"].pop("enc.enc1.down.proj.weight"))
+    with pytest.raises(CheckpointError, match=r"lacks 1 tensors: encoder\.stages\.1\.down\.linear"):
+        concerto.from_pretrained(published)
+
+
+def test_misshaped_tensors_are_named_with_both_shapes(published: Path) -> None:
+    def narrow(content) -> None:  # type: ignore[no-untyped-def]
+        content["state_dict"]["enc.enc0.block0.mlp.0.fc1.bias"] = torch.zeros(5)
+
+    with pytest.raises(CheckpointError, match=r"fc1\.bias is \(5,\) instead of \(32,\)"):
+        concerto.from_pretrained(rewrite(published, narrow))
+
+
+def test_tensors_without_a_place_are_named(published: Path) -> None:
+    rewrite(published, lambda c: c["state_dict"].update({"dec.dec0.up.weight": torch.zeros(1)}))
+    with pytest.raises(CheckpointError, match=r"no place for 1 tensors: dec\.dec0\.up\.weight"):
+        concerto.from_pretrained(published)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("enable_rpe", True),
+        ("pre_norm", False),
+        ("layer_scale", 1e-5),
+        ("enc_mode", False),
+        ("order", ("z", "hilbert")),
+        ("stride", (2, 2, 4, 2)),
+        ("qk_scale", 0.3),
+    ],
+)
+def test_config_keys_that_no_published_encoder_uses_are_refused_by_name(
+    published: Path, key: str, value: object
+) -> None:
+    rewrite(published, lambda content: content["config"].update({key: value}))
+    with pytest.raises(ConfigError, match=f"{key}="):
+        concerto.from_pretrained(published)
+
+
+def test_unknown_config_keys_are_refused_by_name(published: Path) -> None:
+    rewrite(published, lambda content: content["config"].update(dec_depths=(1, 1)))
+    with pytest.raises(ConfigError, match="no published encoder uses: dec_depths"):
+        concerto.from_pretrained(published)
+
+
+def test_a_segmentation_head_is_not_taken_for_an_encoder(tmp_path: Path) -> None:
+    head = {"seg_head.weight": torch.zeros(20, 1728), "seg_head.bias": torch.zeros(20)}
+    torch.save({"config": {"num_classes": 20}, "state_dict": head}, tmp_path / "head.pth")
+    with pytest.raises(CheckpointError, match="segmentation head without its encoder"):
+        concerto.from_pretrained(tmp_path / "head.pth")
+
+
+def test_our_config_with_an_unknown_key_or_kind_is_refused(tmp_path: Path) -> None:
+    Concerto(SMALL).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"window": 3}))
+    with pytest.raises(ConfigError, match="window.*newer version"):
+        concerto.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
+    with pytest.raises(CheckpointError, match="model_type='bert'"):
+        concerto.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="JSON"):
+        concerto.from_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no config\.json beside it"):
+        concerto.from_pretrained(tmp_path)
+
+
+def test_published_names_in_safetensors_load_with_a_published_config(tmp_path: Path) -> None:
+    content = torch.load(GOLDEN, weights_only=True)
+    save_file(content["state_dict"], tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(content["config"]))
+    loaded = concerto.from_pretrained(tmp_path)
+    assert same_features(loaded, concerto.from_pretrained(GOLDEN))
+
+
+def test_a_folder_of_several_files_asks_which(tmp_path: Path) -> None:
+    for name in ("a.pth", "b.pth"):
+        shutil.copy(GOLDEN, tmp_path / name)
+    with pytest.raises(HubError, match=r"pass filename=, one of a\.pth, b\.pth"):
+        concerto.from_pretrained(tmp_path)
+    assert concerto.from_pretrained(tmp_path, filename="b.pth").config.channels[0] == 8
+    with pytest.raises(HubError, match=r"has no c\.pth. It has: a\.pth, b\.pth"):
+        concerto.from_pretrained(tmp_path, filename="c.pth")
+
+
+def test_saved_weights_are_in_the_format_that_other_tools_read(tmp_path: Path) -> None:
+    model = Concerto(SMALL)
+    model.save_pretrained(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert all(torch.equal(stored[k], v) for k, v in model.state_dict().items())
