@@ -16,7 +16,7 @@ Stages = Sequence[int] | Literal["all"]
 Place = Literal["points", "voxels"] | int
 
 # Rows that `features` copies at a time, so that a copy of one stage never doubles the memory.
-COPY_ROWS = 2**18
+COPY_ROWS = 2**15
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Hierarchy:
         for feat, rows in parts:
             columns = slice(column, column + feat.shape[1])
             for piece in _pieces(count):
-                out[piece, columns] = feat[piece] if rows is None else feat[rows[piece]]
+                out[piece, columns] = feat[piece] if rows is None else _take(feat, rows[piece])
             column = columns.stop
         return out
 

@@ -1,23 +1,27 @@
-"""How large a slice of rows fits into a bound on memory."""
+"""How large a slice of rows the encoder may work on within a bound on memory."""
 
 from __future__ import annotations
 
 import re
 
+import torch
+from torch import Tensor
+
 from concerto.config import ConcertoConfig
 from concerto.errors import InputError
 
-UNITS = {"": 1, "K": 1, "M": 2, "G": 3, "T": 4}
-
-# Measured high-water marks, in tensors of (n, C) that live at once outside slices: the residual
-# stream, the branch under way, and the copies around a gather; and in bytes a voxel of geometry
-# (curves, patches, neighbours) while it is worked out.
-STREAM_COPIES = 7
-GEOMETRY_BYTES = 1400
+# High-water marks of whole encodings, measured from outside on rooms of 10,000 to 400,000 voxels
+# with all presets, and rounded up: tensors of (n, C) alive at once in a block, bytes of geometry
+# a voxel (curves, patches, neighbours), and what the libraries keep for themselves.
+BLOCK_TENSORS = 9
+GEOMETRY_BYTES = 1800
+LIBRARY_BYTES = 64 * 2**20
 # Within a slice: gathered rows, qkv, heads, and the hidden layer before and after its GELU.
-SLICE_COPIES = 14
+SLICE_TENSORS = 14
 # Slices below this cost time and save nothing.
-MIN_SLICE_ROWS = 1024
+MIN_SLICE_ROWS = 512
+
+POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def parse_memory(amount: int | str) -> int:
@@ -25,31 +29,50 @@ def parse_memory(amount: int | str) -> int:
 
     Raises InputError for anything else.
     """
-    if isinstance(amount, int) and not isinstance(amount, bool) and amount > 0:
+    if type(amount) is int and amount > 0:
         return amount
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", str(amount), re.IGNORECASE)
     if isinstance(amount, str) and match and float(match[1]) > 0:
         step = 1024 if match[3] else 1000
-        unit = match[2].upper()
-        return int(float(match[1]) * step ** (UNITS[unit] if unit else 0))
+        return int(float(match[1]) * step ** POWERS[match[2].upper()])
     raise InputError(f'max_memory is {amount!r}; pass bytes, or text such as "8GiB" or "500MB".')
 
 
-def slice_rows_within(budget: int, config: ConcertoConfig, voxels: int, itemsize: int) -> int:
-    """Rows that the encoder may work on at a time, to stay within `budget` bytes of working memory.
+def slice_rows_within(
+    budget: int, config: ConcertoConfig, grid_coord: Tensor, itemsize: int
+) -> int:
+    """Rows that the encoder may work on at a time, to stay within `budget` bytes.
 
-    voxels: n of the finest level. itemsize: bytes of one feature value.
+    grid_coord: (n, 3) int64 voxels of the finest level. itemsize: bytes of one feature value.
 
     Raises InputError where even the smallest slices would not fit.
     """
-    # Each level has at most as many voxels as the one before; surfaces leave about a third.
-    widest = max(config.channels[0], max(config.channels) // 4)
-    fixed = voxels * (STREAM_COPIES * widest * itemsize + GEOMETRY_BYTES)
-    row = SLICE_COPIES * max(config.channels) * itemsize
-    if fixed + MIN_SLICE_ROWS * row > budget:
-        least = (fixed + MIN_SLICE_ROWS * row) / 2**30
-        raise InputError(
-            f"{voxels:,} voxels need about {least:.2g} GiB of working memory, and max_memory is "
-            f"{budget / 2**30:.2g} GiB. Raise it, pass a larger grid_size, or cut the scene."
-        )
-    return int((budget - fixed) // row)
+    kept = LIBRARY_BYTES
+    fitting = len(grid_coord)
+    for voxels, channels in zip(
+        _level_sizes(grid_coord, config.stages), config.channels, strict=True
+    ):
+        tensor = voxels * channels * itemsize
+        fixed = kept + BLOCK_TENSORS * tensor + GEOMETRY_BYTES * voxels
+        row = SLICE_TENSORS * channels * itemsize
+        least = fixed + min(voxels, MIN_SLICE_ROWS) * row
+        if least > budget:
+            raise InputError(
+                f"{len(grid_coord):,} voxels need about {least / 2**20:,.0f} MiB of working "
+                f"memory, and max_memory is {budget / 2**20:,.0f} MiB. Raise it, pass a larger "
+                "grid_size, or cut the scene."
+            )
+        rows = (budget - fixed) // row
+        if rows < voxels:
+            fitting = min(fitting, rows)
+        kept += tensor
+    return max(fitting, 1)
+
+
+def _level_sizes(grid_coord: Tensor, stages: int) -> list[int]:
+    """Voxels of each level."""
+    sizes = [len(grid_coord)]
+    for _ in range(stages - 1):
+        grid_coord = torch.unique(grid_coord >> 1, dim=0)
+        sizes.append(len(grid_coord))
+    return sizes

@@ -29,7 +29,7 @@ from concerto.points.point_cloud import PointCloud
 from concerto.points.voxels import voxelize
 
 # Rows that `encode` works on at a time: enough to keep the cores busy, little enough for caches.
-ENCODE_SLICE_ROWS = 2**15
+ENCODE_SLICE_ROWS = 2**13
 
 
 class Concerto(nn.Module, PyTorchModelHubMixin):
@@ -131,8 +131,8 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
     ) -> Tensor | list[Tensor]:
         """`model(points)` for inference: without autograd, in evaluation mode, scene by scene.
 
-        max_memory: bytes, or text such as "8GiB", for working memory beyond the weights, the
-        points and the features returned; layers then work in slices. progress: show a bar.
+        max_memory: bytes, or text such as "8GiB": a bound on what the encoder takes beyond its
+        weights, its voxels and the features returned. progress: show a bar.
         Otherwise as `forward`.
 
         Raises InputError also where a scene cannot be encoded within `max_memory`.
@@ -147,7 +147,7 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
                 rows = ENCODE_SLICE_ROWS
                 if budget is not None:
                     fitting = slice_rows_within(
-                        budget, self.config, len(prepared.feat), self.dtype.itemsize
+                        budget, self.config, prepared.grid_coord, self.dtype.itemsize
                     )
                     rows = min(rows, fitting)
                 features.append(self._encode([prepared], True, rows).features(stages))

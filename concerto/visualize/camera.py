@@ -1,7 +1,8 @@
 """Where to look at a cloud from: one choice for the picture and for the viewer.
 
-The view comes from above at a fixed elevation, z up, in gentle perspective. Of sixteen azimuths the
-one that shows the most points wins, and the camera steps back till the cloud just fills the frame.
+The view comes from above at a fixed elevation, z up, in gentle perspective. At each of sixteen
+azimuths the camera steps back till the cloud just fills the frame; the azimuth wins that shows the
+most points on the most of the frame.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from concerto.visualize.strays import core_box, within
 ELEVATION = float(np.radians(40.0))
 # Off the axes by half a step: rooms and objects stand along them, and show two sides this way.
 AZIMUTHS = np.radians(11.25 + 22.5 * np.arange(16))
-# Half the angle that the frame's height spans: a long lens, so that upright edges stay upright.
-HALF_ANGLE = float(np.radians(15.0))
+# Half the angle that the frame's longer side spans: a long lens, for upright edges to stay upright.
+HALF_ANGLE = float(np.radians(20.0))
 # The share of the frame's half width that stays empty on each side.
-MARGIN = 0.04
+MARGIN = 0.06
 # Enough points to choose an azimuth by, and how many of them share a pixel meanwhile.
-SAMPLE = 2**16
+SAMPLE = 2**15
 POINTS_PER_PIXEL = 4
 # How far behind the nearest point of its pixel a point is still seen, in pixels.
 SEEN_DEPTH = 4.0
@@ -55,13 +56,13 @@ class Camera:
         long as one pixel is wide. Points not in front of the eye have NaN.
         """
         right, up, back = ((coord - self.eye) @ self.axes.T).T
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             column = (1 + right / (-back * self.tangents[0])) * size[0] / 2
             row = (1 - up / (-back * self.tangents[1])) * size[1] / 2
             depth = np.log(-back) * size[1] / (2 * self.tangents[1])
-        pixels = np.stack([column, row, depth], axis=1)
+            pixels = np.stack([column, row, depth], axis=1).astype(np.float32)
         pixels[~(back < 0)] = np.nan
-        return pixels.astype(np.float32)
+        return pixels
 
 
 def best_view(coord: NDArray[np.float64], aspect: float) -> tuple[Camera, Room | None]:
@@ -85,7 +86,7 @@ def view_axes(azimuth: float, elevation: float) -> NDArray[np.float64]:
 
 def _fill(coord: NDArray[np.float64], azimuth: float, aspect: float) -> Camera:
     """The camera at `azimuth` whose frame coord (N, 3), less strays, just fills."""
-    tangents = np.tan(HALF_ANGLE) * np.array([aspect, 1.0])
+    tangents = np.tan(HALF_ANGLE) * np.array([aspect, 1.0]) / max(aspect, 1.0)
     low, high = core_box(coord)
     centre = (low + high) / 2
     # One place has no extent: it is looked at as if it were a metre wide.
@@ -103,13 +104,18 @@ def _fit(
 
     A point at (x, z) is inside the right edge where x - eye_x <= tangent * (eye_z - z), that is
     x + tangent * z <= eye_x + tangent * eye_z, and alike on the left. The tightest point on each
-    side gives two lines, and the eye is where they meet; of width and height the farther counts.
+    side gives two lines, and the eye is where they meet; of width and height the farther counts,
+    and in the other one the eye then moves till the margins are equal.
     """
     slant = points[:, 2:] * tangents
     above = (points[:, :2] + slant).max(0)
     below = (slant - points[:, :2]).max(0)
     back = max(closest, float(((above + below) / (2 * tangents)).max()))
-    return np.append((above - below) / 2, back)
+    eye = (above - below) / 2
+    for _ in range(4):
+        seen = (points[:, :2] - eye) / (back - points[:, 2:])
+        eye += (seen.max(0) + seen.min(0)) / 2 * back
+    return np.append(eye, back)
 
 
 def _score(coord: NDArray[np.float64], camera: Camera, aspect: float) -> int:

@@ -48,7 +48,7 @@ def render(cloud: PointCloud, *, size: tuple[int, int] = SIZE) -> Image.Image:
     left out. A few points far from all others neither shrink the rest nor need be in the frame.
     The same cloud gives the same picture.
 
-    Raises InputError where no point has finite coordinates.
+    Raises InputError where no point has finite coordinates, or size is not positive.
     """
     if min(size) < 1:
         raise InputError(f"size is {size}; it must be (width, height), each at least 1 pixel.")

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 # A point's neighbours are counted in the smallest tiles that find this many; sides are in pixels.
 NEIGHBORS = 8
-TILES = (2, 4, 8, 16, 32, 64)
+TILES = (2, 4, 8, 16, 32, 64, 128)
 # How far behind the nearest point around a point is still on the surface, in tiles.
 SURFACE = 4.0
 # A disc's radius in gaps between points: points that lie at random leave few holes this way.
 OVERLAP = 1.45
 # Radii of discs, pixels; and the largest gap that is closed, in the cloud's median.
-RADII = np.array([1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 15.0, 20.0], dtype=np.float32)
+RADII = np.array([1, 1.5, 2, 3, 4, 6, 8, 11, 15, 20, 28, 40], dtype=np.float32)
 LARGEST = 1.7
+# The gap between points that are too few to have one, pixels.
+LONE = 12.0
 # How far behind the front a point still shows, in radii of its disc.
 BLEND = 3.0
 # Disc pixels worked on at once: bounds the memory.
@@ -78,7 +80,7 @@ def disc_radii(points: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np
         unknown = np.flatnonzero(np.isinf(gap))
         gap[unknown] = _gaps(points, size, tile)[unknown]
     known = np.isfinite(gap)
-    median = np.median(gap[known]) if known.any() else np.inf
+    median = np.median(gap[known]) if known.any() else LONE
     gap = np.where(known, np.minimum(gap, LARGEST * median), median)
     step = np.searchsorted(RADII, OVERLAP * gap)
     radii: NDArray[np.float32] = RADII[step.clip(max=len(RADII) - 1)]

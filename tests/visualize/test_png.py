@@ -1,5 +1,7 @@
 """What the picture of a cloud promises."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from concerto.points.point_cloud import PointCloud
 from concerto.visualize import drawable
 from concerto.visualize.png import render, write_png
 
-SIZE = (320, 240)
+SIZE = (240, 180)
 RED, GREEN, BLUE, GREY = [0.9, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.9], [0.6, 0.6, 0.6]
 
 
@@ -19,7 +21,7 @@ def box(low, high, count, seed=0):
     rng = np.random.default_rng(seed)
     low, high = np.array(low, float), np.array(high, float)
     sides = high - low
-    areas = np.repeat(sides.prod() / np.where(sides > 0, sides, np.inf), 2)
+    areas = np.repeat([sides[1] * sides[2], sides[0] * sides[2], sides[0] * sides[1]], 2)
     face = rng.choice(6, count, p=areas / areas.sum())
     points = rng.random((count, 3))
     points[np.arange(count), face // 2] = face % 2
@@ -33,9 +35,10 @@ def cloud_of(*parts):
     return PointCloud(torch.from_numpy(coord), torch.from_numpy(color).float())
 
 
+@cache
 def room(ceiling=True, table=BLUE):
     """A room of 5 x 4 x 2.6 m, walls grey, floor green, ceiling red, and a table in its middle."""
-    walls = box([0, 0, 0], [5, 4, 2.6], 60_000)
+    walls = box([0, 0, 0], [5, 4, 2.6], 30_000)
     colors = [
         (walls[(walls[:, 2] > 0) & (walls[:, 2] < 2.6)], GREY),
         (walls[walls[:, 2] == 0], GREEN),
@@ -45,6 +48,7 @@ def room(ceiling=True, table=BLUE):
     return cloud_of(*colors, (box([1.5, 1.2, 0.7], [3.5, 2.8, 0.75], 10_000), table))
 
 
+@cache
 def picture(cloud, size=SIZE):
     return np.asarray(render(cloud, size=size)).astype(int)
 
@@ -74,15 +78,15 @@ def test_picture_is_rgb_of_the_size_asked_for_on_white():
 
 
 def test_z_is_up():
-    points = box([0, 0, 0], [1, 1, 1], 20_000)
+    points = box([0, 0, 0], [1, 1, 1], 10_000)
     upper = points[:, 2] > 0.5
     pixels = picture(cloud_of((points[upper], RED), (points[~upper], BLUE)))
     rows = np.arange(SIZE[1])[:, None] * np.ones(SIZE[0], int)
     red = rows[pixels[..., 0] > 2 * pixels[..., 2]]
     blue = rows[pixels[..., 2] > 2 * pixels[..., 0]]
-    assert len(red) > 2000
-    assert len(blue) > 2000
-    assert red.mean() < blue.mean() - 40
+    assert len(red) > 1000
+    assert len(blue) > 1000
+    assert red.mean() < blue.mean() - 30
 
 
 def test_picture_is_not_mirrored():
@@ -104,17 +108,17 @@ def test_picture_is_not_mirrored():
 
 
 def test_nearer_points_hide_farther_ones():
-    inner = box([0.3, 0.3, 0.3], [0.7, 0.7, 0.7], 20_000)
+    inner = box([0.3, 0.3, 0.3], [0.7, 0.7, 0.7], 10_000)
     outer = box([0, 0, 0], [1, 1, 1], 40_000)
     pixels = picture(cloud_of((inner, RED), (outer, BLUE)))
     assert share_of(pixels, 0) < 0.005
     assert share_of(pixels, 2) > 0.9
 
 
-@pytest.mark.parametrize("size", [(320, 240), (240, 320), (400, 100)])
+@pytest.mark.parametrize("size", [(240, 180), (180, 240), (360, 120)])
 @pytest.mark.parametrize("sides", [(1, 1, 1), (5, 1, 0.5), (0.2, 0.2, 3), (4, 4, 0)])
 def test_scan_fills_the_frame_and_stays_inside(size, sides):
-    pixels = picture(cloud_of((box([0, 0, 0], sides, 20_000), GREY)), size)
+    pixels = picture(cloud_of((box([0, 0, 0], sides, 10_000), GREY)), size)
     assert 0.85 < max(extent(pixels)) < 1
     assert not drawn(pixels)[[0, -1]].any()
     assert not drawn(pixels)[:, [0, -1]].any()
@@ -136,10 +140,10 @@ def test_a_few_strays_do_not_shrink_the_scan():
 
 
 def test_sparse_rim_of_a_scan_is_in_the_frame():
-    dense = box([0, 0, 0], [1, 1, 0.2], 20_000)
-    rim = np.linspace([1, 0.5, 0.1], [1.3, 0.5, 0.1], 100)
+    dense = box([0, 0, 0], [1, 1, 0.2], 10_000)
+    rim = box([1, 0.3, 0.2], [1.3, 0.7, 0.2], 100)
     pixels = picture(cloud_of((dense, GREY), (rim, RED)))
-    assert share_of(pixels, 0) > 0.001
+    assert share_of(pixels, 0) > 0.01
     assert not drawn(pixels)[:, [0, -1]].any()
 
 
@@ -156,15 +160,15 @@ def test_near_walls_are_cut_away_without_a_ceiling_too():
     assert share_of(without, 1) > 0.9 * share_of(with_ceiling, 1)
 
 
-@pytest.mark.parametrize("scale", [0.01, 0.3, 100.0])
+@pytest.mark.parametrize("scale", [0.01, 100.0])
 def test_a_closed_object_keeps_its_top(scale):
     cloud = room()
     cloud = PointCloud(cloud.coord * scale, cloud.color)
     assert share_of(picture(cloud), 0) > 0.3
 
 
-def test_a_table_keeps_its_top_and_a_hall_of_posts_its_posts():
-    top = box([0, 0, 2.4], [4, 4, 2.5], 20_000)
+def test_a_top_on_legs_without_a_floor_is_no_ceiling():
+    top = box([0, 0, 2.4], [4, 4, 2.5], 10_000)
     legs = [box([x, y, 0], [x + 0.1, y + 0.1, 2.4], 1000) for x in (0, 3.9) for y in (0, 3.9)]
     pixels = picture(cloud_of((top, RED), *((leg, GREEN) for leg in legs)))
     assert share_of(pixels, 0) > 0.5
@@ -172,12 +176,16 @@ def test_a_table_keeps_its_top_and_a_hall_of_posts_its_posts():
 
 
 def test_shape_is_legible_in_one_colour():
-    pixels = picture(cloud_of((box([0, 0, 0], [1, 1, 1], 30_000), GREY)))
-    assert pixels[drawn(pixels)].std() > 5
+    # Creases and outlines are darker than faces. Unshaded, no pixel is darker than the points.
+    plate = box([0, 0, 0], [2, 2, 0], 10_000)
+    pixels = picture(cloud_of((plate, GREY), (box([0.7, 0.7, 0], [1.3, 1.3, 1], 10_000), GREY)))
+    light = pixels[drawn(pixels)][:, 0]
+    assert np.quantile(light, 0.03) < 0.7 * np.median(light)
+    assert np.median(light) > 0.6 * 255 * GREY[0]
 
 
 def test_points_without_colour_are_shaded_by_height():
-    coord = torch.from_numpy(box([0, 0, 0], [1, 1, 3], 20_000))
+    coord = torch.from_numpy(box([0, 0, 0], [1, 1, 3], 10_000))
     pixels = picture(PointCloud(coord))
     rows = np.flatnonzero(drawn(pixels).any(1))
     top, bottom = (pixels[part][drawn(pixels)[part]].mean(0) for part in (rows[:40], rows[-40:]))
@@ -186,7 +194,7 @@ def test_points_without_colour_are_shaded_by_height():
 
 
 def test_same_cloud_gives_the_same_picture():
-    assert np.array_equal(picture(room()), picture(room()))
+    assert np.array_equal(np.asarray(render(room(), size=SIZE)), picture(room()))
 
 
 def test_large_coordinates_lose_nothing():
@@ -197,7 +205,7 @@ def test_large_coordinates_lose_nothing():
 
 
 def test_extents_of_thousands_are_drawn():
-    pixels = picture(cloud_of((box([0, 0, 0], [4000, 3000, 200], 20_000), GREY)))
+    pixels = picture(cloud_of((box([0, 0, 0], [4000, 3000, 200], 10_000), GREY)))
     assert drawn(pixels).mean() > 0.3
 
 
