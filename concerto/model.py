@@ -171,11 +171,14 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
 
         pretrained_model_name_or_path: a name of `concerto.list_models()`, "org/name[@revision]",
         a folder, or a .pth or .safetensors file. filename: which file of a repo or folder.
-        dtype: float32 unless said; "auto" keeps the file's. backend: see `PointTransformer`.
+        device: the CPU unless said. dtype: float32 unless said; "auto" keeps the file's. backend:
+        see `PointTransformer`.
 
         Raises HubError where there is no such thing, CheckpointError where a file is damaged,
-        unsafe or does not fit, ConfigError where no published encoder has its config.
+        unsafe or does not fit, ConfigError where no published encoder has its config or the device
+        cannot be used.
         """
+        place, kept = _usable(device), _dtype(dtype)
         source = hub.locate(
             pretrained_model_name_or_path,
             revision=revision,
@@ -195,15 +198,14 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
                 ConcertoWarning,
                 stacklevel=2,
             )
-        model = cls._from_checkpoint(checkpoint, source.weights, dtype, backend)
-        return model.to(device) if device is not None else model
+        return cls._from_checkpoint(checkpoint, source.weights, kept, backend).to(place)
 
     @classmethod
     def _from_checkpoint(
         cls,
         checkpoint: Checkpoint,
         file: Path,
-        dtype: torch.dtype | str | None,
+        dtype: torch.dtype | None,
         backend: Backend,
     ) -> Concerto:
         """Take the file's tensors as they are, rather than initialise and overwrite."""
@@ -211,9 +213,8 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
             model = cls(checkpoint.config, backend)
         checkpoints.check_tensors(checkpoint.tensors, model.state_dict(), file)
         tensors = checkpoint.tensors
-        if dtype != "auto":
-            wanted = _dtype(dtype)
-            tensors = {name: tensor.to(wanted) for name, tensor in tensors.items()}
+        if dtype is not None:
+            tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 
@@ -344,9 +345,25 @@ def _positive(given: float | None, default: float, name: str) -> float:
     return float(given)
 
 
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+def _usable(device: torch.device | str | None) -> torch.device:
+    """The device, or ConfigError where this machine or this torch has no such thing."""
+    try:
+        found = torch.device(device or "cpu")
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(
+            f"device is {str(device)!r}, which cannot be used here: {reason}"
+        ) from error
+    return found
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """The dtype meant, None standing for the file's own."""
     if dtype is None:
         return torch.float32
+    if dtype == "auto":
+        return None
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ConfigError(

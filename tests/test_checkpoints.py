@@ -241,7 +241,7 @@ def test_our_config_with_an_unknown_key_or_kind_is_refused(tmp_path: Path) -> No
     Concerto(SMALL).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"window": 3}))
-    with pytest.raises(ConfigError, match="window.*newer version"):
+    with pytest.raises(ConfigError, match=r"window.*newer version"):
         concerto.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
     with pytest.raises(CheckpointError, match="model_type='bert'"):

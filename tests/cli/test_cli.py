@@ -1,0 +1,172 @@
+"""The real command line, in processes of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import concerto
+from conftest import ROOT, SMALL, random_cloud
+
+GOLDEN = ROOT / "tests" / "golden" / "data" / "official_tiny.pth"
+ROOM = ROOT / "concerto" / "assets" / "sample_room.npz"
+
+
+def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """`concerto ARGUMENTS`, which must end with `code` and never with a traceback."""
+    process = subprocess.run(
+        [sys.executable, "-m", "concerto.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "100"},
+        timeout=300,
+    )
+    assert process.returncode == code, process.stderr
+    assert "Traceback" not in process.stderr
+    return process
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("scans") / "room.ply"
+    concerto.write(file, random_cloud(800))
+    return file
+
+
+def test_encode_writes_the_features_that_the_library_gives(scan: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.npz"
+    concerto.write(other, random_cloud(300, seed=1))
+    out = tmp_path / "features"
+    process = run("encode", scan, other, "-o", out, "--model", GOLDEN)
+    assert process.stdout.split() == [
+        *(str(out / "room.npz"), "800", "x", "72"),
+        *(str(out / "other.npz"), "300", "x", "72"),
+    ]
+    model = concerto.from_pretrained(GOLDEN)
+    for file in (scan, other):
+        with np.load(out / f"{file.stem}.npz") as written:
+            assert np.array_equal(written["coord"], concerto.read(file).coord.numpy())
+            wanted = model.encode(concerto.read(file))
+            assert np.allclose(written["feat"], wanted.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_encode_takes_the_options_of_the_model(scan: Path, tmp_path: Path) -> None:
+    options = [
+        "--model",
+        GOLDEN,
+        "--stages",
+        "3",
+        "4",
+        "--dtype",
+        "bfloat16",
+        "--grid-size",
+        "0.05",
+    ]
+    run("encode", scan, "-o", tmp_path, *options, "--scale", "1.5", "--max-memory", "1GiB")
+    model = concerto.from_pretrained(GOLDEN, dtype="bfloat16")
+    wanted = model.encode(concerto.read(scan), stages=(3, 4), grid_size=0.05, scale=1.5)
+    with np.load(tmp_path / "room.npz") as written:
+        assert written["feat"].dtype == np.float32
+        assert np.allclose(written["feat"], wanted.float().numpy(), rtol=1e-2, atol=1e-2)
+
+
+def test_the_packaged_room_and_model_make_every_kind_of_picture(tmp_path: Path) -> None:
+    for suffix in ("png", "html", "ply"):
+        file = tmp_path / f"room.{suffix}"
+        process = run("pca", ROOM, "-o", file)
+        assert process.stdout.strip() == str(file)
+        assert process.stderr.count("untrained") == 1
+    with Image.open(tmp_path / "room.png") as picture:
+        assert len(picture.convert("RGB").getcolors(10**7)) > 1000
+    assert "<canvas" in (tmp_path / "room.html").read_text()
+    cloud, room = concerto.read(tmp_path / "room.ply"), concerto.read(ROOM)
+    assert torch.equal(cloud.coord, room.coord)
+    assert cloud.color.std() > 0.1
+
+
+def test_models_lists_every_name() -> None:
+    listed = run("models").stdout
+    assert all(f"{name} " in listed for name in concerto.list_models())
+
+
+@pytest.mark.parametrize(
+    ("subject", "lines"),
+    [
+        ("concerto-large-outdoor", ["centre      xy", "licence     cc-by-nc-4.0"]),
+        ("concerto-large-clip", ["nobody has published"]),
+        ("concerto-tiny", ["features    288 (stages 2, 3, 4)"]),
+        (GOLDEN, ["parameters  169,008", "stored as   float32"]),
+        (ROOM, ["points          36,586", "colours         yes", "normals         yes"]),
+    ],
+)
+def test_info_says_what_a_name_or_file_holds(subject: object, lines: list[str]) -> None:
+    told = run("info", subject).stdout
+    for line in lines:
+        assert line in told
+
+
+def test_convert_goes_there_and_back(tmp_path: Path) -> None:
+    run("convert", GOLDEN, tmp_path / "ours")
+    run("convert", tmp_path / "ours", tmp_path / "theirs.pth")
+    original = torch.load(GOLDEN, weights_only=True)
+    again = torch.load(tmp_path / "theirs.pth", weights_only=True)
+    assert again["config"] == original["config"]
+    assert all(torch.equal(again["state_dict"][k], v) for k, v in original["state_dict"].items())
+
+
+def test_a_half_precision_model_stays_so_when_converted(tmp_path: Path) -> None:
+    concerto.Concerto(SMALL).half().save_pretrained(tmp_path / "half")
+    run("convert", tmp_path / "half", tmp_path / "half.pth")
+    state = torch.load(tmp_path / "half.pth", weights_only=True)["state_dict"]
+    assert {tensor.dtype for tensor in state.values()} == {torch.float16}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["encode", "none.ply", "-o", "out"], "Cannot read none.ply: there is no file"),
+        (["encode", "-o", "out"], "No scans were given"),
+        (["encode", "a/room.ply", "b/room.npz", "-o", "out"], "would both be written to"),
+        (["encode", "room.npz", "-o", "."], "is a scan itself"),
+        (["pca", "room.npz", "-o", "room.gif"], "must end in one of .ply, .png, .html"),
+        (["info", "concerto-larg"], "Did you mean concerto-large"),
+        (["convert", "concerto-bas", "out"], "Did you mean concerto-base"),
+        (["convert", "concerto-base", "out"], "is not in the cache"),
+        (["convert", "concerto-tiny", "out.onnx"], "must be a folder, or end in .pth"),
+        (["pca", "room.npz", "-o", "x.png", "--model", "room.npz"], "cannot be read as weights"),
+        (["pca", "room.npz", "-o", "x.png", "--device", "tpu"], "device is 'tpu', which"),
+    ],
+)
+def test_a_mistake_gives_one_line_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    shutil.copy(ROOM, tmp_path / "room.npz")
+    monkeypatch.chdir(tmp_path)
+    process = run(*arguments, code=1)
+    errors = [line for line in process.stderr.splitlines() if not line.startswith("warning")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
+    assert [file.name for file in tmp_path.iterdir()] == ["room.npz"]
+
+
+def test_points_that_are_not_finite_are_left_out_on_request(tmp_path: Path) -> None:
+    cloud = random_cloud(300)
+    cloud.coord[7] = torch.nan
+    concerto.write(tmp_path / "holes.npz", cloud)
+    assert (
+        "first at index 7"
+        in run("encode", tmp_path / "holes.npz", "-o", tmp_path / "out", code=1).stderr
+    )
+    run("encode", tmp_path / "holes.npz", "-o", tmp_path / "out", "--drop-invalid")
+    with np.load(tmp_path / "out" / "holes.npz") as written:
+        assert (written["feat"][7] == 0).all()
+        assert (written["feat"][8] != 0).any()
+    for suffix in ("png", "html", "ply"):
+        run("pca", tmp_path / "holes.npz", "-o", tmp_path / f"x.{suffix}", "--drop-invalid")
