@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
@@ -25,8 +24,8 @@ from concerto.files import replacing
 from concerto.hierarchy import Hierarchy, Stages, resolve_stages
 from concerto.memory import parse_memory, slice_rows_within
 from concerto.points.convert import to_point_cloud
-from concerto.points.point_cloud import PointCloud
-from concerto.points.voxels import voxelize
+from concerto.points.prepare import EncoderInput, prepare
+from concerto.points.scenes import Scenes, to_scenes
 
 # Rows that `encode` works on at a time: enough to keep the cores busy, little enough for caches.
 ENCODE_SLICE_ROWS = 2**13
@@ -110,12 +109,12 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
 
         slice_rows: bounds working memory, see `PointTransformer.forward`. Otherwise as `forward`.
         """
-        scenes, single = _scenes(points)
+        scenes = to_scenes(points, color_range)
         prepared = [
-            self._prepare(to_point_cloud(scene, color_range), scale, grid_size, drop_invalid)
-            for scene in scenes
+            self._prepare(item, scale, grid_size, color_range, drop_invalid)
+            for item in scenes.items
         ]
-        return self._encode(prepared, single, slice_rows)
+        return self._encode(prepared, scenes, slice_rows)
 
     def encode(
         self,
@@ -138,20 +137,25 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
         Raises InputError also where a scene cannot be encoded within `max_memory`.
         """
         budget = None if max_memory is None else parse_memory(max_memory)
-        scenes, single = _scenes(points)
+        scenes = to_scenes(points, color_range)
         features = []
-        with torch.no_grad(), _evaluating(self), self._progress(len(scenes), progress):
-            for scene in scenes:
-                cloud = to_point_cloud(scene, color_range)
-                prepared = self._prepare(cloud, scale, grid_size, drop_invalid)
+        with torch.no_grad(), _evaluating(self), self._progress(len(scenes.items), progress):
+            for item in scenes.items:
+                prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
                 rows = ENCODE_SLICE_ROWS
                 if budget is not None:
                     fitting = slice_rows_within(
                         budget, self.config, prepared.grid_coord, self.dtype.itemsize
                     )
                     rows = min(rows, fitting)
-                features.append(self._encode([prepared], True, rows).features(stages))
-        return cast(Tensor, features[0]) if single else cast(list[Tensor], features)
+                hierarchy = self._encode([prepared], Scenes([item], as_list=False), rows)
+                features.append(cast(Tensor, hierarchy.features(stages)))
+        if scenes.as_list:
+            return features
+        if scenes.rows is None:
+            return features[0]
+        packed = torch.cat(features)
+        return torch.empty_like(packed).index_copy_(0, scenes.rows.to(packed.device), packed)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -242,40 +246,23 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
 
     def _prepare(
         self,
-        cloud: PointCloud,
+        item: Any,
         scale: float | None,
         grid_size: float | None,
+        color_range: tuple[float, float] | None,
         drop_invalid: bool,
-    ) -> _Prepared:
-        """One scene's voxels as the encoder takes them, on the model's device."""
-        valid = None
-        if drop_invalid and not (finite := torch.isfinite(cloud.coord).all(1)).all():
-            if not finite.any():
-                raise InputError(f"None of the {len(cloud)} points has finite coordinates.")
-            valid, cloud = finite, cloud[finite]
-        voxels = voxelize(
-            cloud,
-            _positive(grid_size, self.config.grid_size, "grid_size"),
-            _positive(scale, self.config.coord_scale, "scale"),
-            self.config.center,
-        )
-        zeros = torch.zeros_like(voxels.coord)
-        feat = torch.cat(
-            [
-                voxels.coord,
-                zeros if cloud.color is None else cloud.color[voxels.points],
-                zeros if cloud.normal is None else cloud.normal[voxels.points],
-            ],
-            dim=1,
-        )
-        rows = voxels.voxel_of_point
-        if valid is not None:
-            rows = torch.full_like(valid, -1, dtype=torch.int64).masked_scatter(valid, rows)
-        return _Prepared(
-            feat.to(self.device), voxels.grid_coord.to(self.device), rows.to(self.device)
-        )
+    ) -> EncoderInput:
+        """One scene as the encoder takes it, on the model's device."""
+        if isinstance(item, EncoderInput):
+            if scale is not None or grid_size is not None:
+                raise InputError("scale and grid_size have no say where grid_coord is given.")
+            return item.to(self.device)
+        cloud = to_point_cloud(item, color_range)
+        return prepare(cloud, self.config, scale, grid_size, drop_invalid).to(self.device)
 
-    def _encode(self, prepared: list[_Prepared], single: bool, slice_rows: int | None) -> Hierarchy:
+    def _encode(
+        self, prepared: list[EncoderInput], scenes: Scenes, slice_rows: int | None
+    ) -> Hierarchy:
         starts = [0, *accumulate(len(scene.feat) for scene in prepared)]
         feat = torch.cat([scene.feat for scene in prepared])
         encoded = self.encoder(
@@ -284,17 +271,22 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
             torch.tensor(starts[1:], device=feat.device),
             slice_rows=slice_rows,
         )
-        rows = [
-            torch.where(scene.voxel_of_point < 0, -1, scene.voxel_of_point + start)
-            for scene, start in zip(prepared, starts[:-1], strict=True)
-        ]
+        voxel_of_point = torch.cat(
+            [
+                torch.where(scene.voxel_of_point < 0, -1, scene.voxel_of_point + start)
+                for scene, start in zip(prepared, starts[:-1], strict=True)
+            ]
+        )
+        if scenes.rows is not None:
+            rows = scenes.rows.to(feat.device)
+            voxel_of_point = torch.empty_like(voxel_of_point).index_copy_(0, rows, voxel_of_point)
         return Hierarchy.build(
             encoded,
             coord=feat[:, :3].detach(),
-            voxel_of_point=torch.cat(rows),
+            voxel_of_point=voxel_of_point,
             points_per_scene=[len(scene.voxel_of_point) for scene in prepared],
             default_stages=self.config.default_stages,
-            single=single,
+            single=not scenes.as_list,
         )
 
     @contextmanager
@@ -317,32 +309,6 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
             finally:
                 for hook in hooks:
                     hook.remove()
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """One scene for the encoder: feat (n, 9), grid_coord (n, 3), voxel_of_point (N,), -1 = none."""
-
-    feat: Tensor
-    grid_coord: Tensor
-    voxel_of_point: Tensor
-
-
-def _scenes(points: Any) -> tuple[Sequence[Any], bool]:
-    """The scenes, and whether there is just one, not in a list."""
-    if not isinstance(points, (list, tuple)):
-        return [points], True
-    if not points:
-        raise InputError("The list of scenes is empty.")
-    return points, False
-
-
-def _positive(given: float | None, default: float, name: str) -> float:
-    if given is None:
-        return default
-    if not (isinstance(given, (int, float)) and 0 < given < float("inf")):
-        raise InputError(f"{name} is {given!r}; it must be a positive number.")
-    return float(given)
 
 
 def _usable(device: torch.device | str | None) -> torch.device:

@@ -1,4 +1,4 @@
-"""What people hold → `PointCloud`: arrays, tensors, dicts, objects with such attributes, paths.
+"""What people hold → `PointCloud`: arrays, tensors, dicts, other libraries' objects, paths.
 
 What the numbers mean is read from dtype and range, and asked for where that leaves a doubt.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -16,12 +15,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from concerto.errors import ConcertoWarning, InputError
+from concerto.points.foreign import Fields, fields_of
 from concerto.points.point_cloud import PointCloud
 
 WANTED = (
     "Pass an (N, 3) array of xyz, (N, 6) of xyz and rgb, (N, 9) of xyz, rgb and normals, a dict "
-    "with coord and optionally color and normal, a PointCloud, or a path; a list of these for "
-    "several scenes."
+    "with coord and optionally color and normal, a PointCloud, an open3d, trimesh, laspy or "
+    "PyTorch Geometric object, or a path; a list of these for several scenes."
 )
 # Floats up to 1 are 0-1 and floats from 2 on are 0-255; what lies between may be either.
 ROUNDING = 1e-3
@@ -43,53 +43,20 @@ def to_point_cloud(points: Any, color_range: tuple[float, float] | None = None) 
         from concerto.io import read
 
         return read(points)
-    coord, color, normal = _fields(points)
-    coord = _coordinates(coord)
-    if color is not None:
-        color = _colors(_rows(color, len(coord), "color"), color_range)
-    if normal is not None:
-        normal = _normals(_rows(normal, len(coord), "normal"))
+    fields = _columns(points) if isinstance(points, (np.ndarray, Tensor)) else fields_of(points)
+    if fields is None:
+        raise InputError(f"Cannot read points from {type(points).__name__}. {WANTED}")
+    coord, color, normal = _coordinates(fields.coord), None, None
+    if fields.color is not None:
+        color = _rows(fields.color, len(coord), "color")
+        color = _colors(color, color_range or fields.color_range)
+    if fields.normal is not None:
+        normal = _normals(_rows(fields.normal, len(coord), "normal"))
     return PointCloud(coord, color, normal)
 
 
-def _fields(points: Any) -> tuple[Any, Any, Any]:
-    """Coordinates, colours and normals, still in the caller's types."""
-    if isinstance(points, Mapping):
-        return _from_mapping(points)
-    if hasattr(points, "coord"):
-        return points.coord, getattr(points, "color", None), getattr(points, "normal", None)
-    if not isinstance(points, (np.ndarray, Tensor)):
-        raise InputError(f"Cannot read points from {type(points).__name__}. {WANTED}")
-    if points.ndim == 3:
-        raise InputError(
-            f"points has shape {tuple(points.shape)}. Scenes are not stacked: pass a list of "
-            "(N, 3), (N, 6) or (N, 9) arrays, one a scene; their N may differ."
-        )
-    if points.ndim != 2 or points.shape[1] not in (3, 6, 9):
-        hint = (
-            "With a fourth column such as reflectance, which is not a colour, pass points[:, :3]. "
-            if points.ndim == 2 and points.shape[1] == 4
-            else ""
-        )
-        raise InputError(f"points has shape {tuple(points.shape)}. {hint}{WANTED}")
-    width = points.shape[1]
-    return (
-        points[:, :3],
-        points[:, 3:6] if width >= 6 else None,
-        points[:, 6:9] if width == 9 else None,
-    )
-
-
-def _from_mapping(points: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    unknown = sorted(str(key) for key in set(points) - {"coord", "color", "normal"})
-    if "coord" not in points or unknown:
-        given = ", ".join(str(key) for key in points) or "nothing"
-        raise InputError(f"A dict of points has coord, color and normal; this one has {given}.")
-    return points["coord"], points.get("color"), points.get("normal")
-
-
-def _tensor(values: Any, name: str) -> Tensor:
-    """As a tensor of real numbers, without a copy where possible."""
+def as_tensor(values: Any, name: str) -> Tensor:
+    """As a tensor of real numbers, without a copy where possible. Raises InputError for others."""
     if not isinstance(values, Tensor):
         array = np.asarray(values)
         if array.dtype.kind not in "fiu":
@@ -106,8 +73,27 @@ def _tensor(values: Any, name: str) -> Tensor:
     return cast(Tensor, values)
 
 
+def _columns(points: np.ndarray | Tensor) -> Fields:
+    """xyz, and rgb and normals where there are columns for them."""
+    if points.ndim == 3:
+        raise InputError(
+            f"points has shape {tuple(points.shape)}. Scenes are not stacked: pass a list of "
+            "(N, 3), (N, 6) or (N, 9) arrays, one a scene; their N may differ."
+        )
+    if points.ndim != 2 or points.shape[1] not in (3, 6, 9):
+        hint = (
+            "With a fourth column such as reflectance, which is not a colour, pass points[:, :3]. "
+            if points.ndim == 2 and points.shape[1] == 4
+            else ""
+        )
+        raise InputError(f"points has shape {tuple(points.shape)}. {hint}{WANTED}")
+    width = points.shape[1]
+    color = points[:, 3:6] if width >= 6 else None
+    return Fields(points[:, :3], color, points[:, 6:9] if width == 9 else None)
+
+
 def _coordinates(values: Any) -> Tensor:
-    coord = _tensor(values, "coord")
+    coord = as_tensor(values, "coord")
     if coord.ndim != 2 or coord.shape[1] != 3:
         raise InputError(f"coord has shape {tuple(coord.shape)}; it must be (N, 3).")
     if len(coord) == 0:
@@ -118,7 +104,7 @@ def _coordinates(values: Any) -> Tensor:
 
 
 def _rows(values: Any, count: int, name: str) -> Tensor:
-    tensor = _tensor(values, name)
+    tensor = as_tensor(values, name)
     if tensor.ndim != 2 or tensor.shape[1] != 3:
         raise InputError(f"{name} has shape {tuple(tensor.shape)}; it must be ({count}, 3).")
     if len(tensor) != count:

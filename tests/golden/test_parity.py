@@ -119,3 +119,13 @@ def test_default_transform_gives_the_same_voxels(folder: Path) -> None:
         [voxels.coord[alone], data["in_color"][points] / 255, data["in_normal"][points]], dim=1
     )
     assert torch.allclose(ours, data["out_feat"][order], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["single", "batch"])
+def test_packed_voxels_as_the_published_pipeline_makes_them_agree(
+    folder: Path, model: Concerto, name: str
+) -> None:
+    data = load(folder / f"official_{name}.npz")
+    packed = {key: data[f"in_{key}"] for key in ("coord", "grid_coord", "feat", "offset")}
+    given = model.encode(packed, stages="all")
+    assert relative_l2(given, data["out_upcast4_feat"]) <= TOLERANCE

@@ -1,0 +1,111 @@
+"""Other libraries' objects, known by their attributes: none of those libraries is imported.
+
+Read are open3d's point clouds and meshes (legacy and tensor), trimesh's, laspy's, PyTorch
+Geometric's data, and anything with attributes or keys coord, color, normal. A mesh gives its
+vertices, so that features come back one a vertex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from concerto.errors import InputError
+
+
+class Fields(NamedTuple):
+    """Coordinates (N, 3), and colours and normals or None, still in the caller's types.
+
+    color_range: what black and white are, where the kind of object settles it.
+    """
+
+    coord: Any
+    color: Any = None
+    normal: Any = None
+    color_range: tuple[float, float] | None = None
+
+
+# Names that people give to what is called coord, color, normal here.
+MISNAMED = {
+    "coord": ("coords", "xyz", "pos", "points", "position", "positions"),
+    "color": ("colors", "colour", "colours", "rgb"),
+    "normal": ("normals",),
+}
+
+
+def fields_of(points: Any) -> Fields | None:
+    """The fields of a dict or object, or None where it is neither known nor alike.
+
+    Raises InputError for a dict without coordinates, or with a field under another name.
+    """
+    if isinstance(points, Mapping):
+        return _mapping(points)
+    if hasattr(points, "coord"):
+        return Fields(points.coord, get(points, "color"), get(points, "normal"))
+    if hasattr(points, "point_format") and hasattr(points, "xyz"):
+        return _laspy(points)
+    if hasattr(points, "point") and hasattr(points.point, "positions"):
+        return _open3d_tensor(points.point)
+    if hasattr(points, "points") and hasattr(points, "colors"):
+        return Fields(*(_filled(get(points, n)) for n in ("points", "colors", "normals")))
+    if hasattr(points, "vertices"):
+        return _vertices(points)
+    if hasattr(points, "pos"):
+        return Fields(points.pos, get(points, "color"), get(points, "normal"))
+    return None
+
+
+def get(points: Any, name: str) -> Any:
+    """A key of a mapping, or an attribute of anything else; None where it is absent."""
+    return points.get(name) if isinstance(points, Mapping) else getattr(points, name, None)
+
+
+def _mapping(points: Mapping[str, Any]) -> Fields:
+    for name, others in MISNAMED.items():
+        for other in others:
+            if name not in points and other in points:
+                raise InputError(f"A dict of points calls {other!r} {name!r}: rename that key.")
+    if "coord" not in points:
+        given = ", ".join(str(key) for key in points) or "nothing"
+        raise InputError(
+            f"A dict of points has coord, and optionally color and normal; this one has {given}."
+        )
+    return Fields(points["coord"], points.get("color"), points.get("normal"))
+
+
+def _laspy(las: Any) -> Fields:
+    """LAS keeps colours in 16 bits, though many writers leave 8-bit values there."""
+    if "red" not in set(las.point_format.dimension_names):
+        return Fields(np.asarray(las.xyz))
+    color = np.stack([np.asarray(las[name]) for name in ("red", "green", "blue")], axis=1)
+    white = 255 if color.size and color.max() <= 255 else 65535
+    return Fields(np.asarray(las.xyz), color, None, (0, white))
+
+
+def _open3d_tensor(point: Any) -> Fields:
+    positions, colors, normals = (
+        point[name].cpu().numpy() if name in point else None
+        for name in ("positions", "colors", "normals")
+    )
+    return Fields(positions, colors, normals)
+
+
+def _vertices(mesh: Any) -> Fields:
+    """A mesh or cloud of trimesh, or a mesh of open3d."""
+    color = _filled(get(mesh, "vertex_colors"))
+    if color is None and get(mesh, "visual") is not None:
+        color = _filled(get(mesh.visual, "vertex_colors")) if mesh.visual.defined else None
+    if color is None:
+        color = _filled(get(mesh, "colors"))
+    normal = _filled(get(mesh, "vertex_normals"))
+    return Fields(np.asarray(mesh.vertices), None if color is None else color[:, :3], normal)
+
+
+def _filled(values: Any) -> Any:
+    """An array of at least one row, or None: these libraries leave absent fields empty."""
+    if values is None:
+        return None
+    array = np.asarray(values)
+    return array if array.ndim == 2 and len(array) else None

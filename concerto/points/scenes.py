@@ -1,0 +1,111 @@
+"""One scene, a list of scenes, or scenes packed into one dict: what a call was given.
+
+Packed scenes lie in shared arrays, as Pointcept and PyTorch Geometric batch them: `offset` (B,)
+says where each scene ends, or `batch` (N,) to which scene each point belongs. Their features come
+back packed the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from concerto.errors import InputError
+from concerto.points.convert import as_tensor, to_point_cloud
+from concerto.points.foreign import get
+from concerto.points.prepare import EncoderInput
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """The scenes of one call.
+
+    items: a `PointCloud` or `EncoderInput` each, or still what the caller passed.
+    as_list: whether results are a list, one entry a scene.
+    rows: (N,) int64, for packed scenes the caller's row of each point, scene after scene.
+    """
+
+    items: Sequence[Any]
+    as_list: bool
+    rows: Tensor | None = None
+
+
+def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Scenes:
+    """Tell scenes apart. Raises InputError for an empty list, or packing that does not add up."""
+    if isinstance(points, (list, tuple)):
+        if not points:
+            raise InputError("The list of scenes is empty.")
+        if any(_is_packed(item) for item in points):
+            raise InputError(
+                "A list holds one scene an entry, and one of these is packed (it has grid_coord, "
+                "offset or batch). Pass packed scenes on their own."
+            )
+        return Scenes(points, as_list=True)
+    if not _is_packed(points):
+        return Scenes([points], as_list=False)
+    if get(points, "grid_coord") is not None:
+        voxels = _voxels(points)
+        rows = _rows_of_scenes(points, len(voxels.feat))
+        return Scenes([_scene_of(voxels, part) for part in rows], False, torch.cat(rows))
+    cloud = to_point_cloud(points, color_range)
+    rows = _rows_of_scenes(points, len(cloud))
+    return Scenes([cloud[part] for part in rows], False, torch.cat(rows))
+
+
+def _is_packed(points: Any) -> bool:
+    return any(get(points, name) is not None for name in ("grid_coord", "offset", "batch"))
+
+
+def _rows_of_scenes(points: Any, count: int) -> list[Tensor]:
+    """The rows of each scene, from `offset`, or `batch`, or all of them."""
+    if get(points, "offset") is not None:
+        ends = as_tensor(get(points, "offset"), "offset").long().flatten()
+        sizes = torch.diff(ends, prepend=ends.new_zeros(1))
+        if len(ends) == 0 or (sizes < 0).any() or int(ends[-1]) != count:
+            raise InputError(
+                f"offset is {ends.tolist()}; it must rise to the number of points, {count}: "
+                "where each scene ends."
+            )
+        rows = torch.arange(count, device=ends.device)
+    elif get(points, "batch") is not None:
+        batch = as_tensor(get(points, "batch"), "batch").flatten()
+        if len(batch) != count:
+            raise InputError(f"There are {count} points, but batch has {len(batch)} entries.")
+        _, batch, sizes = torch.unique(batch, return_inverse=True, return_counts=True)
+        rows = batch.argsort(stable=True)
+    else:
+        return [torch.arange(count)]
+    parts: tuple[Tensor, ...] = rows.split(sizes.tolist())
+    return [part for part in parts if len(part)]
+
+
+def _voxels(points: Any) -> EncoderInput:
+    """Voxels of the caller's own making: one row each, their nine channels ready."""
+    if get(points, "feat") is None:
+        raise InputError(
+            "grid_coord was given without feat. Pass both, feat (N, 9) being coordinates, colour "
+            "in 0-1 and normal; or neither, but coord, color and normal."
+        )
+    feat = as_tensor(get(points, "feat"), "feat")
+    grid = as_tensor(get(points, "grid_coord"), "grid_coord")
+    if feat.ndim != 2 or feat.shape[1] != 9 or grid.shape != (len(feat), 3) or not len(feat):
+        raise InputError(
+            f"feat has shape {tuple(feat.shape)} and grid_coord {tuple(grid.shape)}; they must be "
+            "(N, 9) and (N, 3), of at least one row."
+        )
+    return EncoderInput(feat.float(), grid.long(), torch.arange(len(feat), device=feat.device))
+
+
+def _scene_of(voxels: EncoderInput, rows: Tensor) -> EncoderInput:
+    grid = voxels.grid_coord[rows]
+    spare = len(grid) - len(torch.unique(grid, dim=0))
+    if spare:
+        raise InputError(
+            f"{spare} rows of grid_coord share a voxel with another of their scene; keep one row a "
+            "voxel, or pass coord, color and normal and let the model make the voxels."
+        )
+    return EncoderInput(voxels.feat[rows], grid, torch.arange(len(rows), device=grid.device))
