@@ -23,8 +23,9 @@ from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.files import replacing
 from concerto.hierarchy import Hierarchy, Stages, resolve_stages
 from concerto.memory import parse_memory, slice_rows_within
+from concerto.points.advice import advise
 from concerto.points.convert import to_point_cloud
-from concerto.points.prepare import EncoderInput, prepare
+from concerto.points.prepare import EncoderInput, positive, prepare
 from concerto.points.scenes import Scenes, to_scenes
 
 # Rows that `encode` works on at a time: enough to keep the cores busy, little enough for caches.
@@ -258,7 +259,12 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
                 raise InputError("scale and grid_size have no say where grid_coord is given.")
             return item.to(self.device)
         cloud = to_point_cloud(item, color_range)
-        return prepare(cloud, self.config, scale, grid_size, drop_invalid).to(self.device)
+        scale = positive(scale, self.config.coord_scale, "scale")
+        grid_size = positive(grid_size, self.config.grid_size, "grid_size")
+        prepared = prepare(cloud, scale, grid_size, self.config.center, drop_invalid)
+        if not self.training:
+            advise(cloud, prepared, self.config, scale, grid_size)
+        return prepared.to(self.device)
 
     def _encode(
         self, prepared: list[EncoderInput], scenes: Scenes, slice_rows: int | None

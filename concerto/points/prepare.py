@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from concerto.config import ConcertoConfig
+from concerto.config import Center
 from concerto.errors import InputError
 from concerto.points.point_cloud import PointCloud
 from concerto.points.voxels import voxelize
@@ -33,27 +33,21 @@ class EncoderInput:
 
 
 def prepare(
-    cloud: PointCloud,
-    config: ConcertoConfig,
-    scale: float | None = None,
-    grid_size: float | None = None,
-    drop_invalid: bool = False,
+    cloud: PointCloud, scale: float, grid_size: float, center: Center, drop_invalid: bool = False
 ) -> EncoderInput:
     """Cut one scene into voxels; a missing colour or normal is zeros.
 
-    scale, grid_size: instead of the config's. drop_invalid: leave out points whose coordinates
-    are not finite.
+    scale, grid_size, center: see `ConcertoConfig`. drop_invalid: leave out points whose
+    coordinates are not finite.
 
     Raises InputError where the scene cannot be voxelized, see `voxelize`.
     """
-    scale = _positive(scale, config.coord_scale, "scale")
-    grid_size = _positive(grid_size, config.grid_size, "grid_size")
     valid = torch.isfinite(cloud.coord).all(1) if drop_invalid else None
     if valid is not None:
         if not valid.any():
             raise InputError(f"None of the {len(cloud)} points has finite coordinates.")
         cloud = cloud[valid]
-    voxels = voxelize(cloud, grid_size, scale, config.center)
+    voxels = voxelize(cloud, grid_size, scale, center)
     zeros = torch.zeros_like(voxels.coord)
     color, normal = (
         zeros if values is None else values[voxels.points] for values in (cloud.color, cloud.normal)
@@ -64,7 +58,8 @@ def prepare(
     return EncoderInput(torch.cat([voxels.coord, color, normal], dim=1), voxels.grid_coord, rows)
 
 
-def _positive(given: float | None, default: float, name: str) -> float:
+def positive(given: float | None, default: float, name: str) -> float:
+    """`given`, or the default for None. Raises InputError for what is not a positive number."""
     if given is None:
         return default
     if not (isinstance(given, (int, float)) and 0 < given < float("inf")):
