@@ -1,50 +1,68 @@
-"""PLY, ascii and binary, through plyfile: x y z, red green blue, nx ny nz of element vertex."""
+"""PLY, ascii and both binaries: x y z, red green blue, nx ny nz of element vertex.
+
+plyfile knows the header, and writes. The rows are read here, those of the vertices only and in one
+piece, so that a large mesh costs neither time nor memory for its faces.
+"""
 
 from __future__ import annotations
 
+import io
+import itertools
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import torch
-from plyfile import PlyData, PlyElement, PlyParseError
+from plyfile import PlyData, PlyElement, PlyListProperty
 
 from concerto.errors import InputError
 from concerto.files import replacing
-from concerto.points.convert import to_point_cloud
+from concerto.io.columns import Fields, color_bytes, find_columns, take_columns, to_columns
+from concerto.io.limits import check_claim
 from concerto.points.point_cloud import PointCloud
 
-COORD = ("x", "y", "z")
+COLUMNS = {"coord": ("x", "y", "z"), "normal": ("nx", "ny", "nz")}
 COLOR = ("red", "green", "blue")
-NORMAL = ("nx", "ny", "nz")
+LONGEST_HEADER = 2**20
 
 
-def read(path: Path) -> PointCloud:
-    """Read the vertices; faces and other properties are ignored."""
-    try:
-        vertex = PlyData.read(path)["vertex"].data
-    except (PlyParseError, OSError, ValueError, TypeError, KeyError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as PLY: {error}.") from error
-    coord = _columns(vertex, COORD)
-    if coord is None:
-        names = ", ".join(vertex.dtype.names or ()) or "nothing"
-        raise InputError(f"{path} has no properties x, y, z; its vertices have {names}.")
-    found = {"coord": coord, "color": _columns(vertex, COLOR), "normal": _columns(vertex, NORMAL)}
-    try:
-        return to_point_cloud({k: v for k, v in found.items() if v is not None})
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+def read(path: Path) -> Fields:
+    """The vertices; faces and other properties are ignored."""
+    with path.open("rb") as file:
+        header, counts = _header(file)
+        left = path.stat().st_size - file.tell()
+        for element, count in zip(header, counts, strict=True):
+            is_vertex = element.name == "vertex"
+            if any(isinstance(p, PlyListProperty) for p in element.properties) and (
+                is_vertex or not header.text
+            ):
+                raise InputError(
+                    f"Element {element.name} has lists, and they stand before the end of the "
+                    "points. Write the vertices first, without lists."
+                )
+            # In text, a value takes a digit and a space or line end; the last may lack it.
+            itemsize = element.dtype().itemsize
+            size = count * (2 * len(element.properties) if header.text else itemsize)
+            check_claim(size, left + header.text)
+            if is_vertex:
+                rows = _text_rows if header.text else _binary_rows
+                return rows(file, element, count, header.byte_order)
+            if header.text:
+                for _ in itertools.islice(file, count):
+                    pass
+            else:
+                file.seek(size, io.SEEK_CUR)
+            left = path.stat().st_size - file.tell()
+    raise InputError("It has no element vertex with points.")
 
 
-def write(path: Path, cloud: PointCloud) -> None:
+def write(
+    path: Path, cloud: PointCloud, features: np.ndarray | None, classes: np.ndarray | None
+) -> None:
     """Write binary PLY: coordinates and normals in their dtype, colours in 8 bits."""
-    columns: dict[str, np.ndarray] = {}
-    for names, values in ((COORD, cloud.coord), (NORMAL, cloud.normal), (COLOR, cloud.color)):
-        if values is None:
-            continue
-        if names is COLOR:
-            values = (values.clamp(0, 1) * 255).round().to(torch.uint8)
-        array = values.detach().cpu().numpy()
-        columns |= {name: array[:, axis] for axis, name in enumerate(names)}
+    columns = to_columns(cloud, features, classes, COLUMNS)
+    color = color_bytes(cloud)
+    if color is not None:
+        columns |= dict(zip(COLOR, color.T, strict=True))
     vertex = np.empty(len(cloud), dtype=[(name, a.dtype) for name, a in columns.items()])
     for name, array in columns.items():
         vertex[name] = array
@@ -52,8 +70,36 @@ def write(path: Path, cloud: PointCloud) -> None:
         PlyData([PlyElement.describe(vertex, "vertex")], byte_order="<").write(temporary)
 
 
-def _columns(vertex: np.ndarray, names: tuple[str, ...]) -> np.ndarray | None:
-    """The named properties as (N, 3), or None where one is absent."""
-    if not set(names) <= set(vertex.dtype.names or ()):
-        return None
-    return np.stack([vertex[name] for name in names], axis=1)
+def _header(file: BinaryIO) -> tuple[PlyData, list[int]]:
+    """The elements, without their rows, and how many rows each claims. Leaves `file` behind it."""
+    lines, counts = [], []
+    for line in iter(lambda: file.readline(LONGEST_HEADER), b""):
+        word, *rest = line.split() or [b""]
+        if word == b"element" and len(rest) == 2:
+            counts.append(int(rest[1]))
+            line = line.replace(rest[1], b"0")
+        lines.append(line)
+        if word == b"end_header" or file.tell() > LONGEST_HEADER:
+            break
+    return PlyData.read(io.BytesIO(b"".join(lines))), counts
+
+
+def _binary_rows(file: BinaryIO, element: PlyElement, count: int, byte_order: str) -> Fields:
+    return take_columns(np.fromfile(file, element.dtype(byte_order), count))
+
+
+def _text_rows(file: BinaryIO, element: PlyElement, count: int, _: str) -> Fields:
+    """All as float64, which holds every type of a property; then colours as they are declared."""
+    names = [p.name for p in element.properties]
+    places = find_columns(names)
+    lines = itertools.islice(file, count)
+    wanted = list(itertools.chain(*places.values()))
+    values = np.loadtxt(lines, usecols=wanted, ndmin=2, comments=None)
+    if len(values) != count:
+        raise InputError(f"It claims {count:,} vertices and has {len(values):,}.")
+    fields, start = {}, 0
+    for field, columns in places.items():
+        dtype = np.result_type(*(element.dtype()[names[i]] for i in columns))
+        fields[field] = values[:, start : start + 3].astype(dtype)
+        start += 3
+    return fields

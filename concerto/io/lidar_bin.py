@@ -1,0 +1,42 @@
+"""LiDAR sweeps as raw float32: x y z reflectance (KITTI), or x y z reflectance ring (nuScenes)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from concerto.errors import InputError
+from concerto.io.columns import Fields
+
+KITTI, NUSCENES = 4, 5
+RINGS = 256
+# No LiDAR sees farther; bytes that are not a sweep are mostly larger as float32, or NaN.
+FARTHEST = 1e6
+
+
+def read(path: Path, columns: int | None = None) -> Fields:
+    """x y z; reflectance and ring are ignored.
+
+    columns: float32 values a point. Without it the size of the file tells; where both 4 and 5 fit,
+    it is 5 if the fifth values are all integers from 0 to 255, as rings are, else 4.
+    """
+    size = path.stat().st_size
+    if columns is not None and columns < 3:
+        raise InputError(f"columns is {columns}; x, y, z take at least 3.")
+    fitting = [c for c in ([columns] if columns else [KITTI, NUSCENES]) if size % (4 * c) == 0]
+    if not fitting:
+        wanted = columns or f"{KITTI} or {NUSCENES}"
+        raise InputError(
+            f"Its {size:,} bytes are no whole number of points of {wanted} float32 values. "
+            "Say how many there are: columns=…"
+        )
+    values = np.fromfile(path, dtype="<f4")
+    if len(fitting) > 1:
+        ring = values[NUSCENES - 1 :: NUSCENES]
+        rings = (ring >= 0) & (ring < RINGS) & (ring == np.floor(ring))
+        fitting = [NUSCENES if rings.all() else KITTI]
+    coord = values.reshape(-1, fitting[0])[:, :3]
+    if len(coord) and np.mean(np.abs(coord) < FARTHEST) < 0.5:
+        raise InputError("Most of its values are no distances: it does not look like a sweep.")
+    return {"coord": coord}

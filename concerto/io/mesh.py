@@ -1,0 +1,172 @@
+"""Meshes through trimesh: OBJ, GLB, GLTF, STL, OFF. Surfaces become points, sampled by area.
+
+Coordinates are as the file has them; glTF, by its standard, has y up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concerto.errors import InputError
+from concerto.io.columns import Fields
+from concerto.io.extra import import_extra
+from concerto.io.gltf_claims import check_gltf
+
+SPACING = 0.01
+FEWEST, MOST = 10_000, 1_000_000
+MOST_PIXELS = 2**26
+MOST_TRIANGLES = 50_000_000
+BLOCK = 2**16  # triangles measured at a time
+SEED = 0
+
+# A trimesh geometry, and the (4, 4) transform that puts it into the scene.
+Part = tuple[Any, np.ndarray]
+
+
+def read(path: Path, points: int | None = None) -> Fields:
+    """Points on the surfaces, with normals of triangles and colours of vertices or textures.
+
+    points: how many; without it one per SPACING², from FEWEST to MOST. The same file gives the
+    same points. A file without triangles is its vertices.
+    """
+    trimesh = import_extra("trimesh", "Mesh")
+    if points is not None and points < 1:
+        raise InputError(f"points is {points}; it must be positive.")
+    if path.suffix.lower() in (".glb", ".gltf"):
+        check_gltf(path)
+    parts = _parts(trimesh.load_scene(path, process=False))
+    areas = [_areas(*part) for part in parts if _triangles(part)]
+    parts = [part for part in parts if _triangles(part)] or parts
+    if not areas:
+        return _merge([_vertices(*part) for part in parts])
+    total = float(sum(area.sum() for area in areas))
+    if not total > 0:
+        raise InputError("Its triangles have no area.")
+    if points is None:
+        points = int(min(max(total / SPACING**2, FEWEST), MOST))
+    random = np.random.default_rng(SEED)
+    # Shares of the points that add up to them.
+    ends = np.cumsum([area.sum() for area in areas]) / total * points
+    counts = np.diff(np.round(ends).astype(int), prepend=0)
+    return _merge(
+        [
+            _sample(*part, area, count, random)
+            for part, area, count in zip(parts, areas, counts, strict=True)
+            if count
+        ]
+    )
+
+
+def _parts(scene: Any) -> list[Part]:
+    """Every mesh or set of points, as often as it stands in the scene."""
+    parts = []
+    for node in scene.graph.nodes_geometry:
+        transform, name = scene.graph[node]
+        parts.append((scene.geometry[name], np.asarray(transform)))
+    if sum(map(_triangles, parts)) > MOST_TRIANGLES:
+        raise InputError(f"It has more than {MOST_TRIANGLES:,} triangles, counting repetitions.")
+    return parts
+
+
+def _triangles(part: Part) -> int:
+    return len(getattr(part[0], "faces", ()))
+
+
+def _place(vertices: Any, transform: np.ndarray) -> np.ndarray:
+    """(…, 3) in the scene."""
+    placed: np.ndarray = np.asarray(vertices) @ transform[:3, :3].T + transform[:3, 3]
+    return placed
+
+
+def _areas(shape: Any, transform: np.ndarray) -> np.ndarray:
+    """(F,) float64, zero where a corner is not finite."""
+    area = np.empty(len(shape.faces))
+    for start in range(0, len(area), BLOCK):
+        corners = _place(shape.vertices[shape.faces[start : start + BLOCK]], transform)
+        area[start : start + BLOCK] = np.linalg.norm(_cross(corners), axis=1) / 2
+    area[~np.isfinite(area)] = 0
+    return area
+
+
+def _cross(corners: np.ndarray) -> np.ndarray:
+    """(n, 3, 3) → (n, 3): normals as long as twice the area."""
+    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+
+def _sample(
+    shape: Any, transform: np.ndarray, area: np.ndarray, count: int, random: np.random.Generator
+) -> Fields:
+    """`count` points, each with equal chance anywhere on the surface."""
+    ends = np.cumsum(area)
+    face = np.searchsorted(ends, random.random(count) * ends[-1], side="right")
+    face = np.minimum(face, len(area) - 1)
+    corners = _place(shape.vertices[shape.faces[face]], transform)
+    weight = random.random((count, 3))
+    beyond = weight[:, 1] + weight[:, 2] > 1  # the other half of the parallelogram, turned back
+    weight[beyond] = 1 - weight[beyond]
+    weight[:, 0] = 1 - weight[:, 1] - weight[:, 2]
+    normal = _cross(corners)
+    if np.linalg.det(transform[:3, :3]) < 0:  # a mirror turns triangles inside out
+        normal = -normal
+    coord = np.einsum("nc,ncd->nd", weight, corners)
+    fields = {"coord": coord, "normal": normal / np.linalg.norm(normal, axis=1, keepdims=True)}
+    color = _colors(shape, face, weight)
+    return fields if color is None else fields | {"color": color}
+
+
+def _colors(shape: Any, face: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
+    """(n, 3) uint8 at points given by triangle and the weights of its corners; None where unknown.
+
+    A texture counts before a colour of the whole material.
+    """
+    visual = shape.visual
+    if visual.kind == "face":
+        faces: np.ndarray = np.asarray(visual.face_colors)
+        return faces[face, :3]
+    corners = shape.faces[face]
+    if visual.kind == "vertex":
+        color = np.asarray(visual.vertex_colors)[:, :3]
+        blend: np.ndarray = np.einsum("nc,ncd->nd", weight, color[corners])
+        return blend.round().astype(np.uint8)
+    if visual.kind != "texture":
+        return None
+    material = visual.material
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    if image is None or visual.uv is None:
+        plain = getattr(material, "baseColorFactor", None)
+        if plain is None and getattr(material, "name", None):
+            plain = getattr(material, "diffuse", None)
+        return None if plain is None else np.tile(np.uint8(plain[:3]), (len(face), 1))
+    if image.width * image.height > MOST_PIXELS:
+        raise InputError(
+            f"Its texture has {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are "
+            "read."
+        )
+    u, v = np.einsum("nc,ncd->nd", weight, np.asarray(visual.uv)[corners]).T
+    # Textures repeat beyond 0-1, and v goes up where rows go down.
+    pixels: np.ndarray = np.asarray(image.convert("RGB"))
+    column = np.nan_to_num(u % 1 * image.width).astype(int) % image.width
+    row = np.nan_to_num((1 - v) % 1 * image.height).astype(int) % image.height
+    return np.asarray(pixels[row, column])
+
+
+def _vertices(shape: Any, transform: np.ndarray) -> Fields:
+    fields = {"coord": _place(np.asarray(shape.vertices), transform)}
+    color = getattr(getattr(shape, "visual", shape), "vertex_colors", None)
+    if color is not None and len(color) == len(fields["coord"]):
+        fields["color"] = np.asarray(color)[:, :3]
+    return fields
+
+
+def _merge(parts: list[Fields]) -> Fields:
+    """One after another; a part without a colour is black where others have one."""
+    merged = {"coord": np.concatenate([part["coord"] for part in parts])}
+    for field in ("color", "normal"):
+        if any(field in part for part in parts):
+            merged[field] = np.concatenate(
+                [part.get(field, np.zeros(part["coord"].shape, np.uint8)) for part in parts]
+            )
+    return merged
