@@ -1,4 +1,4 @@
-"""The command line: `concerto encode | pca | models | info | convert`."""
+"""The command line: `concerto encode | pca | similar | models | info | convert`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from concerto.cli.encode import encode
 from concerto.cli.info import info
 from concerto.cli.models import models
 from concerto.cli.pca import pca
+from concerto.cli.similar import similar
 from concerto.errors import ConcertoError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "encode": encode,
     "pca": pca,
+    "similar": similar,
     "models": models,
     "info": info,
     "convert": convert,
 }
+DESCRIPTION = """Features for any point cloud.
+
+--debug, anywhere, shows the traceback of an error.
+--tyro-write-completion bash|zsh|tcsh FILE writes completions for a shell."""
 
 
 def main() -> None:
@@ -28,11 +34,14 @@ def main() -> None:
     import tyro
 
     warnings.showwarning = _print_warning  # type: ignore[assignment]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="concerto", description="Features for any point cloud."
+            COMMANDS, prog="concerto", description=DESCRIPTION, args=arguments
         )
     except ConcertoError as error:
+        if "--debug" in sys.argv:
+            raise
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted")

@@ -1,52 +1,158 @@
-"""`concerto encode`: scans → files of features."""
+"""`concerto encode`: scans → files of features.
+
+A long run can be cut off and started again: what is finished is skipped, a bad scan is noted and
+passed over. Under `accelerate launch` or `torchrun` each process takes its share of the scans.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from torch import Tensor
 
 from concerto.cli.options import ModelOptions
-from concerto.errors import InputError
+from concerto.errors import ConcertoError, InputError
 from concerto.files import replacing
-from concerto.io import read
+from concerto.io import find_scans, read
+from concerto.points.point_cloud import PointCloud
+
+Format = Literal["npz", "npy", "safetensors"]
 
 
 def encode(
     scans: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="SCAN...")],
     /,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")],
+    format: Format = "npz",
+    half: bool = False,
+    overwrite: bool = False,
+    workers: int = 2,
     model: tyro.conf.OmitArgPrefixes[ModelOptions] = ModelOptions(),
 ) -> None:
-    """Write the features of each scan to DIR/<scan>.npz.
+    """Write the features of each scan to a file of its name in DIR.
 
-    The archive holds coord (N, 3), as read, and feat (N, C) float32, row for row.
+    An .npz or .safetensors file holds coord (N, 3), as read, and feat (N, C), row for row; an .npy
+    file holds feat alone. Scans that fail are listed at the end.
 
     Args:
-        scans: PLY or NPZ files.
-        output: Folder to write to; made if missing.
+        scans: Files of points, and folders, which stand for all scans in them.
+        output: Folder to write to; made if missing. Folders keep their structure in it.
+        format: Kind of file.
+        half: Store features in float16 instead of float32.
+        overwrite: Encode again where there is a file already, instead of passing it over.
+        workers: Scans to read ahead while the model works.
     """
-    targets = _targets(scans, output)
-    encoder = model.load()
-    for scan, target in targets.items():
-        cloud = read(scan)
-        features = model.encode(encoder, cloud)
-        with replacing(target) as path:
-            np.savez(path, coord=cloud.coord.numpy(), feat=features.numpy())
-        print(f"{target}  {features.shape[0]} x {features.shape[1]}")
+    targets = _targets(scans, output, format)
+    mine = dict(islice(targets.items(), _number("RANK", 0), None, _number("WORLD_SIZE", 1)))
+    todo = {scan: to for scan, to in mine.items() if overwrite or not to.exists()}
+    if len(todo) < len(mine):
+        finished = len(mine) - len(todo)
+        print(f"{finished} of {len(mine)} scans are finished already; --overwrite repeats them")
+    run = _Run(len(todo))
+    if todo:
+        encoder = model.load()
+        for scan, cloud in _read_ahead(list(todo), max(1, workers)):
+            with run.scan(scan):
+                features = model.encode(encoder, cloud.result(), progress=len(todo) == 1)
+                _write(todo[scan], cloud.result(), features.half() if half else features)
+                run.done(todo[scan], features)
+    run.finish()
 
 
-def _targets(scans: tuple[Path, ...], output: Path) -> dict[Path, Path]:
+def _targets(scans: tuple[Path, ...], output: Path, format: Format) -> dict[Path, Path]:
     """The file for each scan. Raises InputError where two would write the same."""
     if not scans:
         raise InputError("No scans were given: concerto encode SCAN... -o DIR.")
-    targets = {scan: output / f"{scan.stem}.npz" for scan in scans}
-    for target in targets.values():
-        sources = [str(scan) for scan, other in targets.items() if other == target]
-        if len(sources) > 1:
-            raise InputError(f"{' and '.join(sources)} would both be written to {target}.")
-        if target.resolve() in {scan.resolve() for scan in scans}:
+    targets: dict[Path, Path] = {}
+    for given in scans:
+        for scan in find_scans(given) if given.is_dir() else [given]:
+            inside = scan.relative_to(given) if given.is_dir() else Path(scan.name)
+            # What an earlier run wrote into a folder of scans is no scan.
+            if not given.is_dir() or output.resolve() not in scan.resolve().parents:
+                targets[scan] = (output / inside).with_suffix(f".{format}")
+    sources: dict[Path, Path] = {}
+    own = {scan.resolve() for scan in targets}
+    for scan, target in targets.items():
+        if target in sources:
+            raise InputError(f"{sources[target]} and {scan} would both be written to {target}.")
+        if target.resolve() in own:
             raise InputError(f"{target} is a scan itself; choose another folder with -o.")
+        sources[target] = scan
     return targets
+
+
+def _read_ahead(scans: list[Path], workers: int) -> Iterator[tuple[Path, Future[PointCloud]]]:
+    """Each scan with its cloud to come, at most `workers` of them being read before their turn."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = [(scan, pool.submit(read, scan)) for scan in scans[:workers]]
+        for scan in scans[workers:]:
+            yield waiting.pop(0)
+            waiting.append((scan, pool.submit(read, scan)))
+        yield from waiting
+
+
+def _write(target: Path, cloud: PointCloud, features: Tensor) -> None:
+    with replacing(target) as path:
+        if target.suffix == ".npy":
+            np.save(path, features.numpy())
+        elif target.suffix == ".npz":
+            np.savez(path, coord=cloud.coord.numpy(), feat=features.numpy())
+        else:
+            from safetensors.torch import save_file
+
+            save_file({"coord": cloud.coord.contiguous(), "feat": features.contiguous()}, path)
+
+
+@dataclass
+class _Run:
+    """What has become of the scans, shown by a bar and told at the end."""
+
+    total: int
+    failed: dict[Path, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=self.total, unit="scan", disable=self.total < 2)
+
+    @contextmanager
+    def scan(self, scan: Path) -> Iterator[None]:
+        """Note a failure, with its traceback under --debug, and go on."""
+        try:
+            yield
+        except Exception as error:
+            reason = str(error) if isinstance(error, ConcertoError) else f"{error!r}"
+            self.failed[scan] = reason
+            if "--debug" in sys.argv:
+                traceback.print_exc()
+        finally:
+            self.bar.update()
+
+    def done(self, target: Path, features: Tensor) -> None:
+        """Print what was written."""
+        self.bar.write(f"{target}  {features.shape[0]} x {features.shape[1]}")
+
+    def finish(self) -> None:
+        """Raise InputError where scans failed, with each one's reason."""
+        self.bar.close()
+        if self.failed and self.total == 1:
+            raise InputError(*self.failed.values())
+        if self.failed:
+            reasons = "".join(f"\n  {scan}: {reason}" for scan, reason in self.failed.items())
+            raise InputError(f"{len(self.failed)} of {self.total} scans failed:{reasons}")
+
+
+def _number(variable: str, default: int) -> int:
+    """What accelerate and torchrun tell each of their processes."""
+    return int(os.environ.get(variable, default))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 import tyro
 from torch import Tensor
 
@@ -19,8 +21,8 @@ class ModelOptions:
 
     model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "concerto-tiny"
     """A name of `concerto models`, org/name[@revision] on the Hub, a folder, or a weights file."""
-    device: str = "cpu"
-    """Where to run: cpu, cuda, cuda:1, mps."""
+    device: str = "auto"
+    """Where to run: cpu, cuda, cuda:1, mps; auto takes a CUDA device where there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the model; the features are written as float32."""
     stages: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT...")] = None
@@ -36,9 +38,9 @@ class ModelOptions:
 
     def load(self) -> Concerto:
         """The model."""
-        return from_pretrained(self.model, device=self.device, dtype=self.dtype)
+        return from_pretrained(self.model, device=self._place(), dtype=self.dtype)
 
-    def encode(self, model: Concerto, scan: PointCloud) -> Tensor:
+    def encode(self, model: Concerto, scan: PointCloud, progress: bool = True) -> Tensor:
         """Features (N, C) float32 on the CPU."""
         features = model.encode(
             scan,
@@ -47,7 +49,15 @@ class ModelOptions:
             grid_size=self.grid_size,
             drop_invalid=self.drop_invalid,
             max_memory=self.max_memory,
-            progress=True,
+            progress=progress,
         )
         assert isinstance(features, Tensor)
         return features.float().cpu()
+
+    def _place(self) -> str:
+        """Each process of `accelerate launch` or `torchrun` has a CUDA device of its own."""
+        if self.device != "auto":
+            return self.device
+        if not torch.cuda.is_available():
+            return "cpu"
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"

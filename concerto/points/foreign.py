@@ -46,8 +46,9 @@ def fields_of(points: Any) -> Fields | None:
         return Fields(points.coord, get(points, "color"), get(points, "normal"))
     if hasattr(points, "point_format") and hasattr(points, "xyz"):
         return _laspy(points)
-    if hasattr(points, "point") and hasattr(points.point, "positions"):
-        return _open3d_tensor(points.point)
+    for cloud_or_mesh in ("point", "vertex"):
+        if hasattr(get(points, cloud_or_mesh), "positions"):
+            return _open3d_tensor(get(points, cloud_or_mesh))
     if hasattr(points, "points") and hasattr(points, "colors"):
         return Fields(*(_filled(get(points, n)) for n in ("points", "colors", "normals")))
     if hasattr(points, "vertices"):
@@ -93,12 +94,15 @@ def _open3d_tensor(point: Any) -> Fields:
 
 
 def _vertices(mesh: Any) -> Fields:
-    """A mesh or cloud of trimesh, or a mesh of open3d."""
+    """A mesh of open3d or trimesh, or a cloud of trimesh."""
     color = _filled(get(mesh, "vertex_colors"))
-    if color is None and get(mesh, "visual") is not None:
-        color = _filled(get(mesh.visual, "vertex_colors")) if mesh.visual.defined else None
     if color is None:
         color = _filled(get(mesh, "colors"))
+    visual = get(mesh, "visual")
+    kind = get(visual, "kind")
+    if color is None and kind is not None:
+        visual = visual.to_color() if kind == "texture" else visual
+        color = _filled(get(visual, "vertex_colors"))
     normal = _filled(get(mesh, "vertex_normals"))
     return Fields(np.asarray(mesh.vertices), None if color is None else color[:, :3], normal)
 

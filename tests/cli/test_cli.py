@@ -1,9 +1,6 @@
 """The real command line, in processes of its own."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,68 +9,8 @@ import torch
 from PIL import Image
 
 import concerto
-from conftest import ROOT, SMALL, random_cloud
-
-GOLDEN = ROOT / "tests" / "golden" / "data" / "official_tiny.pth"
-ROOM = ROOT / "concerto" / "assets" / "sample_room.npz"
-
-
-def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """`concerto ARGUMENTS`, which must end with `code` and never with a traceback."""
-    process = subprocess.run(
-        [sys.executable, "-m", "concerto.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "100"},
-        timeout=300,
-    )
-    assert process.returncode == code, process.stderr
-    assert "Traceback" not in process.stderr
-    return process
-
-
-@pytest.fixture(scope="module")
-def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("scans") / "room.ply"
-    concerto.write(file, random_cloud(800))
-    return file
-
-
-def test_encode_writes_the_features_that_the_library_gives(scan: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.npz"
-    concerto.write(other, random_cloud(300, seed=1))
-    out = tmp_path / "features"
-    process = run("encode", scan, other, "-o", out, "--model", GOLDEN)
-    assert process.stdout.split() == [
-        *(str(out / "room.npz"), "800", "x", "72"),
-        *(str(out / "other.npz"), "300", "x", "72"),
-    ]
-    model = concerto.from_pretrained(GOLDEN)
-    for file in (scan, other):
-        with np.load(out / f"{file.stem}.npz") as written:
-            assert np.array_equal(written["coord"], concerto.read(file).coord.numpy())
-            wanted = model.encode(concerto.read(file))
-            assert np.allclose(written["feat"], wanted.numpy(), rtol=1e-4, atol=1e-4)
-
-
-def test_encode_takes_the_options_of_the_model(scan: Path, tmp_path: Path) -> None:
-    options = [
-        "--model",
-        GOLDEN,
-        "--stages",
-        "3",
-        "4",
-        "--dtype",
-        "bfloat16",
-        "--grid-size",
-        "0.05",
-    ]
-    run("encode", scan, "-o", tmp_path, *options, "--scale", "1.5", "--max-memory", "1GiB")
-    model = concerto.from_pretrained(GOLDEN, dtype="bfloat16")
-    wanted = model.encode(concerto.read(scan), stages=(3, 4), grid_size=0.05, scale=1.5)
-    with np.load(tmp_path / "room.npz") as written:
-        assert written["feat"].dtype == np.float32
-        assert np.allclose(written["feat"], wanted.float().numpy(), rtol=1e-2, atol=1e-2)
+from command import GOLDEN, ROOM, run
+from conftest import SMALL, random_cloud
 
 
 def test_the_packaged_room_and_model_make_every_kind_of_picture(tmp_path: Path) -> None:
@@ -88,6 +25,26 @@ def test_the_packaged_room_and_model_make_every_kind_of_picture(tmp_path: Path) 
     cloud, room = concerto.read(tmp_path / "room.ply"), concerto.read(ROOM)
     assert torch.equal(cloud.coord, room.coord)
     assert cloud.color.std() > 0.1
+
+
+def test_similar_is_brightest_at_the_point_and_names_it(tmp_path: Path) -> None:
+    process = run("similar", ROOM, "--point", "1.2", "2.4", "0.5", "-o", tmp_path / "bed.ply")
+    assert process.stdout.startswith(f"{tmp_path / 'bed.ply'}  around 1.2")
+    cloud, room = concerto.read(tmp_path / "bed.ply"), concerto.read(ROOM)
+    brightness = cloud.color.sum(1)
+    nearest = (room.coord - torch.tensor([1.2, 2.4, 0.5])).norm(dim=1).argmin()
+    assert brightness[nearest] == brightness.max()
+    assert brightness.median() < brightness.max()
+
+
+def test_debug_shows_where_an_error_came_from() -> None:
+    process = run("info", "none.ply", "--debug", code=1, traceback=True)
+    assert "concerto.errors.InputError: Cannot read none.ply" in process.stderr
+
+
+def test_completions_for_a_shell_are_written(tmp_path: Path) -> None:
+    run("--tyro-write-completion", "bash", tmp_path / "completion")
+    assert "encode" in (tmp_path / "completion").read_text()
 
 
 def test_models_lists_every_name() -> None:
@@ -130,11 +87,14 @@ def test_a_half_precision_model_stays_so_when_converted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["encode", "none.ply", "-o", "out"], "Cannot read none.ply: there is no file"),
         (["encode", "-o", "out"], "No scans were given"),
         (["encode", "a/room.ply", "b/room.npz", "-o", "out"], "would both be written to"),
         (["encode", "room.npz", "-o", "."], "is a scan itself"),
         (["pca", "room.npz", "-o", "room.gif"], "must end in one of .ply, .png, .html"),
+        (
+            ["similar", "room.npz", "--point", "nan", "0", "0", "-o", "x.png"],
+            "three finite numbers",
+        ),
         (["info", "concerto-larg"], "Did you mean concerto-large"),
         (["convert", "concerto-bas", "out"], "Did you mean concerto-base"),
         (["convert", "concerto-base", "out"], "is not in the cache"),

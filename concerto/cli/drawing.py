@@ -1,0 +1,38 @@
+"""Writing a coloured scan as whatever the output's suffix asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from concerto.errors import InputError
+from concerto.io import write
+from concerto.points.point_cloud import PointCloud
+
+SUFFIXES = (".ply", ".png", ".html")
+
+
+def check_drawable(output: Path) -> None:
+    """Raise InputError where the suffix is of no picture, before any work is done."""
+    if output.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{output} must end in one of {', '.join(SUFFIXES)}.")
+
+
+def draw(output: Path, cloud: PointCloud, color: Tensor, title: str) -> None:
+    """Write the scan in `color` (N, 3), 0-1; a page also offers its own colours."""
+    colored = PointCloud(cloud.coord, color, cloud.normal)
+    if output.suffix.lower() == ".ply":
+        write(output, colored)
+        return
+    # A picture has no place for points that are nowhere.
+    finite = cloud.coord.isfinite().all(1)
+    cloud, colored = cloud[finite], colored[finite]
+    if output.suffix.lower() == ".png":
+        from concerto.visualize.png import write_png
+
+        write_png(output, colored)
+    else:
+        from concerto.visualize.html import write_html
+
+        write_html(output, colored, title=title, other=cloud.color)

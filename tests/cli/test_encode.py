@@ -1,0 +1,133 @@
+"""`concerto encode`, as people run it on one scan and on many."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import concerto
+from command import GOLDEN, run
+from conftest import random_cloud
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("scans") / "room.ply"
+    concerto.write(file, random_cloud(800))
+    return file
+
+
+def test_encode_writes_the_features_that_the_library_gives(scan: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.npz"
+    concerto.write(other, random_cloud(300, seed=1))
+    out = tmp_path / "features"
+    process = run("encode", scan, other, "-o", out, "--model", GOLDEN)
+    assert process.stdout.split() == [
+        *(str(out / "room.npz"), "800", "x", "72"),
+        *(str(out / "other.npz"), "300", "x", "72"),
+    ]
+    model = concerto.from_pretrained(GOLDEN)
+    for file in (scan, other):
+        with np.load(out / f"{file.stem}.npz") as written:
+            assert np.array_equal(written["coord"], concerto.read(file).coord.numpy())
+            wanted = model.encode(concerto.read(file))
+            assert np.allclose(written["feat"], wanted.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_encode_takes_the_options_of_the_model(scan: Path, tmp_path: Path) -> None:
+    options = [
+        "--model",
+        GOLDEN,
+        "--stages",
+        "3",
+        "4",
+        "--dtype",
+        "bfloat16",
+        "--grid-size",
+        "0.05",
+    ]
+    run("encode", scan, "-o", tmp_path, *options, "--scale", "1.5", "--max-memory", "1GiB")
+    model = concerto.from_pretrained(GOLDEN, dtype="bfloat16")
+    wanted = model.encode(concerto.read(scan), stages=(3, 4), grid_size=0.05, scale=1.5)
+    with np.load(tmp_path / "room.npz") as written:
+        assert written["feat"].dtype == np.float32
+        assert np.allclose(written["feat"], wanted.float().numpy(), rtol=1e-2, atol=1e-2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five scans in a folder and one below it."""
+    for number, name in enumerate(["a.ply", "b.npz", "below/a.pcd", "below/c.ply", "d.ply"]):
+        concerto.write(tmp_path / "scans" / name, random_cloud(100 + number, seed=number))
+    return tmp_path / "scans"
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
+
+
+def test_a_folder_is_its_scans_and_keeps_its_structure(folder: Path, tmp_path: Path) -> None:
+    run("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN)
+    wanted = ["a.npz", "b.npz", "below/a.npz", "below/c.npz", "d.npz"]
+    assert files(tmp_path / "out") == wanted
+
+
+@pytest.mark.parametrize("format", ["npz", "npy", "safetensors"])
+def test_every_format_holds_the_same_in_float32_or_half(
+    scan: Path, tmp_path: Path, format: str
+) -> None:
+    for half in (False, True):
+        out = tmp_path / str(half)
+        options = ["--half"] if half else []
+        run("encode", scan, "-o", out, "--model", GOLDEN, "--format", format, *options)
+        file = out / f"room.{format}"
+        loaded = load_file(file) if format == "safetensors" else np.load(file)
+        feat = loaded if format == "npy" else loaded["feat"]
+        assert feat.dtype == (np.float16 if half else np.float32)
+        wanted = concerto.from_pretrained(GOLDEN).encode(concerto.read(scan)).numpy()
+        assert np.allclose(feat, wanted, rtol=2e-3, atol=1e-2 if half else 1e-4)
+        if format != "npy":
+            assert np.array_equal(loaded["coord"], concerto.read(scan).coord.numpy())
+
+
+def test_what_is_finished_is_passed_over_unless_told(folder: Path, tmp_path: Path) -> None:
+    out = folder / "features"  # inside the folder of scans: what is written is not read again
+    run("encode", folder, "-o", out, "--model", GOLDEN)
+    (out / "b.npz").unlink()
+    before = {file: (out / file).stat().st_mtime_ns for file in files(out)}
+    again = run("encode", folder, "-o", out, "--model", GOLDEN)
+    assert "4 of 5 scans are finished already" in again.stdout
+    assert [f for f in files(out) if (out / f).stat().st_mtime_ns != before.get(f)] == ["b.npz"]
+    run("encode", folder, "-o", out, "--model", GOLDEN, "--overwrite")
+    assert all((out / file).stat().st_mtime_ns != before.get(file) for file in files(out))
+
+
+def test_a_bad_scan_is_passed_over_and_told_at_the_end(folder: Path, tmp_path: Path) -> None:
+    (folder / "bad.ply").write_bytes(b"ply")
+    holes = random_cloud(50)
+    holes.coord[3] = np.nan
+    concerto.write(folder / "holes.npz", holes)
+    process = run("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN, code=1)
+    assert len(files(tmp_path / "out")) == 5
+    assert "error: 2 of 7 scans failed:" in process.stderr
+    assert f"{folder / 'bad.ply'}: " in process.stderr
+    assert "first at index 3" in process.stderr
+
+
+def test_more_workers_than_scans_change_nothing(folder: Path, tmp_path: Path) -> None:
+    run("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN, "--workers", "16")
+    assert len(files(tmp_path / "out")) == 5
+
+
+def test_accelerate_launch_shares_the_scans_out(folder: Path, tmp_path: Path) -> None:
+    launch = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2")
+    process = run("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN, through=launch)
+    assert len(files(tmp_path / "out")) == 5
+    assert process.stdout.count(" x 72") == 5
+
+
+def test_a_process_takes_every_nth_scan(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run("encode", folder, "-o", out, "--model", GOLDEN, RANK="1", WORLD_SIZE="3")
+    assert files(out) == ["b.npz", "d.npz"]
