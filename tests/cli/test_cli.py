@@ -88,6 +88,7 @@ def test_a_half_precision_model_stays_so_when_converted(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["encode", "-o", "out"], "No scans were given"),
+        (["encode", "none.ply", "-o", "out"], "none.ply"),
         (["encode", "a/room.ply", "b/room.npz", "-o", "out"], "would both be written to"),
         (["encode", "room.npz", "-o", "."], "is a scan itself"),
         (["pca", "room.npz", "-o", "room.gif"], "must end in one of .ply, .png, .html"),
