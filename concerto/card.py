@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from concerto.config import ConcertoConfig
 
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
 PAPER = "https://arxiv.org/abs/2510.23607"
+PLACEHOLDER = "path/or/repo"
 
 
-def model_card(config: ConcertoConfig) -> str:
-    """Markdown with the Hub's metadata: what the weights are, and how to load them."""
+def model_card(config: ConcertoConfig, source: str = PLACEHOLDER) -> str:
+    """Markdown with the Hub's metadata: what the weights are, and how to load them.
+
+    source: what `from_pretrained` is given in the card's example.
+    """
     stages = ", ".join(str(stage) for stage in config.default_stages)
     width = sum(config.channels[stage] for stage in config.default_stages)
     status = "**Untrained: a seeded initialisation.**\n\n" if config.untrained else ""
     return f"""---
-library_name: concerto
-license: {config.license or "unknown"}
-tags:
-- point-cloud
-- 3d
-- self-supervised
-- concerto
+{card_data(config).to_yaml()}
 ---
 
 # A Concerto encoder
@@ -30,7 +33,7 @@ tags:
 ```python
 import concerto
 
-model = concerto.from_pretrained("path/or/repo")
+model = concerto.from_pretrained("{source}")
 feats = model(points)  # (N, 3) xyz in metres, (N, 6) with rgb, (N, 9) with rgb and normals
 ```
 
@@ -43,6 +46,20 @@ feats = model(points)  # (N, 3) xyz in metres, (N, 6) with rgb, (N, 9) with rgb 
 | voxel | {config.grid_size:g} after scaling coordinates by {config.coord_scale:g} |
 | centre | {config.center} |
 """
+
+
+def card_data(config: ConcertoConfig) -> ModelCardData:
+    """The Hub's metadata. An unknown licence is left out, which the Hub shows as none stated."""
+    from huggingface_hub import ModelCardData
+
+    return ModelCardData(
+        library_name="concerto",
+        license=config.license,
+        base_model=config.base_model,
+        # The Hub has no task of its own for points.
+        pipeline_tag="feature-extraction",
+        tags=["point-cloud", "3d", "self-supervised"],
+    )
 
 
 def _row(values: tuple[int, ...]) -> str:

@@ -81,7 +81,7 @@ HEAD_WIDTH = 16
 PATCH_SIZE = 1024
 # Where a whole training state keeps the encoder that is meant.
 STUDENT_PREFIX = "student.backbone."
-PREPROCESSING_FIELDS = ("grid_size", "coord_scale", "center", "license")
+PREPROCESSING_FIELDS = ("grid_size", "coord_scale", "center", "license", "base_model")
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def read_checkpoint(
     """Read an encoder from a file of weights, in whichever layout it is.
 
     weights: `.safetensors`, or a pickle (`.pth`, `.pt`, …). config_file: the config.json that goes
-    with it. preprocessing: where the file says nothing of preprocessing and licence, as published
-    ones do not, these fields are taken from here.
+    with it. preprocessing: where the file says nothing of preprocessing, licence and source, as
+    published ones do not, these fields are taken from here.
 
     Raises CheckpointError where the file is damaged, unsafe, or holds no encoder, and ConfigError
     where its config asks for what no published encoder has.

@@ -31,6 +31,7 @@ class ConcertoConfig:
         "xy" centres x and y after voxels and keeps z; "none" keeps all three.
     default_stages: the stages (0 is finest) whose features `model(points)` returns.
     license: licence of the weights, as a Hub identifier.
+    base_model: Hub repo of the published weights that these derive from.
     untrained: the weights are an initialisation; loading them warns.
 
     Raises ConfigError where the parts do not fit together.
@@ -51,6 +52,7 @@ class ConcertoConfig:
     center: Center = "xyz"
     default_stages: tuple[int, ...] = (2, 3, 4)
     license: str | None = None
+    base_model: str | None = None
     untrained: bool = False
 
     def __post_init__(self) -> None:

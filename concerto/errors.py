@@ -18,7 +18,7 @@ class CheckpointError(ConcertoError):
 
 
 class HubError(ConcertoError):
-    """A name does not lead to a file: unknown, unreachable, private, or not published."""
+    """A name does not lead to its file: unknown, unreachable, private, changed, not published."""
 
 
 class MissingExtraError(ConcertoError, ImportError):

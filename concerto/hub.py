@@ -7,6 +7,7 @@ or a Hub repo as "org/name" or "org/name@revision". Downloads go through hugging
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from concerto.checkpoints import CONFIG_FILE, WEIGHTS_FILE
+from concerto.client_errors import client_errors, http_status, reason
 from concerto.config import ConcertoConfig, PresetName
 from concerto.errors import HubError
 
@@ -24,6 +26,7 @@ CONCERTO_REPO = "Pointcept/Concerto"
 PUBLISHED_LICENSE = "cc-by-nc-4.0"
 PACKAGED = "concerto-tiny"
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
+HASH_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class PublishedModel:
     """A name, where its weights lie, and what they were trained for.
 
     repo is None where the weights ship with the library, filename where nobody has published any.
-    unavailable: why this version cannot load the name, or None.
+    unavailable: why this version cannot load the name, or None. commit: what is fetched instead of
+    the newest state. sha256: the file's digest in hex; another file is refused.
     """
 
     name: str
@@ -40,6 +44,8 @@ class PublishedModel:
     filename: str | None
     config: ConcertoConfig
     unavailable: str | None = None
+    commit: str | None = None
+    sha256: str | None = None
 
 
 def list_models() -> list[str]:
@@ -72,9 +78,11 @@ def locate(
 ) -> Source:
     """Find the files of a source, downloading them where they are not here yet.
 
-    filename: which file of a repo or folder. revision: a branch, tag or commit of a repo.
+    filename: which file of a repo or folder. revision: a branch, tag or commit of a repo; given
+    for a name, it overrides the name's pin.
 
-    Raises HubError where the name, repo, revision or file does not exist or cannot be reached.
+    Raises HubError where the name, repo, revision or file does not exist or cannot be reached, and
+    where a file is not the one that its name is pinned to.
     """
     path = Path(source)
     if path.is_dir():
@@ -90,12 +98,16 @@ def locate(
     if model is not None and model.repo is None:
         return Source(packaged(WEIGHTS_FILE), packaged(CONFIG_FILE), model)
     repo, _, at = (model.repo if model and model.repo else name).partition("@")
+    pin = model if revision is None else None
+    revision = revision or (pin.commit if pin else None) or at or None
     cache = Path(cache_dir) if cache_dir is not None else None
-    download = _Download(repo, revision or at or None, token, cache, local_files_only)
+    download = _Download(repo, revision, token, cache, local_files_only)
     wanted = filename or (model.filename if model else None)
     if wanted is None:
         return _in_repo(download)
     weights = download.file(wanted)
+    if pin is not None and wanted == pin.filename:
+        _check_pin(weights, pin)
     config = None if weights.suffix in PICKLES else download.file(CONFIG_FILE)
     return Source(weights, config, _by_file(weights.name) if repo == CONCERTO_REPO else model)
 
@@ -142,6 +154,26 @@ def _existing(config: Path, weights: Path) -> Path | None:
 def _by_file(filename: str) -> PublishedModel | None:
     """The published model whose file has that name: its preprocessing is not in the file."""
     return next((model for model in MODELS if model.filename == Path(filename).name), None)
+
+
+def _check_pin(file: Path, pin: PublishedModel) -> None:
+    """Raise HubError where the file is not the pinned one.
+
+    Read at every load: a changed file that was refused once is in the cache all the same.
+    """
+    if pin.sha256 is None:
+        return
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(HASH_CHUNK):
+            digest.update(chunk)
+    if digest.hexdigest() != pin.sha256:
+        raise HubError(
+            f"{pin.filename} of {pin.repo} is not the file that {pin.name} is pinned to: its "
+            f"sha256 is {digest.hexdigest()}, expected {pin.sha256}. It was changed there, or "
+            f"damaged here: delete {file.resolve()} and try again, or accept what the repo now "
+            'holds with revision="main".'
+        )
 
 
 def _is_repo(name: str) -> bool:
@@ -224,26 +256,30 @@ class _Download:
                 "`hf auth login` or pass token=."
             ) from error
         except errors.RevisionNotFoundError as error:
-            raise HubError(f"{self.repo} has no revision {self.revision}.") from error
+            raise HubError(
+                f'{self.repo} has no revision {self.revision}; its newest state is revision="main".'
+            ) from error
         except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
             raise HubError(
                 f"{wanted} of {self._place} is not in the cache, and the Hub was not asked or did "
                 f"not answer: {self._reason(error)}. Fetch it once with a connection, pass a local "
                 f'path, or use "{PACKAGED}", which ships with the library.'
             ) from error
-        except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+        except client_errors() as error:
+            if http_status(error) == 401:
+                raise HubError(
+                    f"The Hub does not know the token that {self._place} was asked for with: log "
+                    "in again with `hf auth login` or pass another token=."
+                ) from error
+            advice = " Try again." if http_status(error) is None else ""
             raise HubError(
-                f"Could not fetch {wanted} of {self._place}: {_first_line(error)}."
+                f"Could not fetch {wanted} of {self._place}: {reason(error)}.{advice}"
             ) from error
 
     def _reason(self, error: Exception) -> str:
         if self.local_files_only:
             return "local_files_only=True"
-        return _first_line(error.__cause__ or error)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        return reason(error)
 
 
 def _is_weights(filename: str) -> bool:
@@ -255,8 +291,11 @@ def _published(
 ) -> PublishedModel:
     """An entry whose weights lie in the authors' repo."""
     preprocessing = more.pop("preprocessing", {})
-    config = ConcertoConfig.preset(size).replace(license=PUBLISHED_LICENSE, **preprocessing)
-    return PublishedModel(name, about, more.pop("repo", CONCERTO_REPO), filename, config, **more)
+    repo = more.pop("repo", CONCERTO_REPO)
+    config = ConcertoConfig.preset(size).replace(
+        license=PUBLISHED_LICENSE, base_model=repo, **preprocessing
+    )
+    return PublishedModel(name, about, repo, filename, config, **more)
 
 
 # Source of every line: the Hub repos named, and the authors' own words there.

@@ -1,16 +1,22 @@
-"""What several tests share: a small architecture, a small room, and the folder of shared data."""
+"""What several tests share: a small architecture and room, the folder of shared data, a Hub."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants, file_download
 
+import concerto
 from concerto import Concerto, ConcertoConfig, PointCloud
+from hub_server import FakeHub, serve
 
 ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden" / "data" / "official_tiny.pth"
 SMALL = ConcertoConfig(
     channels=(8, 16, 16, 24, 32),
     depths=(2, 1, 1, 2, 1),
@@ -33,6 +39,45 @@ def model() -> Concerto:
     """A small model with random weights, in evaluation mode."""
     torch.manual_seed(0)
     return Concerto(SMALL).eval()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A Hub on loopback that the real client talks to, without tokens and cache of this machine."""
+    with serve() as hub:
+        files = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        # Clients before 1.0 have a copy of it.
+        for module in (constants, file_download):
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", files, raising=False)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(variable, raising=False)
+        yield hub
+
+
+class Loader:
+    """`concerto.from_pretrained` with a cache of its own."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+
+    def __call__(self, source: str, **options: Any) -> Concerto:
+        return concerto.from_pretrained(source, cache_dir=self.cache, **options)
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Loader:
+    """`from_pretrained` with an empty cache."""
+    return Loader(tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a repo as `save_pretrained` makes them."""
+    folder = tmp_path_factory.mktemp("saved")
+    Concerto(SMALL).save_pretrained(folder)
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def random_cloud(points: int, seed: int = 0, extent: float = 1.5) -> PointCloud:

@@ -1,48 +1,23 @@
+"""Names: what they lead to, and what they are pinned to."""
+
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from huggingface_hub import constants
+import torch
+from huggingface_hub import ModelCard
 
 import concerto
 from concerto import Concerto, HubError
+from concerto.card import card_data
 from concerto.hub import MODELS, PUBLISHED_LICENSE, find_model, locate
-from conftest import SMALL
-from hub_server import COMMIT, FakeHub, Repo, serve
+from conftest import GOLDEN, ROOT, SMALL, Loader
+from hub_server import FakeHub, Repo
 
-GOLDEN = Path(__file__).parent / "golden" / "data" / "official_tiny.pth"
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    with serve() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(
-            constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            hub.url + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        yield hub
-
-
-@pytest.fixture
-def load(tmp_path: Path):  # type: ignore[no-untyped-def]
-    """from_pretrained with a cache of its own."""
-
-    def load(source: str, **options: Any) -> Concerto:
-        return concerto.from_pretrained(source, cache_dir=tmp_path / "cache", **options)
-
-    return load
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files of a repo as `save_pretrained` makes them."""
-    folder = tmp_path_factory.mktemp("saved")
-    Concerto(SMALL).save_pretrained(folder)
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
+Pin = Callable[..., Repo]
 
 
 def test_the_table_names_each_published_file_once() -> None:
@@ -65,20 +40,23 @@ def test_the_table_names_each_published_file_once() -> None:
         ),
         "sonata": ("facebook/sonata", "sonata.pth"),
     }
-    assert {model.config.license for model in MODELS if model.repo} == {PUBLISHED_LICENSE}
+    for model in MODELS:
+        if model.repo:
+            assert model.config.license == PUBLISHED_LICENSE
+            assert model.config.base_model == model.repo
 
 
 @pytest.mark.parametrize(
     "name", [model.name for model in MODELS if model.repo and not model.unavailable]
 )
-def test_every_name_resolves_to_its_repo_and_file(hub: FakeHub, load, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_name_resolves_to_its_repo_and_file(hub: FakeHub, load: Loader, name: str) -> None:
     entry = find_model(name)
     assert entry is not None
     hub.repos[entry.repo] = Repo({entry.filename: GOLDEN.read_bytes()})
     config = load(name).config
     assert ("HEAD", f"/{entry.repo}/resolve/main/{entry.filename}") in hub.requests
     assert config.channels == (8, 16, 16, 24, 32)
-    for preprocessing in ("grid_size", "coord_scale", "center", "license"):
+    for preprocessing in ("grid_size", "coord_scale", "center", "license", "base_model"):
         assert getattr(config, preprocessing) == getattr(entry.config, preprocessing)
 
 
@@ -87,35 +65,21 @@ def test_the_outdoor_model_has_its_own_preprocessing() -> None:
     assert (config.coord_scale, config.grid_size, config.center) == (0.2, 0.01, "xy")
 
 
-def test_names_without_weights_say_so(load) -> None:  # type: ignore[no-untyped-def]
+def test_names_without_weights_say_so(load: Loader) -> None:
     with pytest.raises(HubError, match=r"nobody has published.*linear map"):
         load("concerto-large-clip")
     with pytest.raises(HubError, match=r"linear head on all five stages of concerto-large"):
         load("concerto-large-scannet")
 
 
-def test_an_unknown_name_gets_the_closest_ones(load) -> None:  # type: ignore[no-untyped-def]
+def test_an_unknown_name_gets_the_closest_ones(load: Loader) -> None:
     with pytest.raises(HubError, match=r"'concerto-larg'\. Did you mean concerto-large"):
         load("concerto-larg")
     with pytest.raises(HubError, match=r"Known: concerto-tiny, concerto-small"):
         load("resnet50")
 
 
-@pytest.mark.parametrize("source", ["me/mine", f"me/mine@{COMMIT}"])
-def test_a_repo_as_saved_loads_and_loads_again_without_the_hub(
-    hub: FakeHub,
-    load,  # type: ignore[no-untyped-def]
-    saved: dict[str, bytes],
-    source: str,
-) -> None:
-    hub.repos["me/mine"] = Repo(saved)
-    assert load(source).config == SMALL
-    hub.requests.clear()
-    assert load(source, local_files_only=True).config == SMALL
-    assert hub.requests == []
-
-
-def test_the_authors_repo_is_loadable_with_a_choice_of_file(hub: FakeHub, load) -> None:  # type: ignore[no-untyped-def]
+def test_the_authors_repo_is_loadable_with_a_choice_of_file(hub: FakeHub, load: Loader) -> None:
     files = {"concerto_base.pth": GOLDEN.read_bytes(), "concerto_large_outdoor.pth": b"x"}
     hub.repos["Pointcept/Concerto"] = Repo(files)
     with pytest.raises(
@@ -127,55 +91,9 @@ def test_the_authors_repo_is_loadable_with_a_choice_of_file(hub: FakeHub, load) 
         load("Pointcept/Concerto", filename="missing.pth")
 
 
-def test_a_repo_of_one_published_file_needs_no_filename(hub: FakeHub, load) -> None:  # type: ignore[no-untyped-def]
+def test_a_repo_of_one_published_file_needs_no_filename(hub: FakeHub, load: Loader) -> None:
     hub.repos["me/one"] = Repo({"weights.pth": GOLDEN.read_bytes(), "notes.txt": b"x"})
     assert load("me/one").config.channels[0] == 8
-
-
-def test_what_keeps_a_file_away_is_said_with_what_to_do(
-    hub: FakeHub,
-    load,  # type: ignore[no-untyped-def]
-    saved: dict[str, bytes],
-) -> None:
-    hub.repos["me/private"] = Repo(saved, token="secret")
-    with pytest.raises(HubError, match=r"no repo me/private.*private.*token="):
-        load("me/private")
-    assert load("me/private", token="secret").config == SMALL
-    with pytest.raises(HubError, match=r"no repo me/none"):
-        load("me/none")
-    with pytest.raises(HubError, match=r"me/private has no revision v9"):
-        load("me/private@v9", token="secret")
-    with pytest.raises(HubError, match=r"not in the cache.*concerto-tiny"):
-        load("me/other", local_files_only=True)
-
-
-def test_offline_mode_uses_the_cache_and_says_when_it_is_not_enough(
-    hub: FakeHub,
-    load,  # type: ignore[no-untyped-def]
-    saved: dict[str, bytes],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hub.repos["me/mine"] = Repo(saved)
-    load("me/mine")
-    hub.requests.clear()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert load("me/mine").config == SMALL
-    with pytest.raises(HubError, match=r"concerto_base\.pth of Pointcept/Concerto is not in the"):
-        load("concerto-base")
-    assert hub.requests == []
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("GatedRepo", r"me/mine is gated.*hf auth login"),
-        ("", r"model\.safetensors of me/mine.*403"),
-    ],
-)
-def test_a_refusal_is_passed_on(hub: FakeHub, load, code: str, message: str) -> None:  # type: ignore[no-untyped-def]
-    hub.repos["me/mine"] = Repo({}, refusal=code)
-    with pytest.raises(HubError, match=message):
-        load("me/mine")
 
 
 def test_an_existing_folder_wins_over_a_name(
@@ -186,10 +104,85 @@ def test_an_existing_folder_wins_over_a_name(
     assert locate("concerto-base").weights == Path("concerto-base/model.safetensors")
 
 
-def test_every_name_has_a_card_with_its_licence_and_source() -> None:
-    cards = Path(__file__).parents[1] / "model_cards"
+def test_every_name_has_a_card_with_its_source_and_the_metadata_of_a_saved_one() -> None:
+    cards = ROOT / "model_cards"
     assert {card.stem for card in cards.glob("*.md")} == set(concerto.list_models())
     for model in MODELS:
-        card = (cards / f"{model.name}.md").read_text()
-        assert re.search(rf"^license: {model.config.license or 'unknown'}$", card, re.MULTILINE)
-        assert (model.filename or "") in card
+        card = ModelCard.load(cards / f"{model.name}.md")
+        # What derives from published weights names them as its base; they themselves have none.
+        assert card.data.to_dict() == card_data(model.config.replace(base_model=None)).to_dict()
+        assert (model.filename or "") in card.text
+
+
+@pytest.fixture
+def pinned(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> Pin:
+    """Serve a file under concerto-base's name and pin it: pinned(commit=..., sha256=...)."""
+    entry = find_model("concerto-base")
+    repo = hub.repos[entry.repo] = Repo({entry.filename: GOLDEN.read_bytes()})
+
+    def pin(**pins: str) -> Repo:
+        monkeypatch.setattr("concerto.hub.MODELS", (replace(entry, **pins),))
+        return repo
+
+    return pin
+
+
+def test_a_pinned_file_loads_and_a_changed_one_is_refused(load: Loader, pinned: Pin) -> None:
+    repo = pinned(sha256=digest(GOLDEN.read_bytes()))
+    assert load("concerto-base").config.channels[0] == 8
+    repo.commit({"concerto_base.pth": GOLDEN.read_bytes() + b"changed"})
+    expected, found = digest(GOLDEN.read_bytes()), digest(GOLDEN.read_bytes() + b"changed")
+    for _ in range(2):  # the refused file is in the cache by then
+        with pytest.raises(
+            HubError,
+            match=r"concerto_base\.pth of Pointcept/Concerto is not .*concerto-base is pinned to: "
+            rf"its sha256 is {found}, expected {expected}.*revision=\"main\"",
+        ):
+            load("concerto-base")
+
+
+def test_a_file_damaged_in_the_cache_is_refused_until_it_is_deleted(
+    load: Loader, pinned: Pin
+) -> None:
+    pinned(sha256=digest(GOLDEN.read_bytes()))
+    tensors = load("concerto-base").state_dict()
+    wanted = {name: tensor.clone() for name, tensor in tensors.items()}  # they are maps of the file
+    load_again = re.compile(r"delete (\S+) and try again")
+    cached = locate("concerto-base", cache_dir=load.cache, local_files_only=True).weights
+    content = bytearray(GOLDEN.read_bytes())
+    content[len(content) // 2] ^= 1
+    cached.resolve().write_bytes(content)
+    with pytest.raises(HubError, match=load_again) as refused:
+        load("concerto-base")
+    Path(load_again.search(str(refused.value))[1]).unlink()
+    again = load("concerto-base").state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in wanted.items())
+
+
+def test_a_pinned_commit_is_fetched_instead_of_the_newest_state(
+    hub: FakeHub, load: Loader, pinned: Pin
+) -> None:
+    repo = pinned()
+    commit = repo.branches["main"]
+    repo.commit({"concerto_base.pth": b"something else"})
+    pinned(commit=commit, sha256=digest(GOLDEN.read_bytes()))
+    assert load("concerto-base").config.channels[0] == 8
+    paths = {path for _, path in hub.requests}
+    assert paths == {f"/Pointcept/Concerto/resolve/{commit}/concerto_base.pth"}
+
+
+def test_an_explicit_revision_overrides_the_pin(load: Loader, pinned: Pin) -> None:
+    pinned(commit="0" * 40, sha256="0" * 64)
+    with pytest.raises(HubError, match=r"has no revision 0{40}; its newest state is revision="):
+        load("concerto-base")
+    assert load("concerto-base", revision="main").config.channels[0] == 8
+
+
+def test_a_pin_holds_for_its_own_file_only(load: Loader, pinned: Pin) -> None:
+    repo = pinned(sha256="0" * 64)
+    repo.commit({"concerto_small.pth": GOLDEN.read_bytes()})
+    assert load("concerto-base", filename="concerto_small.pth").config.channels[0] == 8
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
