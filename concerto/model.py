@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
@@ -15,8 +16,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from concerto import checkpoints, hub
-from concerto.card import model_card
-from concerto.checkpoints import Checkpoint
+from concerto.card import PLACEHOLDER, model_card
+from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, Checkpoint
 from concerto.config import ConcertoConfig
 from concerto.encoder import Backend, Block, PointTransformer
 from concerto.errors import ConcertoWarning, ConfigError, InputError
@@ -27,6 +28,7 @@ from concerto.points.advice import advise
 from concerto.points.convert import to_point_cloud
 from concerto.points.prepare import EncoderInput, positive, prepare
 from concerto.points.scenes import Scenes, to_scenes
+from concerto.upload import COMMIT_MESSAGE, make_target
 
 # Rows that `encode` works on at a time: enough to keep the cores busy, little enough for caches.
 ENCODE_SLICE_ROWS = 2**13
@@ -233,17 +235,55 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
     ) -> str | None:
         """Write config.json, model.safetensors and a card to a folder, each whole or not at all.
 
-        push_to_hub: then upload it, to `repo_id` or a repo of the folder's name; returns the URL
-        of the commit.
+        A README.md that is there already is kept. push_to_hub: then upload the three, to `repo_id`
+        or a repo of the folder's name; returns the URL of the commit. Options and errors are those
+        of `push_to_hub`.
         """
         folder = Path(save_directory)
+        target = None
+        if push_to_hub:
+            name = folder.resolve().name if repo_id is None else repo_id
+            target = make_target(name, **push_to_hub_kwargs)
         checkpoints.write_folder(folder, self.config, self.state_dict())
-        if not (folder / checkpoints.CARD_FILE).exists():
-            with replacing(folder / checkpoints.CARD_FILE) as path:
-                path.write_text(model_card(self.config), encoding="utf-8")
-        if not push_to_hub:
+        card = folder / CARD_FILE
+        if not card.exists():
+            with replacing(card) as path:
+                text = model_card(self.config, target.repo_id if target else PLACEHOLDER)
+                path.write_text(text, encoding="utf-8")
+        if target is None:
             return None
-        return str(self.push_to_hub(repo_id or folder.resolve().name, **push_to_hub_kwargs))
+        return target.upload(folder, [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE])
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        commit_message: str = COMMIT_MESSAGE,
+        revision: str | None = None,
+    ) -> str:
+        """Upload config.json, model.safetensors and a card to the Hub; returns the commit's URL.
+
+        repo_id: "org/name", or "name" in your own account; made where it does not exist, `private`
+        or not. token: by default the one you are logged in with. revision: a branch, made where it
+        does not exist. The three files arrive in one commit and replace those of their names; to
+        keep a card of your own, `save_pretrained` to a folder that holds it, with push_to_hub=True.
+
+        Raises HubError where the id is no repo's, the Hub cannot be reached, or the token may not
+        write there.
+        """
+        with TemporaryDirectory() as folder:
+            url = self.save_pretrained(
+                folder,
+                push_to_hub=True,
+                repo_id=repo_id,
+                private=private,
+                token=token,
+                commit_message=commit_message,
+                revision=revision,
+            )
+        return cast(str, url)
 
     def _prepare(
         self,
