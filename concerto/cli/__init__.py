@@ -1,4 +1,4 @@
-"""The command line: `concerto encode | pca | similar | models | info | convert`."""
+"""The command line: `concerto encode | pca | similar | models | info | convert | download`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from concerto.cli.convert import convert
+from concerto.cli.download import download
 from concerto.cli.encode import encode
 from concerto.cli.info import info
 from concerto.cli.models import models
@@ -22,6 +23,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "models": models,
     "info": info,
     "convert": convert,
+    "download": download,
 }
 DESCRIPTION = """Features for any point cloud.
 

@@ -1,0 +1,55 @@
+"""`concerto download`: weights into the cache, ahead of time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from concerto.errors import HubError, InputError
+from concerto.hub import locate
+
+
+def download(
+    names: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")],
+    /,
+    revision: Annotated[str | None, tyro.conf.arg(metavar="REVISION")] = None,
+    filename: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    cache_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+) -> None:
+    """Fetch weights into the cache, for machines or times without a connection.
+
+    Prints where the weights of each name lie. What cannot be fetched is said, and the rest fetched.
+
+    Args:
+        names: Names of `concerto models`, or org/name[@revision] on the Hub.
+        revision: A branch, tag or commit, instead of what the names are pinned to.
+        filename: Which file of a repo that holds several.
+        cache_dir: Folder to use as the cache, by default that of Hugging Face; give the same to
+            from_pretrained(..., cache_dir=DIR).
+    """
+    if not names:
+        raise InputError("No names were given: concerto download NAME...")
+    failed = {}
+    for name in names:
+        if (problem := _fetch(name, revision, filename, cache_dir)) is not None:
+            failed[name] = str(problem)
+    if failed and len(names) == 1:
+        raise HubError(*failed.values())
+    if failed:
+        reasons = "".join(f"\n  {name}: {problem}" for name, problem in failed.items())
+        raise HubError(f"{len(failed)} of {len(names)} names failed:{reasons}")
+
+
+def _fetch(
+    name: str, revision: str | None, filename: str | None, cache_dir: Path | None
+) -> HubError | None:
+    """Fetch and print one; returns what kept it away."""
+    try:
+        source = locate(name, revision=revision, filename=filename, cache_dir=cache_dir)
+    except HubError as error:
+        return error
+    packaged = source.model is not None and source.model.repo is None
+    print(f"{source.weights}{'  (ships with the library)' if packaged else ''}")
+    return None
