@@ -8,9 +8,7 @@ config. Pickles are only ever read with `weights_only=True`.
 from __future__ import annotations
 
 import json
-import pickle
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from concerto.config import ConcertoConfig
 from concerto.encoder.serialization import ORDERS
 from concerto.errors import CheckpointError, ConfigError
 from concerto.files import replacing
+from concerto.weight_files import OWN_FIELDS_KEY, Content, read_weights
 
 MODEL_TYPE = "concerto"
 CONFIG_FILE = "config.json"
@@ -82,6 +81,8 @@ PATCH_SIZE = 1024
 # Where a whole training state keeps the encoder that is meant.
 STUDENT_PREFIX = "student.backbone."
 PREPROCESSING_FIELDS = ("grid_size", "coord_scale", "center", "license", "base_model")
+# What the published layout has no place for, kept there under a key of our own.
+OWN_FIELDS = (*PREPROCESSING_FIELDS, "default_stages", "untrained")
 
 
 @dataclass(frozen=True)
@@ -104,21 +105,12 @@ def read_checkpoint(
     Raises CheckpointError where the file is damaged, unsafe, or holds no encoder, and ConfigError
     where its config asks for what no published encoder has.
     """
-    values, tensors = _read_tensors(weights)
-    if config_file is not None:
-        values = _read_json(config_file)
-    if _ANCHOR[1] in tensors:
-        if values is None:
-            raise CheckpointError(f"{weights} has no {CONFIG_FILE} beside it, and needs one.")
-        return Checkpoint(_own_config(values, config_file or weights), tensors)
-    tensors = _published_encoder(tensors, weights)
-    config = _config_from_shapes(tensors) if values is None else config_from_published(values)
-    if preprocessing is not None:
-        config = config.replace(
-            **{name: getattr(preprocessing, name) for name in PREPROCESSING_FIELDS}
-        )
-    names = dict(tensor_names(config))
-    return Checkpoint(config, {names.get(name, name): t for name, t in tensors.items()})
+    content = read_weights(weights)
+    values = content.config if config_file is None else _read_json(config_file)
+    try:
+        return _checkpoint(weights, content, values, preprocessing)
+    except ConfigError as error:
+        raise ConfigError(f"{config_file or weights}: {error}") from error
 
 
 def check_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path) -> None:
@@ -131,7 +123,13 @@ def check_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], f
         for name in wanted
         if name in tensors and tensors[name].shape != wanted[name].shape
     ]
-    for what, names in (("lacks", missing), ("has no place for", extra), ("mis-shapes", shapes)):
+    kinds = [f"{name} is {t.dtype}" for name, t in tensors.items() if not t.is_floating_point()]
+    for what, names in (
+        ("lacks", missing),
+        ("has no place for", extra),
+        ("mis-shapes", shapes),
+        ("holds no real numbers in", kinds),
+    ):
         if names:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             problems.append(f"{what} {len(names)} tensors: {', '.join(names[:5])}{more}")
@@ -152,11 +150,13 @@ def write_folder(folder: Path, config: ConcertoConfig, tensors: Mapping[str, Ten
 
 
 def write_published(file: Path, config: ConcertoConfig, tensors: Mapping[str, Tensor]) -> None:
-    """Write the published layout, {"config", "state_dict"}, which has no preprocessing fields."""
+    """Write the published layout, {"config", "state_dict"}, and what it has no place for beside."""
     names = {ours: published for published, ours in tensor_names(config)}
     state = {names[name]: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(file) as path:
-        torch.save({"config": config_to_published(config), "state_dict": state}, path)
+        own = {name: getattr(config, name) for name in OWN_FIELDS}
+        published = config_to_published(config)
+        torch.save({"config": published, "state_dict": state, OWN_FIELDS_KEY: own}, path)
 
 
 def tensor_names(config: ConcertoConfig) -> Iterator[tuple[str, str]]:
@@ -194,12 +194,14 @@ def config_from_published(values: Mapping[str, Any]) -> ConcertoConfig:
             raise ConfigError(
                 f"The config has {key}={given!r}; every published encoder has {only!r}."
             )
-    if any(stride != 2 for stride in values.get("stride", ())):
-        raise ConfigError(f"The config has stride={values['stride']!r}; published ones are all 2.")
+    for key in ("enc_depths", "enc_channels", "enc_num_head", "enc_patch_size"):
+        if not isinstance(values[key], (list, tuple)):
+            raise ConfigError(f"The config has {key}={values[key]!r}; it must have one a stage.")
+    stride = values.get("stride", ())
+    if not isinstance(stride, (list, tuple)) or any(step != 2 for step in stride):
+        raise ConfigError(f"The config has stride={stride!r}; published ones are all 2.")
     fields = {ours: values[theirs] for theirs, ours in FIELDS.items() if theirs in values}
-    for name in ("depths", "channels", "heads", "patch_size"):
-        fields[name] = tuple(fields[name])
-    stages = tuple(s for s in ConcertoConfig.default_stages if s < len(fields["channels"]))
+    stages = tuple(s for s in ConcertoConfig.default_stages if s < len(values["enc_depths"]))
     return ConcertoConfig(**fields, default_stages=stages or (0,))
 
 
@@ -217,58 +219,29 @@ def config_to_published(config: ConcertoConfig) -> dict[str, Any]:
     }
 
 
-def _read_tensors(file: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
-    """The config (if the file holds one) and the tensors by the file's own names."""
-    if file.suffix == ".safetensors":
-        return None, _read_safetensors(file)
-    content = _read_pickle(file)
-    config = content.get("config") if isinstance(content, dict) else None
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{file} holds {type(content).__name__}, not named tensors.")
-    tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise CheckpointError(f"{file} holds no tensors.")
-    return config if isinstance(config, dict) else None, tensors
-
-
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(_damaged(file, error)) from error
-
-
-def _read_pickle(file: Path) -> Any:
-    is_zip = zipfile.is_zipfile(file)
-    with file.open("rb") as stream:
-        looks_like_zip = stream.read(2) == b"PK"
-    if looks_like_zip and not is_zip:
-        raise CheckpointError(_damaged(file, "the end of the archive is missing"))
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
-    except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if wanted is None:
-            raise CheckpointError(_damaged(file, error)) from error
-        raise CheckpointError(
-            f"{file} asks to run {wanted[1]} when it is opened. Weights need no code, so it was "
-            "not loaded. Ask its author for a file that torch.load(..., weights_only=True) "
-            "opens, or for safetensors."
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(_damaged(file, error)) from error
-
-
-def _damaged(file: Path, reason: object) -> str:
-    first_line = str(reason).strip().split("\n")[0][:200]
-    return (
-        f"{file} ({file.stat().st_size:,} bytes) cannot be read as weights: {first_line}. "
-        "It may be damaged or cut short: delete it and fetch it again."
+def _checkpoint(
+    weights: Path,
+    content: Content,
+    values: dict[str, Any] | None,
+    preprocessing: ConcertoConfig | None,
+) -> Checkpoint:
+    tensors = content.tensors
+    if _ANCHOR[1] in tensors:
+        if values is None:
+            raise CheckpointError(f"{weights} has no {CONFIG_FILE} beside it, and needs one.")
+        return Checkpoint(_own_config(values, weights), tensors)
+    tensors = _published_encoder(tensors, weights)
+    config = (
+        _config_from_shapes(tensors, weights) if values is None else config_from_published(values)
     )
+    if content.own_fields is not None:
+        config = ConcertoConfig.from_dict(config.to_dict() | content.own_fields)
+    if preprocessing is not None:
+        config = config.replace(
+            **{name: getattr(preprocessing, name) for name in PREPROCESSING_FIELDS}
+        )
+    names = dict(tensor_names(config))
+    return Checkpoint(config, {names.get(name, name): t for name, t in tensors.items()})
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -305,16 +278,24 @@ def _published_encoder(tensors: dict[str, Tensor], file: Path) -> dict[str, Tens
     if len(students or prefixes) > 1:
         raise CheckpointError(f"{file} holds several encoders, under {', '.join(prefixes)}.")
     prefix = (students or prefixes)[0]
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    # The file is only mapped so far. A copy of what is wanted outlives changes to the file.
+    return {k.removeprefix(prefix): v.clone() for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _config_from_shapes(tensors: dict[str, Tensor]) -> ConcertoConfig:
+def _config_from_shapes(tensors: dict[str, Tensor], file: Path) -> ConcertoConfig:
     """The architecture of a file without a config, from the shapes of its (published) tensors."""
+    if tensors[_ANCHOR[0]].ndim != 2 or "enc.enc0.block0.norm1.0.weight" not in tensors:
+        raise CheckpointError(f"{file} holds no whole encoder: stage 0 is missing.")
     depths: list[int] = []
     while f"enc.enc{len(depths)}.block0.norm1.0.weight" in tensors:
         block = re.compile(rf"enc\.enc{len(depths)}\.block(\d+)\.norm1\.0\.weight")
         depths.append(sum(block.fullmatch(name) is not None for name in tensors))
     channels = [len(tensors[f"enc.enc{s}.block0.norm1.0.weight"]) for s in range(len(depths))]
+    if any(c % HEAD_WIDTH for c in channels):
+        raise CheckpointError(
+            f"{file} has no config, and its stages of {channels} channels do not divide into heads "
+            f"of {HEAD_WIDTH}, as all published ones do. Convert it with its config."
+        )
     hidden = tensors.get("enc.enc0.block0.mlp.0.fc1.bias")
     return config_from_published(
         {

@@ -7,6 +7,7 @@ was trained on 5 cm LiDAR voxels than to one trained on 2 cm rooms.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
@@ -56,6 +57,7 @@ class ConcertoConfig:
     untrained: bool = False
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name in ("channels", "depths", "heads", "patch_size", "default_stages"):
             value = getattr(self, name)
             if not isinstance(value, (tuple, list)) or not all(type(v) is int for v in value):
@@ -96,6 +98,15 @@ class ConcertoConfig:
             )
         return ConcertoConfig(**cast(dict[str, Any], dict(values)))
 
+    def _check_types(self) -> None:
+        for name in ("qkv_bias", "shuffle_orders", "mask_token", "untrained"):
+            if type(getattr(self, name)) is not bool:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be true or false.")
+        for name in ("grid_size", "coord_scale", "mlp_ratio", "drop_path"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not math.isfinite(value):
+                raise ConfigError(f"{name} is {value!r}; it must be a finite number.")
+
     def _check_stages(self) -> None:
         stages = len(self.channels)
         if stages == 0 or not len(self.depths) == len(self.heads) == len(self.patch_size) == stages:
@@ -111,13 +122,18 @@ class ConcertoConfig:
         if min(self.depths) < 0 or min(self.patch_size) < 1:
             raise ConfigError("depths cannot be negative, and patch_size must be at least 1.")
         bad = [s for s in self.default_stages if not 0 <= s < stages]
-        if bad or not self.default_stages:
+        if (
+            bad
+            or not self.default_stages
+            or len(set(self.default_stages)) < len(self.default_stages)
+        ):
             raise ConfigError(
-                f"default_stages is {self.default_stages}; it must name some of 0 to {stages - 1}."
+                f"default_stages is {self.default_stages}; it must name some of 0 to {stages - 1}, "
+                "each once."
             )
 
     def _check_scalars(self) -> None:
-        if self.in_channels != 9:
+        if type(self.in_channels) is not int or self.in_channels != 9:
             raise ConfigError(
                 f"in_channels is {self.in_channels}; every Concerto encoder takes 9: "
                 "coordinates, colour, normal."

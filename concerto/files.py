@@ -37,6 +37,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder. Raises InputError where files cannot be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot write to {folder}: {error.strerror or error}.") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"Cannot write to {folder}: no permission.")
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

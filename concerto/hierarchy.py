@@ -100,7 +100,7 @@ class Hierarchy:
 
     def _target(self, at: Place, chosen: tuple[int, ...]) -> int:
         target = 0 if at in ("points", "voxels") else at
-        if not isinstance(target, int) or not 0 <= target < len(self.levels):
+        if type(target) is not int or not 0 <= target < len(self.levels):
             raise InputError(
                 f'at is {at!r}; it must be "points", "voxels" or a stage from 0 to '
                 f"{len(self.levels) - 1}."
@@ -138,14 +138,17 @@ def resolve_stages(stages: Stages, count: int) -> tuple[int, ...]:
     """The stages meant, fine to coarse. Raises InputError for one that does not exist."""
     if stages == "all":
         return tuple(range(count))
-    if isinstance(stages, str) or not all(type(s) is int and 0 <= s < count for s in stages):
+    given = stages.tolist() if hasattr(stages, "tolist") else stages
+    if not isinstance(given, (list, tuple, range)) or not all(
+        type(s) is int and 0 <= s < count for s in given
+    ):
         raise InputError(
             f'stages is {stages!r}; it must be "all" or some of {tuple(range(count))}, '
             "0 being the finest."
         )
-    if not stages or len(set(stages)) != len(stages):
+    if not given or len(set(given)) != len(given):
         raise InputError(f"stages is {stages!r}; name each wanted stage once, at least one.")
-    return tuple(sorted(stages))
+    return tuple(sorted(given))
 
 
 def _take(feat: Tensor, rows: Tensor | None) -> Tensor:

@@ -85,12 +85,14 @@ def locate(
     where a file is not the one that its name is pinned to.
     """
     path = Path(source)
-    if path.is_dir():
+    if str(source) and path.is_dir():
         return _in_folder(path, filename)
     if path.is_file():
         return Source(path, _existing(path.with_name(CONFIG_FILE), path), _by_file(path.name))
     name = str(source)
     model = find_model(name)
+    if model is None and _looks_like_path(name):
+        raise HubError(f"There is no file or folder {name!r}.")
     if model is None and not _is_repo(name):
         raise HubError(_unknown(name))
     if model is not None and model.unavailable:
@@ -128,9 +130,10 @@ def _in_folder(folder: Path, filename: str | None) -> Source:
 
 def _in_repo(download: _Download) -> Source:
     """A repo without a filename: a config and weights as this library saves them, or one file."""
-    weights = download.find(WEIGHTS_FILE)
+    cached = download.cached()
+    weights = None if cached else download.find(WEIGHTS_FILE)
     if weights is None:
-        files = download.list()
+        files = cached or download.list()
         weights = download.file(_choose([f for f in files if _is_weights(f)], download.repo))
     config = None if weights.suffix in PICKLES else download.file(CONFIG_FILE)
     return Source(weights, config, _by_file(weights.name))
@@ -174,6 +177,10 @@ def _check_pin(file: Path, pin: PublishedModel) -> None:
             f"damaged here: delete {file.resolve()} and try again, or accept what the repo now "
             'holds with revision="main".'
         )
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or _is_weights(name)
 
 
 def _is_repo(name: str) -> bool:
@@ -227,6 +234,21 @@ class _Download:
             has = ", ".join(f for f in self.list() if _is_weights(f)) or "no weights"
             raise HubError(f"{self._place} has no {filename}. It has: {has}.")
         return path
+
+    def cached(self) -> list[str]:
+        """The repo's files in the cache, where the Hub is not to be asked; else nothing."""
+        from huggingface_hub import constants, snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        if not (self.local_files_only or constants.HF_HUB_OFFLINE):
+            return []
+        try:
+            folder = snapshot_download(
+                self.repo, revision=self.revision, cache_dir=self.cache_dir, local_files_only=True
+            )
+        except LocalEntryNotFoundError:
+            return []
+        return sorted(file.name for file in Path(folder).iterdir() if _is_weights(file.name))
 
     def list(self) -> list[str]:
         from huggingface_hub import HfApi

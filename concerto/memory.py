@@ -15,7 +15,7 @@ from concerto.errors import InputError
 # a voxel (curves, patches, neighbours), and what the libraries keep for themselves.
 BLOCK_TENSORS = 9
 GEOMETRY_BYTES = 1800
-LIBRARY_BYTES = 64 * 2**20
+LIBRARY_BYTES = 128 * 2**20
 # Within a slice: gathered rows, qkv, heads, and the hidden layer before and after its GELU.
 SLICE_TENSORS = 14
 # Slices below this cost time and save nothing.

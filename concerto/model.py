@@ -30,8 +30,9 @@ from concerto.points.prepare import EncoderInput, positive, prepare
 from concerto.points.scenes import Scenes, to_scenes
 from concerto.upload import COMMIT_MESSAGE, make_target
 
-# Rows that `encode` works on at a time: enough to keep the cores busy, little enough for caches.
+# Rows that `encode` works on at a time on a CPU: enough for its cores, little enough for caches.
 ENCODE_SLICE_ROWS = 2**13
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 class Concerto(nn.Module, PyTorchModelHubMixin):
@@ -145,7 +146,7 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
         with torch.no_grad(), _evaluating(self), self._progress(len(scenes.items), progress):
             for item in scenes.items:
                 prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
-                rows = ENCODE_SLICE_ROWS
+                rows = ENCODE_SLICE_ROWS if self.device.type == "cpu" else len(prepared.feat)
                 if budget is not None:
                     fitting = slice_rows_within(
                         budget, self.config, prepared.grid_coord, self.dtype.itemsize
@@ -360,7 +361,7 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
 def _usable(device: torch.device | str | None) -> torch.device:
     """The device, or ConfigError where this machine or this torch has no such thing."""
     try:
-        found = torch.device(device or "cpu")
+        found = torch.device("cpu" if device is None else device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
@@ -377,10 +378,9 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     if dtype == "auto":
         return None
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ConfigError(
-            f'dtype is {dtype!r}; it must be a floating dtype such as torch.bfloat16 or "bfloat16".'
-        )
+    if found not in DTYPES:
+        names = ", ".join(str(known).removeprefix("torch.") for known in DTYPES)
+        raise ConfigError(f'dtype is {dtype!r}; it must be one of {names}, or "auto".')
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from concerto.errors import InputError
+from concerto.files import check_writable
 from concerto.io import write
 from concerto.points.point_cloud import PointCloud
 
@@ -14,9 +15,10 @@ SUFFIXES = (".ply", ".png", ".html")
 
 
 def check_drawable(output: Path) -> None:
-    """Raise InputError where the suffix is of no picture, before any work is done."""
+    """Raise InputError where nothing can be drawn there, before any work is done."""
     if output.suffix.lower() not in SUFFIXES:
         raise InputError(f"{output} must end in one of {', '.join(SUFFIXES)}.")
+    check_writable(output.parent)
 
 
 def draw(output: Path, cloud: PointCloud, color: Tensor, title: str) -> None:

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from concerto.cli.options import ModelOptions
 from concerto.errors import ConcertoError, InputError
-from concerto.files import replacing
-from concerto.io import find_scans, read
+from concerto.files import check_writable, replacing
+from concerto.io import find_scans
 from concerto.points.point_cloud import PointCloud
 
 Format = Literal["npz", "npy", "safetensors"]
@@ -59,10 +59,11 @@ def encode(
     if len(todo) < len(mine):
         finished = len(mine) - len(todo)
         print(f"{finished} of {len(mine)} scans are finished already; --overwrite repeats them")
+    check_writable(output)
     run = _Run(len(todo))
     if todo:
         encoder = model.load()
-        for scan, cloud in _read_ahead(list(todo), max(1, workers)):
+        for scan, cloud in _read_ahead(model, list(todo), max(1, workers)):
             with run.scan(scan):
                 features = model.encode(encoder, cloud.result(), progress=len(todo) == 1)
                 _write(todo[scan], cloud.result(), features.half() if half else features)
@@ -92,13 +93,15 @@ def _targets(scans: tuple[Path, ...], output: Path, format: Format) -> dict[Path
     return targets
 
 
-def _read_ahead(scans: list[Path], workers: int) -> Iterator[tuple[Path, Future[PointCloud]]]:
+def _read_ahead(
+    model: ModelOptions, scans: list[Path], workers: int
+) -> Iterator[tuple[Path, Future[PointCloud]]]:
     """Each scan with its cloud to come, at most `workers` of them being read before their turn."""
     with ThreadPoolExecutor(workers) as pool:
-        waiting = [(scan, pool.submit(read, scan)) for scan in scans[:workers]]
+        waiting = [(scan, pool.submit(model.read, scan)) for scan in scans[:workers]]
         for scan in scans[workers:]:
             yield waiting.pop(0)
-            waiting.append((scan, pool.submit(read, scan)))
+            waiting.append((scan, pool.submit(model.read, scan)))
         yield from waiting
 
 
@@ -133,6 +136,7 @@ class _Run:
             yield
         except Exception as error:
             reason = str(error) if isinstance(error, ConcertoError) else f"{error!r}"
+            reason = reason.removeprefix(f"{scan}: ")
             self.failed[scan] = reason
             if "--debug" in sys.argv:
                 traceback.print_exc()
@@ -147,7 +151,8 @@ class _Run:
         """Raise InputError where scans failed, with each one's reason."""
         self.bar.close()
         if self.failed and self.total == 1:
-            raise InputError(*self.failed.values())
+            (scan, reason), *_ = self.failed.items()
+            raise InputError(f"{scan}: {reason}")
         if self.failed:
             reasons = "".join(f"\n  {scan}: {reason}" for scan, reason in self.failed.items())
             raise InputError(f"{len(self.failed)} of {self.total} scans failed:{reasons}")

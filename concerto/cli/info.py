@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from concerto.config import ConcertoConfig
-from concerto.errors import ConcertoWarning
+from concerto.errors import ConcertoWarning, InputError
 from concerto.hub import PublishedModel, find_model
 from concerto.io import FORMATS, read
 from concerto.loading import from_pretrained
@@ -51,8 +51,11 @@ def _scan(path: Path) -> dict[str, str]:
         rows["from"] = " ".join(f"{v:.3f}" for v in low.tolist())
         rows["to"] = " ".join(f"{v:.3f}" for v in high.tolist())
         rows["extent"] = " x ".join(f"{v:.3f}" for v in (high - low).tolist())
-        voxels = voxelize(finite, ConcertoConfig.grid_size, 1.0, "xyz")
-        rows["voxels of 2 cm"] = f"{len(voxels.points):,} (if the unit is the metre)"
+        try:
+            voxels = voxelize(finite, ConcertoConfig.grid_size, 1.0, "xyz")
+            rows["voxels of 2 cm"] = f"{len(voxels.points):,} (if the unit is the metre)"
+        except InputError as error:
+            rows["voxels of 2 cm"] = str(error)
     return rows
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 import tyro
 from torch import Tensor
 
+from concerto.io import read
 from concerto.loading import from_pretrained
 from concerto.model import Concerto
 from concerto.points.point_cloud import PointCloud
@@ -25,12 +27,17 @@ class ModelOptions:
     """Where to run: cpu, cuda, cuda:1, mps; auto takes a CUDA device where there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the model; the features are written as float32."""
-    stages: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT...")] = None
+    stages: Annotated[
+        tuple[int, ...] | Literal["all"] | None, tyro.conf.arg(metavar="all|INT...")
+    ] = None
     """Stages to concatenate, 0 being the finest; by default the model's own choice."""
     scale: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """Factor from the scan's unit to metres (0.001 for millimetres)."""
+    """Factor on the coordinates, instead of the model's own: 1 indoors, so that 0.001 reads
+    millimetres; 0.2 for concerto-large-outdoor."""
     grid_size: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """Edge of a voxel in metres, if not the one the model was trained with."""
+    """Edge of a voxel after scaling, instead of the model's own."""
+    color_range: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
+    """What black and white are in the scan, where that is in doubt."""
     drop_invalid: bool = False
     """Leave points with NaN or infinite coordinates out, and give them zeros."""
     max_memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
@@ -40,10 +47,14 @@ class ModelOptions:
         """The model."""
         return from_pretrained(self.model, device=self._place(), dtype=self.dtype)
 
-    def encode(self, model: Concerto, scan: PointCloud, progress: bool = True) -> Tensor:
+    def read(self, scan: Path) -> PointCloud:
+        """The scan's points."""
+        return read(scan, color_range=self.color_range)
+
+    def encode(self, model: Concerto, cloud: PointCloud, progress: bool = True) -> Tensor:
         """Features (N, C) float32 on the CPU."""
         features = model.encode(
-            scan,
+            cloud,
             stages=self.stages,
             scale=self.scale,
             grid_size=self.grid_size,

@@ -9,7 +9,6 @@ import tyro
 
 from concerto.cli.drawing import check_drawable, draw
 from concerto.cli.options import ModelOptions
-from concerto.io import read
 from concerto.visualize.pca import pca_colors
 
 
@@ -27,7 +26,7 @@ def pca(
             for the coloured points.
     """
     check_drawable(output)
-    cloud = read(scan)
+    cloud = model.read(scan)
     features = model.encode(model.load(), cloud)
     draw(output, cloud, pca_colors(features), scan.name)
     print(output)

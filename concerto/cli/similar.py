@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from concerto.cli.drawing import check_drawable, draw
 from concerto.cli.options import ModelOptions
 from concerto.errors import InputError
-from concerto.io import read
 from concerto.visualize.heat import heat_colors
 
 
@@ -31,7 +30,7 @@ def similar(
         output: out.png, out.html or out.ply.
     """
     check_drawable(output)
-    cloud = read(scan)
+    cloud = model.read(scan)
     wanted = torch.tensor(point, dtype=torch.float64)
     if not wanted.isfinite().all():
         raise InputError(f"--point is {point}; it must be three finite numbers.")

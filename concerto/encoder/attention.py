@@ -85,7 +85,8 @@ class PatchAttention(nn.Module):
                 rows = source[start : start + taken * length]
                 parts.append(self._attend(x.index_select(0, rows), taken, length))
                 start += taken * length
-        out: Tensor = self.proj(torch.cat(parts).index_select(0, target))
+        whole = torch.cat(parts) if len(parts) > 1 else parts[0]
+        out: Tensor = self.proj(whole.index_select(0, target))
         return out
 
     def _attend(self, x: Tensor, count: int, length: int) -> Tensor:

@@ -108,6 +108,8 @@ class PointTransformer(nn.Module):
         Raises InputError for shapes or grids that no curve fits.
         """
         _check(feat, grid_coord, offsets, self.config.in_channels)
+        if mask is not None:
+            self._check_mask(mask, len(feat))
         batch = cloud_of_row(offsets, len(feat))
         x = self.embedding(feat, mask)
         levels: list[EncodedLevel] = []
@@ -124,6 +126,14 @@ class PointTransformer(nn.Module):
             pooling = None if last else pool_grid(grid_coord, batch, self._torch_scatter)
             levels.append(EncodedLevel(x, grid_coord, offsets, pooling))
         return levels
+
+    def _check_mask(self, mask: Tensor, rows: int) -> None:
+        if not self.config.mask_token:
+            raise InputError("A mask was given, and this encoder has no mask token.")
+        if mask.shape != (rows,) or mask.dtype != torch.bool:
+            raise InputError(
+                f"mask is {mask.dtype} {tuple(mask.shape)}; it must be bool ({rows},), like feat."
+            )
 
     def _layout(
         self, grid_coord: Tensor, batch: Tensor, offsets: Tensor, stage: int, slice_rows: int | None
@@ -160,12 +170,14 @@ class Embedding(nn.Module):
     def forward(self, feat: Tensor, mask: Tensor | None) -> Tensor:
         weight, bias = self.linear.weight, self.linear.bias
         precise = torch.promote_types(weight.dtype, torch.float32)
-        x = F.linear(feat.to(precise), weight.to(precise), bias.to(precise))
+        with torch.autocast(feat.device.type, enabled=False):
+            x = F.linear(feat.to(precise), weight.to(precise), bias.to(precise))
         x = F.gelu(self.norm(x.to(weight.dtype)))
-        if mask is None:
-            return x
         if self.mask_token is None:
-            raise InputError("A mask was given, and this encoder has no mask token.")
+            return x
+        if mask is None:
+            # In the graph all the same: DDP waits for a gradient of every parameter.
+            return x + 0 * self.mask_token.to(x.dtype) if torch.is_grad_enabled() else x
         return torch.where(mask[:, None], self.mask_token.to(x.dtype), x)
 
 
@@ -239,7 +251,8 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor, slice_rows: int | None) -> Tensor:
         parts = x.split(slice_rows) if slice_rows else (x,)
-        return torch.cat([self.fc2(F.gelu(self.fc1(part))) for part in parts])
+        done = [self.fc2(F.gelu(self.fc1(part))) for part in parts]
+        return torch.cat(done) if len(done) > 1 else done[0]
 
 
 def _check(feat: Tensor, grid_coord: Tensor, offsets: Tensor, channels: int) -> None:
@@ -255,6 +268,8 @@ def _check(feat: Tensor, grid_coord: Tensor, offsets: Tensor, channels: int) -> 
         raise InputError("There are no voxels to encode.")
     if len(offsets) > MAX_CLOUDS:
         raise InputError(f"{len(offsets)} clouds in one pass; at most {MAX_CLOUDS} fit.")
+    if offsets.ndim != 1 or not len(offsets) or (offsets.diff() < 0).any():
+        raise InputError("offsets must be (B,) int64 that rise: where each cloud's rows end.")
     if int(offsets[-1]) != rows:
         raise InputError(f"offsets end at {int(offsets[-1])}, but there are {rows} voxels.")
     low, high = int(grid_coord.min()), int(grid_coord.max())

@@ -51,9 +51,13 @@ def find_neighbors(grid_coord: Tensor, batch: Tensor) -> Neighbors:
     """Look up the neighbours of every voxel.
 
     grid_coord: (n, 3) int64 >= 0, one row a voxel of its cloud. batch: (n,) int64.
+
+    Raises InputError where two rows share a voxel.
     """
     extent = spans(grid_coord)
     keys, rows = torch.sort(pack(grid_coord, batch, extent))
+    if (keys[1:] == keys[:-1]).any():
+        raise InputError("Several rows of a cloud share a voxel; keep one row a voxel.")
     line, row = extent[1] * extent[2], extent[2]
     # Columns of three along z: behind the first lie z-1, z, z+1; the own column needs only z+1.
     columns = torch.stack([row, line - row, line, line + row])
@@ -133,14 +137,19 @@ def _spconv(x: Tensor, weight: Tensor, bias: Tensor, level: SpconvNeighbors) -> 
         conv = spconv.SubMConv3d(
             weight.shape[-1], weight.shape[0], 3, bias=False, indice_key="level"
         )
-    conv.weight = weight
+    del conv.weight  # so that what takes its place need not be a Parameter
+    # spconv has no kernels for bfloat16.
+    dtype = torch.float32 if x.dtype == torch.bfloat16 else x.dtype
+    conv.weight = weight.to(dtype)
     conv.training = torch.is_grad_enabled()  # else spconv leaves out what backward needs
-    voxels = spconv.SparseConvTensor(x.contiguous(), level.indices, level.shape, level.clouds)
+    voxels = spconv.SparseConvTensor(
+        x.to(dtype).contiguous(), level.indices, level.shape, level.clouds
+    )
     voxels.indice_dict = level.indice_dict
     out = conv(voxels)
     level.indice_dict.update(out.indice_dict)
-    features: Tensor = out.features
-    return features + bias.to(features.dtype)
+    features: Tensor = out.features.to(x.dtype)
+    return features + bias.to(x.dtype)
 
 
 def import_spconv() -> Any:

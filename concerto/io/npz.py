@@ -45,5 +45,5 @@ def write(
     }
     extra = {"feat": features, "class": classes}
     arrays |= {name: array for name, array in extra.items() if array is not None}
-    with replacing(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)

@@ -26,6 +26,7 @@ WANTED = (
 # Floats up to 1 are 0-1 and floats from 2 on are 0-255; what lies between may be either.
 ROUNDING = 1e-3
 DOUBTFUL_BELOW = 2.0
+UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 
 def to_point_cloud(points: Any, color_range: tuple[float, float] | None = None) -> PointCloud:
@@ -42,14 +43,16 @@ def to_point_cloud(points: Any, color_range: tuple[float, float] | None = None) 
     if isinstance(points, (str, os.PathLike)):
         from concerto.io import read
 
-        return read(points)
+        return read(points, color_range=color_range)
     fields = _columns(points) if isinstance(points, (np.ndarray, Tensor)) else fields_of(points)
     if fields is None:
         raise InputError(f"Cannot read points from {type(points).__name__}. {WANTED}")
     coord, color, normal = _coordinates(fields.coord), None, None
     if fields.color is not None:
         color = _rows(fields.color, len(coord), "color")
-        color = _colors(color, color_range or fields.color_range)
+        # A point that is nowhere may well have no colour: it will be left out, or be the error.
+        color = torch.where(torch.isfinite(coord).all(1, keepdim=True), color, 0)
+        color = _colors(color, fields.color_range or color_range)
     if fields.normal is not None:
         normal = _normals(_rows(fields.normal, len(coord), "normal"))
     return PointCloud(coord, color, normal)
@@ -57,8 +60,13 @@ def to_point_cloud(points: Any, color_range: tuple[float, float] | None = None) 
 
 def as_tensor(values: Any, name: str) -> Tensor:
     """As a tensor of real numbers, without a copy where possible. Raises InputError for others."""
+    if isinstance(values, Tensor) and values.dtype in UNSIGNED:
+        values = values.long()  # torch computes with few unsigned types
     if not isinstance(values, Tensor):
-        array = np.asarray(values)
+        try:
+            array = np.asarray(values)
+        except ValueError as error:
+            raise InputError(f"{name} is no array: its rows differ in length.") from error
         if array.dtype.kind not in "fiu":
             raise InputError(f"{name} has dtype {array.dtype}; it must hold real numbers.")
         if array.dtype.kind == "f" and array.dtype.itemsize > 8:
@@ -68,6 +76,8 @@ def as_tensor(values: Any, name: str) -> Tensor:
         # torch knows neither other byte orders nor negative strides nor read-only memory.
         array = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
         values = torch.from_numpy(array)
+    if values.layout != torch.strided:
+        raise InputError(f"{name} is a sparse tensor; pass {name}.to_dense().")
     if values.is_complex() or values.dtype == torch.bool:
         raise InputError(f"{name} has dtype {values.dtype}; it must hold real numbers.")
     return cast(Tensor, values)
@@ -123,7 +133,7 @@ def _colors(color: Tensor, color_range: tuple[float, float] | None) -> Tensor:
             "Drop these points, or give them a colour such as 0."
         )
     low, high = color_range or _color_range(color.detach())
-    if not high > low:
+    if not all(isinstance(end, (int, float)) for end in (low, high)) or not high > low:
         raise InputError(f"color_range is ({low}, {high}); the second must be the larger.")
     scaled = (color.float() - low) / (high - low)
     if color_range and (scaled.min() < -ROUNDING or scaled.max() > 1 + ROUNDING):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from concerto.errors import InputError
+from concerto.points.point_cloud import PointCloud
 
 
 class Fields(NamedTuple):
@@ -42,6 +43,8 @@ def fields_of(points: Any) -> Fields | None:
     """
     if isinstance(points, Mapping):
         return _mapping(points)
+    if isinstance(points, PointCloud):
+        return Fields(points.coord, points.color, points.normal, (0, 1))
     if hasattr(points, "coord"):
         return Fields(points.coord, get(points, "color"), get(points, "normal"))
     if hasattr(points, "point_format") and hasattr(points, "xyz"):

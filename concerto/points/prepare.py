@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -62,6 +63,6 @@ def positive(given: float | None, default: float, name: str) -> float:
     """`given`, or the default for None. Raises InputError for what is not a positive number."""
     if given is None:
         return default
-    if not (isinstance(given, (int, float)) and 0 < given < float("inf")):
+    if not (isinstance(given, Real) and 0 < given < float("inf")):
         raise InputError(f"{name} is {given!r}; it must be a positive number.")
     return float(given)

@@ -86,9 +86,9 @@ def _check_extent(coord: Tensor, grid_size: float, scale: float) -> None:
         f"{grid_size / scale:g}; at most {limit} fit. "
     )
     if extent / grid_size / MILLIMETRES < limit - 1:
-        message += f"If these are millimetres, pass scale={scale / MILLIMETRES:g}; otherwise "
-    message += "cut the scene into parts, look for stray points far away, or pass a larger "
-    raise InputError(message + "grid_size.")
+        message += f"If these are millimetres, pass scale={scale / MILLIMETRES:g}. "
+    message += "Else cut it into parts, look for stray points far away, or pass a larger grid_size."
+    raise InputError(message)
 
 
 def _nearest(distance: Tensor, voxel: Tensor, voxels: int, cloud: PointCloud) -> Tensor:
