@@ -49,6 +49,7 @@ def estimate_normals(
 
     points: a `PointCloud`, or whatever a model takes. k: points that each plane is fitted to, the
     point itself among them, points in the same place counted once; more smooth noise and corners.
+    A LiDAR sweep needs some 60, as otherwise the neighbours lie on one of its rings, nearly a line.
     color_range, drop_invalid: as in `Concerto.forward`.
 
     viewpoint: (3,) coordinates that the normals face, such as the scanner's. Without it,
@@ -59,6 +60,9 @@ def estimate_normals(
     - outwards, if it is closed: an object, and so also a room with its ceiling, seen from inside.
       Pass a viewpoint in such a room;
     - else, as a lone wall, along +x, or +y where it runs along x.
+
+    Where things touch in clutter, or a sheet is thinner than the distance of its points, neighbours
+    do not tell which side is which, and parts may face the wrong way; a viewpoint avoids that.
 
     Raises InputError where an argument cannot be used as given, or a coordinate is not finite.
     """

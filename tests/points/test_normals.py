@@ -186,6 +186,15 @@ def test_the_floor_of_a_real_room_faces_up(shared: Path) -> None:
     assert (seen[torch.from_numpy(floor), 2] > 0).float().mean() > 0.99
 
 
+def test_the_ground_of_a_lidar_sweep_faces_its_scanner(shared: Path) -> None:
+    sweep = np.fromfile(shared / "data/scans/kitti_000008.bin", np.float32).reshape(-1, 4)[:, :3]
+    near = np.hypot(sweep[:, 0], sweep[:, 1]) < 12
+    ground = near & (np.abs(sweep[:, 2] + 1.7) < 0.15)
+    assert ground.sum() > 2000
+    normal = normals_of(sweep, 60, viewpoint=(0, 0, 0))
+    assert (normal[ground, 2] > 0.95).mean() > 0.9
+
+
 def test_normals_turn_with_the_points() -> None:
     points, _ = torus()
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
