@@ -18,6 +18,7 @@ from concerto.hub import list_models
 from concerto.io import read, write
 from concerto.loading import from_pretrained
 from concerto.model import Concerto
+from concerto.points.normals import estimate_normals
 from concerto.points.point_cloud import PointCloud
 from concerto.visualize.pca import pca_colors
 
@@ -36,6 +37,7 @@ __all__ = [
     "Level",
     "MissingExtraError",
     "PointCloud",
+    "estimate_normals",
     "from_pretrained",
     "list_models",
     "pca_colors",
