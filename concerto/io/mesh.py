@@ -5,8 +5,9 @@ Coordinates are as the file has them; glTF, by its standard, has y up.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from concerto.io.columns import Fields
 from concerto.io.extra import import_extra
 from concerto.io.gltf_claims import check_gltf
 
+TEXTS = (".obj", ".off", ".stl")
 SPACING = 0.01
 FEWEST, MOST = 10_000, 1_000_000
 MOST_PIXELS = 2**26
@@ -37,7 +39,13 @@ def read(path: Path, points: int | None = None) -> Fields:
         raise InputError(f"points is {points}; it must be positive.")
     if path.suffix.lower() in (".glb", ".gltf"):
         check_gltf(path)
-    parts = _parts(trimesh.load_scene(path, process=False))
+    scene = trimesh.load_scene(
+        _content(path),
+        file_type=path.suffix[1:].lower(),
+        resolver=trimesh.resolvers.FilePathResolver(str(path)),
+        process=False,
+    )
+    parts = _parts(scene)
     areas = [_areas(*part) for part in parts if _triangles(part)]
     parts = [part for part in parts if _triangles(part)] or parts
     if not areas:
@@ -60,12 +68,34 @@ def read(path: Path, points: int | None = None) -> Fields:
     )
 
 
+def _content(path: Path) -> BinaryIO:
+    """The file, its text in UTF-8: trimesh would guess at other encodings, slowly."""
+    content = path.read_bytes()
+    if path.suffix.lower() in TEXTS and not _is_binary_stl(content):
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            content = content.decode("latin-1").encode()
+    return io.BytesIO(content)
+
+
+def _is_binary_stl(content: bytes) -> bool:
+    """84 bytes, the last four the number of triangles, and 50 for each."""
+    return len(content) >= 84 and len(content) == 84 + 50 * int.from_bytes(content[80:84], "little")
+
+
 def _parts(scene: Any) -> list[Part]:
     """Every mesh or set of points, as often as it stands in the scene."""
     parts = []
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
-        parts.append((scene.geometry[name], np.asarray(transform)))
+        shape = scene.geometry[name]
+        if shape.vertices.shape[1:] != (3,):
+            raise InputError(f"Its vertices have {shape.vertices.shape[-1]} coordinates, not 3.")
+        if len(shape.vertices):
+            parts.append((shape, np.asarray(transform)))
+    if not parts:
+        raise InputError("It has neither triangles nor points.")
     if sum(map(_triangles, parts)) > MOST_TRIANGLES:
         raise InputError(f"It has more than {MOST_TRIANGLES:,} triangles, counting repetitions.")
     return parts
