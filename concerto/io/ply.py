@@ -44,6 +44,8 @@ def read(path: Path) -> Fields:
             size = count * (2 * len(element.properties) if header.text else itemsize)
             check_claim(size, left + header.text)
             if is_vertex:
+                if not count:
+                    raise InputError("There are no points in it.")
                 rows = _text_rows if header.text else _binary_rows
                 return rows(file, element, count, header.byte_order)
             if header.text:
