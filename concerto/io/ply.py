@@ -79,7 +79,7 @@ def _header(file: BinaryIO) -> tuple[PlyData, list[int]]:
         word, *rest = line.split() or [b""]
         if word == b"element" and len(rest) == 2:
             counts.append(int(rest[1]))
-            line = line.replace(rest[1], b"0")
+            line = b"0".join(line.rsplit(rest[1], 1))
         lines.append(line)
         if word == b"end_header" or file.tell() > LONGEST_HEADER:
             break

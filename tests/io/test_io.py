@@ -1,5 +1,6 @@
 """What holds for every format: dispatch by suffix, options, extras, folders, whole writes."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 import concerto
 from concerto import InputError, MissingExtraError, PointCloud
 from concerto.io import FORMATS, MESHES, WRITERS, find_scans
-from conftest import random_cloud
+from conftest import ROOT, random_cloud
 
 EXACT = [suffix for suffix in WRITERS if suffix not in (".las", ".laz")]
 
@@ -125,6 +126,14 @@ def test_an_absent_library_names_the_extra(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r'pip install "concerto-3d\[io\]"'):
         concerto.read(file)
+
+
+def test_importing_the_library_imports_none_of_them() -> None:
+    code = (
+        "import sys, concerto; print(*{'laspy', 'lazrs', 'pypcd4', 'trimesh'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout.strip()) == (0, "")
 
 
 def test_a_doubtful_colour_is_settled_by_color_range(tmp_path: Path) -> None:
