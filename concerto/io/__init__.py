@@ -86,7 +86,7 @@ def read(
     except ConcertoError:
         raise
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200].rstrip(".")
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise InputError(f"{file} cannot be read as {suffix[1:].upper()}: {reason}.") from error
 
 

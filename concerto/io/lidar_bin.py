@@ -11,8 +11,8 @@ from concerto.io.columns import Fields
 
 KITTI, NUSCENES = 4, 5
 RINGS = 256
-# No LiDAR sees farther; bytes that are not a sweep are mostly larger as float32, or NaN.
-FARTHEST = 1e6
+# What a sweep's metres lie between, zeros aside; of other bytes as float32 a sixth do.
+NEAREST, FARTHEST = 1e-6, 1e6
 
 
 def read(path: Path, columns: int | None = None) -> Fields:
@@ -37,6 +37,7 @@ def read(path: Path, columns: int | None = None) -> Fields:
         rings = (ring >= 0) & (ring < RINGS) & (ring == np.floor(ring))
         fitting = [NUSCENES if rings.all() else KITTI]
     coord = values.reshape(-1, fitting[0])[:, :3]
-    if len(coord) and np.mean(np.abs(coord) < FARTHEST) < 0.5:
+    far = np.abs(coord)
+    if len(coord) and np.mean((far == 0) | (far > NEAREST) & (far < FARTHEST)) < 0.5:
         raise InputError("Most of its values are no distances: it does not look like a sweep.")
     return {"coord": coord}

@@ -5,8 +5,11 @@ Coordinates are as the file has them; glTF, by its standard, has y up.
 
 from __future__ import annotations
 
+import io
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -14,16 +17,22 @@ from concerto.errors import InputError
 from concerto.io.columns import Fields
 from concerto.io.extra import import_extra
 from concerto.io.gltf_claims import check_gltf
+from concerto.io.off import read_off
 
+TEXTS = (".obj", ".stl")
 SPACING = 0.01
 FEWEST, MOST = 10_000, 1_000_000
+MATERIAL = re.compile(rb"^usemtl .*$", re.MULTILINE)
+MOST_WORK = 5 * 10**8  # trimesh goes through all vertices for each material of an OBJ
 MOST_PIXELS = 2**26
 MOST_TRIANGLES = 50_000_000
-BLOCK = 2**16  # triangles measured at a time
+BLOCK = 2**16  # triangles or points at a time
 SEED = 0
 
 # A trimesh geometry, and the (4, 4) transform that puts it into the scene.
 Part = tuple[Any, np.ndarray]
+# Triangles (n,) and the weights of their corners (n, 3) → colours (n, 3), 0-255.
+ColorAt = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def read(path: Path, points: int | None = None) -> Fields:
@@ -37,7 +46,16 @@ def read(path: Path, points: int | None = None) -> Fields:
         raise InputError(f"points is {points}; it must be positive.")
     if path.suffix.lower() in (".glb", ".gltf"):
         check_gltf(path)
-    parts = _parts(trimesh.load_scene(path, process=False))
+    if path.suffix.lower() == ".off":
+        scene = trimesh.Scene(trimesh.Trimesh(*read_off(path), process=False))
+    else:
+        scene = trimesh.load_scene(
+            _content(path),
+            file_type=path.suffix[1:].lower(),
+            resolver=trimesh.resolvers.FilePathResolver(str(path)),
+            process=False,
+        )
+    parts = _parts(scene)
     areas = [_areas(*part) for part in parts if _triangles(part)]
     parts = [part for part in parts if _triangles(part)] or parts
     if not areas:
@@ -60,12 +78,37 @@ def read(path: Path, points: int | None = None) -> Fields:
     )
 
 
+def _content(path: Path) -> BinaryIO:
+    """The file, its text in UTF-8: trimesh would guess at other encodings, slowly."""
+    content = path.read_bytes()
+    materials = len(set(MATERIAL.findall(content)))
+    if materials * content.count(b"\nv ") > MOST_WORK:
+        raise InputError(f"It has {materials:,} materials, too many for its number of vertices.")
+    if path.suffix.lower() in TEXTS and not _is_binary_stl(content):
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            content = content.decode("latin-1").encode()
+    return io.BytesIO(content)
+
+
+def _is_binary_stl(content: bytes) -> bool:
+    """84 bytes, the last four the number of triangles, and 50 for each."""
+    return len(content) >= 84 and len(content) == 84 + 50 * int.from_bytes(content[80:84], "little")
+
+
 def _parts(scene: Any) -> list[Part]:
     """Every mesh or set of points, as often as it stands in the scene."""
     parts = []
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
-        parts.append((scene.geometry[name], np.asarray(transform)))
+        shape = scene.geometry[name]
+        if shape.vertices.shape[1:] != (3,):
+            raise InputError(f"Its vertices have {shape.vertices.shape[-1]} coordinates, not 3.")
+        if len(shape.vertices):
+            parts.append((shape, np.asarray(transform)))
+    if not parts:
+        raise InputError("It has neither triangles nor points.")
     if sum(map(_triangles, parts)) > MOST_TRIANGLES:
         raise InputError(f"It has more than {MOST_TRIANGLES:,} triangles, counting repetitions.")
     return parts
@@ -77,6 +120,8 @@ def _triangles(part: Part) -> int:
 
 def _place(vertices: Any, transform: np.ndarray) -> np.ndarray:
     """(…, 3) in the scene."""
+    if np.array_equal(transform, np.eye(4)):
+        return np.asarray(vertices)
     placed: np.ndarray = np.asarray(vertices) @ transform[:3, :3].T + transform[:3, 3]
     return placed
 
@@ -103,54 +148,69 @@ def _sample(
     ends = np.cumsum(area)
     face = np.searchsorted(ends, random.random(count) * ends[-1], side="right")
     face = np.minimum(face, len(area) - 1)
-    corners = _place(shape.vertices[shape.faces[face]], transform)
-    weight = random.random((count, 3))
-    beyond = weight[:, 1] + weight[:, 2] > 1  # the other half of the parallelogram, turned back
-    weight[beyond] = 1 - weight[beyond]
-    weight[:, 0] = 1 - weight[:, 1] - weight[:, 2]
-    normal = _cross(corners)
+    color_at = _colors(shape)
+    fields: Fields = {"coord": np.empty((count, 3)), "normal": np.empty((count, 3), np.float32)}
+    if color_at is not None:
+        fields["color"] = np.empty((count, 3), np.uint8)
+    for start in range(0, count, BLOCK):
+        block = slice(start, start + BLOCK)
+        corners = _place(shape.vertices[shape.faces[face[block]]], transform)
+        weight = random.random((len(corners), 3))
+        beyond = weight[:, 1] + weight[:, 2] > 1  # the other half of the parallelogram, turned back
+        weight[beyond] = 1 - weight[beyond]
+        weight[:, 0] = 1 - weight[:, 1] - weight[:, 2]
+        fields["coord"][block] = _blend(corners, weight)
+        normal = _cross(corners)
+        fields["normal"][block] = normal / np.linalg.norm(normal, axis=1, keepdims=True)
+        if color_at is not None:
+            fields["color"][block] = color_at(face[block], weight)
     if np.linalg.det(transform[:3, :3]) < 0:  # a mirror turns triangles inside out
-        normal = -normal
-    coord = np.einsum("nc,ncd->nd", weight, corners)
-    fields = {"coord": coord, "normal": normal / np.linalg.norm(normal, axis=1, keepdims=True)}
-    color = _colors(shape, face, weight)
-    return fields if color is None else fields | {"color": color}
+        fields["normal"] *= -1
+    return fields
 
 
-def _colors(shape: Any, face: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
-    """(n, 3) uint8 at points given by triangle and the weights of its corners; None where unknown.
-
-    A texture counts before a colour of the whole material.
-    """
+def _colors(shape: Any) -> ColorAt | None:
+    """Colours of vertices or triangles, or of the texture, else of the whole material."""
     visual = shape.visual
     if visual.kind == "face":
-        faces: np.ndarray = np.asarray(visual.face_colors)
-        return faces[face, :3]
-    corners = shape.faces[face]
+        of_faces = np.asarray(visual.face_colors)[:, :3]
+        return lambda face, weight: of_faces[face]
     if visual.kind == "vertex":
-        color = np.asarray(visual.vertex_colors)[:, :3]
-        blend: np.ndarray = np.einsum("nc,ncd->nd", weight, color[corners])
-        return blend.round().astype(np.uint8)
+        of_vertices = np.asarray(visual.vertex_colors)[:, :3]
+        return lambda face, weight: np.round(_blend(of_vertices[shape.faces[face]], weight))
     if visual.kind != "texture":
         return None
     material = visual.material
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-    if image is None or visual.uv is None:
-        plain = getattr(material, "baseColorFactor", None)
-        if plain is None and getattr(material, "name", None):
-            plain = getattr(material, "diffuse", None)
-        return None if plain is None else np.tile(np.uint8(plain[:3]), (len(face), 1))
+    if image is not None and visual.uv is not None:
+        return _texture(image, np.asarray(visual.uv), shape.faces)
+    plain = getattr(material, "baseColorFactor", None)
+    if plain is None and getattr(material, "name", None):  # one without a name is trimesh's own
+        plain = getattr(material, "diffuse", None)
+    return None if plain is None else lambda face, weight: np.tile(plain[:3], (len(face), 1))
+
+
+def _texture(image: Any, uv: np.ndarray, faces: np.ndarray) -> ColorAt:
+    """The pixel at each place. Textures repeat beyond 0-1, and v goes up where rows go down."""
     if image.width * image.height > MOST_PIXELS:
         raise InputError(
             f"Its texture has {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are "
             "read."
         )
-    u, v = np.einsum("nc,ncd->nd", weight, np.asarray(visual.uv)[corners]).T
-    # Textures repeat beyond 0-1, and v goes up where rows go down.
-    pixels: np.ndarray = np.asarray(image.convert("RGB"))
-    column = np.nan_to_num(u % 1 * image.width).astype(int) % image.width
-    row = np.nan_to_num((1 - v) % 1 * image.height).astype(int) % image.height
-    return np.asarray(pixels[row, column])
+    pixels = np.asarray(image.convert("RGB"))
+
+    def color_at(face: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        u, v = _blend(uv[faces[face]], weight).T
+        column = np.nan_to_num(u % 1 * image.width).astype(int) % image.width
+        row = np.nan_to_num((1 - v) % 1 * image.height).astype(int) % image.height
+        return np.asarray(pixels[row, column])
+
+    return color_at
+
+
+def _blend(corners: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(n, 3, d) values at corners, (n, 3) weights → (n, d)."""
+    return np.asarray(np.einsum("nc,ncd->nd", weight, corners))
 
 
 def _vertices(shape: Any, transform: np.ndarray) -> Fields:
@@ -163,6 +223,8 @@ def _vertices(shape: Any, transform: np.ndarray) -> Fields:
 
 def _merge(parts: list[Fields]) -> Fields:
     """One after another; a part without a colour is black where others have one."""
+    if len(parts) == 1:
+        return parts[0]
     merged = {"coord": np.concatenate([part["coord"] for part in parts])}
     for field in ("color", "normal"):
         if any(field in part for part in parts):

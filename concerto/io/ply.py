@@ -44,6 +44,8 @@ def read(path: Path) -> Fields:
             size = count * (2 * len(element.properties) if header.text else itemsize)
             check_claim(size, left + header.text)
             if is_vertex:
+                if not count:
+                    raise InputError("There are no points in it.")
                 rows = _text_rows if header.text else _binary_rows
                 return rows(file, element, count, header.byte_order)
             if header.text:
@@ -77,7 +79,7 @@ def _header(file: BinaryIO) -> tuple[PlyData, list[int]]:
         word, *rest = line.split() or [b""]
         if word == b"element" and len(rest) == 2:
             counts.append(int(rest[1]))
-            line = line.replace(rest[1], b"0")
+            line = b"0".join(line.rsplit(rest[1], 1))
         lines.append(line)
         if word == b"end_header" or file.tell() > LONGEST_HEADER:
             break

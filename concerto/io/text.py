@@ -8,7 +8,6 @@ intensity in either order; 9 xyz, rgb and normals. Comments begin with // or #.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -16,11 +15,11 @@ import numpy as np
 
 from concerto.errors import InputError
 from concerto.io.columns import Fields, find_columns, find_triple
+from concerto.io.lines import COMMENTS, lines_of, without_comment
 
-COMMENTS = ("//", "#")
-LONGEST_LINE = 10_000
 UNIT = 0.02  # how far a normal's length may be from 1
 COORD = [0, 1, 2]
+MARK = "\ufeff".encode().decode("latin-1")  # of UTF-8, before the first line
 
 
 def read(path: Path) -> Fields:
@@ -31,48 +30,46 @@ def read(path: Path) -> Fields:
         if first is None:
             raise InputError("There are no points in it.")
         separator = next((s for s in ";," if s in first), None)
-        lines = itertools.chain([first], _lines(file))
+        lines = itertools.chain([first], lines_of(file))
         width = len(first.split(separator))
-        places = find_columns(names) if len(names) == width else None
+        named = find_columns(names) if len(names) == width else {}
         # Columns that have a name and no meaning may hold words.
-        wanted = sorted(itertools.chain(*places.values())) if places else None
+        wanted = sorted(itertools.chain(*named.values())) or None
         values = np.loadtxt(lines, delimiter=separator, usecols=wanted, comments=None, ndmin=2)
-    if places is None or wanted is None:
+    if wanted is None:
         places = _guess(values)
-        return {field: values[:, columns] for field, columns in places.items()}
-    return {
-        field: values[:, [wanted.index(column) for column in columns]]
-        for field, columns in places.items()
-    }
+    else:
+        places = {f: [wanted.index(c) for c in columns] for f, columns in named.items()}
+    return {field: _pick(values, columns, field) for field, columns in places.items()}
+
+
+def _pick(values: np.ndarray, columns: list[int], field: str) -> np.ndarray:
+    """(N, 3): coordinates in float64, the others in float32."""
+    if field == "coord" and columns == list(range(values.shape[1])):
+        return values
+    picked = np.empty((len(values), 3), np.float64 if field == "coord" else np.float32)
+    for axis, column in enumerate(columns):
+        picked[:, axis] = values[:, column]
+    return picked
 
 
 def _head(file: TextIO) -> tuple[list[str], str | None]:
     """The names of the columns, where a line before the first point has them, and that point."""
     names: list[str] = []
-    for line in _lines(file, comments=True):
-        text = line.removeprefix("\ufeff".encode().decode("latin-1"))
+    for line in lines_of(file, comments=True):
+        text = line.removeprefix(MARK)
         is_comment = text.startswith(COMMENTS)
+        if not is_comment:
+            text = without_comment(text)
         words = text.lstrip("/#").replace(",", " ").replace(";", " ").split()
-        if not is_comment and all(map(_is_number, words)) and len(words) > 1:
+        if not is_comment and len(words) > 1 and all(map(_is_number, words)):
             return names, text
         if find_triple([word.strip('"') for word in words], "coord"):
             names = [word.strip('"') for word in words]
         elif not is_comment and not (len(words) == 1 and _is_number(words[0])):
-            # Neither names nor the number of points, which some write first.
+            # Neither names nor the number of points, which some write first: a point and words.
             return names, text
     return names, None
-
-
-def _lines(file: TextIO, comments: bool = False) -> Iterator[str]:
-    """The lines that are not blank; without comments, unless they are wanted."""
-    while line := file.readline(LONGEST_LINE):
-        if len(line) == LONGEST_LINE:
-            raise InputError(f"It has a line of {LONGEST_LINE:,} characters or more.")
-        if not comments:
-            for mark in COMMENTS:
-                line = line.partition(mark)[0]
-        if line := line.strip():
-            yield line
 
 
 def _is_number(word: str) -> bool:
