@@ -38,12 +38,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder. Raises InputError where files cannot be written to it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot write to {folder}: {error.strerror or error}.") from error
-    if not os.access(folder, os.W_OK):
+    """Raise InputError where files cannot be written to a folder; it need not exist yet."""
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise InputError(f"Cannot write to {folder}: {existing} is a file.")
+    if not os.access(existing, os.W_OK):
         raise InputError(f"Cannot write to {folder}: no permission.")
 
 

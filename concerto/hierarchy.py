@@ -136,7 +136,7 @@ class Hierarchy:
 
 def resolve_stages(stages: Stages, count: int) -> tuple[int, ...]:
     """The stages meant, fine to coarse. Raises InputError for one that does not exist."""
-    if stages == "all":
+    if isinstance(stages, str) and stages == "all":
         return tuple(range(count))
     given = stages.tolist() if hasattr(stages, "tolist") else stages
     if not isinstance(given, (list, tuple, range)) or not all(

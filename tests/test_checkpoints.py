@@ -1,6 +1,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -166,11 +168,51 @@ def test_truncated_safetensors_are_called_so(tmp_path: Path, share: float) -> No
         concerto.from_pretrained(tmp_path)
 
 
-def test_a_file_that_is_no_checkpoint_is_called_so(tmp_path: Path) -> None:
-    file = tmp_path / "page.pth"
-    file.write_text("<html>Not found</html>")
-    with pytest.raises(CheckpointError, match="cannot be read as weights"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>Not found</html>", "looks like a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"ply\nformat ascii 1.0\n", "looks like a scan"),
+        (b"\x80\x04garbage", "neither a torch file of plain tensors nor safetensors"),
+        (b"", "neither a torch file"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_called_what_it_is(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=message) as refusal:
         concerto.from_pretrained(file)
+    assert "weights_only" not in str(refusal.value)
+
+
+def test_a_file_damaged_in_the_middle_is_called_so(published: Path) -> None:
+    content = bytearray(published.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4000] = bytes(4000)
+    published.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"checksum of .* is wrong"):
+        concerto.from_pretrained(published)
+
+
+def test_loaded_weights_outlive_changes_to_their_file(published: Path) -> None:
+    # In a process of its own: weights still mapped to the file would end it.
+    script = (
+        "import sys, concerto, torch\n"
+        "model = concerto.from_pretrained(sys.argv[1])\n"
+        "total = sum(float(p.double().sum()) for p in model.parameters())\n"
+        "open(sys.argv[1], 'wb').close()\n"
+        "assert total == sum(float(p.double().sum()) for p in model.parameters())\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(published)], check=True, timeout=120)
+
+
+def test_a_file_of_torchs_older_format_loads(published: Path) -> None:
+    content = torch.load(published, weights_only=True)
+    torch.save(content, published, _use_new_zipfile_serialization=False)
+    assert same_features(concerto.from_pretrained(published), concerto.from_pretrained(GOLDEN))
 
 
 class Exploit:
@@ -181,6 +223,63 @@ class Exploit:
 def test_code_in_a_pickle_is_refused_by_name(published: Path) -> None:
     rewrite(published, lambda content: content.update(extra=Exploit()))
     with pytest.raises(CheckpointError, match=r"asks to run threading\.Thread"):
+        concerto.from_pretrained(published)
+
+
+def test_code_in_a_pickle_of_torchs_older_format_is_refused_too(published: Path) -> None:
+    torch.save({"extra": Exploit()}, published, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match=r"asks to run threading\.Thread"):
+        concerto.from_pretrained(published)
+
+
+def test_tensors_that_hold_no_real_numbers_are_named(published: Path) -> None:
+    def round_off(content) -> None:  # type: ignore[no-untyped-def]
+        name = "enc.enc0.block0.mlp.0.fc1.bias"
+        content["state_dict"][name] = content["state_dict"][name].long()
+
+    with pytest.raises(CheckpointError, match=r"no real numbers in 1 tensors: .*torch\.int64"):
+        concerto.from_pretrained(rewrite(published, round_off))
+
+
+def test_a_published_file_of_ours_keeps_the_preprocessing(tmp_path: Path) -> None:
+    config = SMALL.replace(
+        grid_size=0.01, coord_scale=0.2, center="xy", default_stages=(0, 4), license="mit"
+    )
+    model = Concerto(config)
+    write_published(tmp_path / "weights.pth", config, model.state_dict())
+    again = concerto.from_pretrained(tmp_path / "weights.pth").config
+    assert again == config
+
+
+def test_heads_that_cannot_be_guessed_are_asked_for(published: Path) -> None:
+    def forget(content) -> None:  # type: ignore[no-untyped-def]
+        del content["config"]
+
+    with pytest.raises(CheckpointError, match=r"weights\.pth has no config.*heads of 16"):
+        concerto.from_pretrained(rewrite(published, forget))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mlp_ratio": "4"},
+        {"drop_path": None},
+        {"qkv_bias": "false"},
+        {"in_channels": 9.0},
+        {"in_channels": 6},
+        {"enc_depths": 2},
+        {"enc_patch_size": 1024},
+        {"enc_channels": (8, 16)},
+        {"enc_num_head": (3, 2, 2, 3, 4)},
+        {"stride": 4},
+        {"stride": None},
+    ],
+)
+def test_a_config_of_odd_values_is_refused_with_the_files_name(
+    published: Path, change: dict[str, object]
+) -> None:
+    rewrite(published, lambda content: content["config"].update(change))
+    with pytest.raises(ConfigError, match=r"weights\.pth: "):
         concerto.from_pretrained(published)
 
 

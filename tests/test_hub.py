@@ -186,3 +186,10 @@ def test_a_pin_holds_for_its_own_file_only(load: Loader, pinned: Pin) -> None:
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["weights/none.pth", "./none", "none.safetensors", "/none"])
+def test_a_mistyped_path_is_not_looked_for_on_the_hub(hub: FakeHub, name: str) -> None:
+    with pytest.raises(HubError, match=f"There is no file or folder '{name}'"):
+        locate(name)
+    assert hub.requests == []

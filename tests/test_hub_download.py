@@ -9,7 +9,7 @@ from huggingface_hub import constants, file_download
 
 from concerto import HubError
 from concerto.hub import locate
-from conftest import SMALL, Loader
+from conftest import GOLDEN, SMALL, Loader
 from hub_server import FakeHub, Repo
 
 WEIGHTS = "/me/mine/resolve/main/model.safetensors"
@@ -167,3 +167,13 @@ def test_a_cache_that_cannot_be_written_is_said(repo: Repo, tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     with pytest.raises(HubError, match=r"Could not fetch model\.safetensors of me/mine"):
         locate("me/mine", cache_dir=tmp_path / "file")
+
+
+def test_a_repo_of_one_published_file_loads_again_without_the_hub(
+    hub: FakeHub, load: Loader
+) -> None:
+    hub.repos["me/one"] = Repo({"weights.pth": GOLDEN.read_bytes()})
+    load("me/one")
+    hub.requests.clear()
+    assert load("me/one", local_files_only=True).config.channels[0] == 8
+    assert hub.requests == []

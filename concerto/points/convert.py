@@ -50,8 +50,10 @@ def to_point_cloud(points: Any, color_range: tuple[float, float] | None = None) 
     coord, color, normal = _coordinates(fields.coord), None, None
     if fields.color is not None:
         color = _rows(fields.color, len(coord), "color")
-        # A point that is nowhere may well have no colour: it will be left out, or be the error.
-        color = torch.where(torch.isfinite(coord).all(1, keepdim=True), color, 0)
+        finite = torch.isfinite(coord).all(1, keepdim=True)
+        if not finite.all():
+            # A point that is nowhere may well have no colour: it is left out later, or the error.
+            color = torch.where(finite.to(color.device), color, 0)
         color = _colors(color, fields.color_range or color_range)
     if fields.normal is not None:
         normal = _normals(_rows(fields.normal, len(coord), "normal"))

@@ -131,3 +131,18 @@ def test_a_process_takes_every_nth_scan(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run("encode", folder, "-o", out, "--model", GOLDEN, RANK="1", WORLD_SIZE="3")
     assert files(out) == ["b.npz", "d.npz"]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_any_work(scan: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    process = run("encode", scan, "-o", tmp_path / "file" / "out", code=1)
+    assert process.stderr.startswith("error: Cannot write to ")
+
+
+def test_all_stages_and_a_colour_range_can_be_asked_for(tmp_path: Path) -> None:
+    doubtful = tmp_path / "doubtful.npz"
+    np.savez(doubtful, coord=np.random.default_rng(0).random((99, 3)), color=np.full((99, 3), 1.5))
+    options = ["-o", tmp_path / "out", "--model", GOLDEN, "--stages", "all"]
+    assert "color_range" in run("encode", doubtful, *options, code=1).stderr
+    run("encode", doubtful, *options, "--color-range", "0", "2")
+    assert np.load(tmp_path / "out" / "doubtful.npz")["feat"].shape == (99, 96)

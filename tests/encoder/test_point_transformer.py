@@ -66,6 +66,18 @@ def test_autocast_trains_without_nan(dtype: torch.dtype) -> None:
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_half_precision_does_not_round_positions(dtype: torch.dtype, autocast: bool) -> None:
+    embedding = encoder().embedding
+    feat = torch.zeros(100, 9)
+    feat[:, 0] = 5 + torch.arange(100) * 0.002  # metres; bfloat16 would keep 2 cm
+    rounded = len(feat.to(torch.bfloat16).unique(dim=0))
+    with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+        given = (embedding if autocast else embedding.to(dtype))(feat, None)
+    assert len(given.unique(dim=0)) > 3 * rounded
+
+
 def test_masked_voxels_do_not_reveal_their_features() -> None:
     model = encoder().eval()
     feat, grid, offsets = voxels()
@@ -114,6 +126,11 @@ def test_slices_do_not_change_the_result() -> None:
         (lambda f, g, o: (f, g[:-1], o), r"grid_coord is torch.int64 \(\d+, 3\); it must be"),
         (lambda f, g, o: (f, g - 1, o), r"spans -1 to"),
         (lambda f, g, o: (f, g + 65_530, o), r"need 0 to 65534"),
+        (lambda f, g, o: (f, g, o[:0]), r"offsets must be \(B,\) int64 that rise"),
+        (lambda f, g, o: (f, g, o.flip(0)), r"offsets must be \(B,\) int64 that rise"),
+        (lambda f, g, o: (f, g * 0, o), r"rows of a cloud share a voxel"),
+        (lambda f, g, o: (f, g, o, torch.ones(1).bool()), r"mask is torch.bool \(1,\)"),
+        (lambda f, g, o: (f, g, o, torch.ones(len(f))), r"mask is torch.float32"),
         (lambda f, g, o: (f, g, o - 1), r"offsets end at \d+, but there are \d+ voxels"),
         (lambda f, g, o: (f[:0], g[:0], o), "no voxels"),
     ],

@@ -112,6 +112,20 @@ def test_a_doubtful_colour_is_asked_about(color: np.ndarray, message: str) -> No
         to_point_cloud({"coord": np.zeros((1, 3)), "color": color})
 
 
+def test_a_given_colour_range_reaches_files_and_leaves_clouds_alone(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", coord=np.zeros((2, 3)), color=np.array([[0, 0.5, 1.5]] * 2))
+    cloud = to_point_cloud(tmp_path / "a.npz", color_range=(0, 2))
+    assert cloud.color[0].tolist() == [0, 0.25, 0.75]
+    assert torch.equal(to_point_cloud(cloud, color_range=(0, 255)).color, cloud.color)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint8])
+def test_unsigned_tensors_are_read(dtype: torch.dtype) -> None:
+    color = torch.tensor([[0, 51, 255]]).to(dtype)
+    cloud = to_point_cloud({"coord": torch.zeros(1, 3), "color": color})
+    assert torch.allclose(cloud.color, torch.tensor([[0, 0.2, 1.0]]))
+
+
 def test_a_colour_outside_the_range_given_is_refused() -> None:
     with pytest.raises(InputError, match=r"outside the color_range of \(0, 1\)"):
         to_point_cloud(np.full((4, 6), 7.0), color_range=(0, 1))
@@ -144,6 +158,8 @@ def test_normals_get_unit_length_and_nan_becomes_zero_with_one_warning() -> None
         ({"coord": np.zeros((5, 3)), "normal": np.zeros((5, 2))}, r"normal has shape \(5, 2\)"),
         ({"xyz": np.zeros((5, 3))}, "calls 'xyz' 'coord': rename"),
         ({"coord": np.zeros((5, 3)), "rgb": np.zeros((5, 3))}, "calls 'rgb' 'color': rename"),
+        ({"coord": [[0, 1, 2], [0, 1]]}, "its rows differ in length"),
+        ({"coord": torch.eye(3).to_sparse()}, r"sparse tensor; pass coord\.to_dense"),
         ({"label": np.zeros(5)}, "has coord, and optionally color and normal; this one has label"),
         (3.5, "Cannot read points from float"),
         (None, "Cannot read points from NoneType"),
