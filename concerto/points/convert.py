@@ -137,7 +137,7 @@ def _colors(color: Tensor, color_range: tuple[float, float] | None) -> Tensor:
     low, high = color_range or _color_range(color.detach())
     if not all(isinstance(end, (int, float)) for end in (low, high)) or not high > low:
         raise InputError(f"color_range is ({low}, {high}); the second must be the larger.")
-    scaled = (color.float() - low) / (high - low)
+    scaled = (color.float() - low).div_(high - low)
     if color_range and (scaled.min() < -ROUNDING or scaled.max() > 1 + ROUNDING):
         raise InputError(
             f"color lies in {_span(color)}, outside the color_range of ({low:g}, {high:g})."
