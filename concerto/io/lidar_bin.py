@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from concerto.errors import InputError
+from concerto.errors import ConcertoWarning, InputError
 from concerto.io.columns import Fields
 
 KITTI, NUSCENES = 4, 5
 RINGS = 256
 # What a sweep's metres lie between, zeros aside; of other bytes as float32 a sixth do.
 NEAREST, FARTHEST = 1e-6, 1e6
+REFLECTANCE = (
+    "Reflectance is not a colour, and no published model was trained with it: it is left out."
+)
 
 
 def read(path: Path, columns: int | None = None) -> Fields:
@@ -40,4 +44,7 @@ def read(path: Path, columns: int | None = None) -> Fields:
     far = np.abs(coord)
     if len(coord) and np.mean((far == 0) | (far > NEAREST) & (far < FARTHEST)) < 0.5:
         raise InputError("Most of its values are no distances: it does not look like a sweep.")
+    if fitting[0] > 3:
+        # The same words from the same place: Python shows such a warning once.
+        warnings.warn(REFLECTANCE, ConcertoWarning, stacklevel=1)
     return {"coord": coord}

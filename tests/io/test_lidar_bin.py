@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +58,11 @@ def test_what_is_no_sweep_gives_one_clear_error(
     (tmp_path / "a.bin").write_bytes(content)
     with pytest.raises(InputError, match=message):
         concerto.read(tmp_path / "a.bin", columns=columns)
+
+
+def test_reflectance_is_said_once_not_to_be_a_colour(tmp_path: Path) -> None:
+    for name in ("a.bin", "b.bin"):
+        np.random.default_rng(0).random((50, 4), np.float32).tofile(tmp_path / name)
+    script = f"import concerto; [concerto.read(r'{tmp_path}/' + n) for n in ('a.bin', 'b.bin')]"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert process.stderr.count("Reflectance is not a colour") == 1
