@@ -113,6 +113,7 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
 
         slice_rows: bounds working memory, see `PointTransformer.forward`. Otherwise as `forward`.
         """
+        self._check_scale(scale, grid_size)
         scenes = to_scenes(points, color_range)
         prepared = [
             self._prepare(item, scale, grid_size, color_range, drop_invalid)
@@ -140,6 +141,8 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
 
         Raises InputError also where a scene cannot be encoded within `max_memory`.
         """
+        self.feature_dim(stages)
+        self._check_scale(scale, grid_size)
         budget = None if max_memory is None else parse_memory(max_memory)
         scenes = to_scenes(points, color_range)
         features = []
@@ -296,16 +299,24 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
     ) -> EncoderInput:
         """One scene as the encoder takes it, on the model's device."""
         if isinstance(item, EncoderInput):
-            if scale is not None or grid_size is not None:
-                raise InputError("scale and grid_size have no say where grid_coord is given.")
+            if scale is not None or grid_size is not None or drop_invalid:
+                raise InputError(
+                    "scale, grid_size and drop_invalid have no say where grid_coord is given."
+                )
             return item.to(self.device)
         cloud = to_point_cloud(item, color_range)
-        scale = positive(scale, self.config.coord_scale, "scale")
-        grid_size = positive(grid_size, self.config.grid_size, "grid_size")
+        scale, grid_size = self._check_scale(scale, grid_size)
         prepared = prepare(cloud, scale, grid_size, self.config.center, drop_invalid)
         if not self.training:
             advise(cloud, prepared, self.config, scale, grid_size)
         return prepared.to(self.device)
+
+    def _check_scale(self, scale: float | None, grid_size: float | None) -> tuple[float, float]:
+        """What to use of the two. Raises InputError where they are no positive numbers."""
+        return (
+            positive(scale, self.config.coord_scale, "scale"),
+            positive(grid_size, self.config.grid_size, "grid_size"),
+        )
 
     def _encode(
         self, prepared: list[EncoderInput], scenes: Scenes, slice_rows: int | None

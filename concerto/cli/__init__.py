@@ -14,6 +14,7 @@ from concerto.cli.info import info
 from concerto.cli.models import models
 from concerto.cli.pca import pca
 from concerto.cli.similar import similar
+from concerto.cli.wording import in_flags
 from concerto.errors import ConcertoError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -44,10 +45,10 @@ def main() -> None:
     except ConcertoError as error:
         if "--debug" in sys.argv:
             raise
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_flags(str(error))}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
 
 
 def _print_warning(message: Warning | str, *_: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {in_flags(str(message))}", file=sys.stderr)

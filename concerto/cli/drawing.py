@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from concerto.errors import InputError
@@ -19,6 +21,17 @@ def check_drawable(output: Path) -> None:
     if output.suffix.lower() not in SUFFIXES:
         raise InputError(f"{output} must end in one of {', '.join(SUFFIXES)}.")
     check_writable(output.parent)
+
+
+def paint(cloud: PointCloud, values: Tensor, colors: Callable[[Tensor], Tensor]) -> Tensor:
+    """Colours (N, 3) of values (N, …), found among the points that are somewhere.
+
+    Points left out have zeros for features, which would otherwise take part in every contrast.
+    """
+    finite = cloud.coord.isfinite().all(1)
+    color = torch.zeros(len(cloud), 3)
+    color[finite] = colors(values[finite])
+    return color
 
 
 def draw(output: Path, cloud: PointCloud, color: Tensor, title: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +24,8 @@ import tyro
 from torch import Tensor
 
 from concerto.cli.options import ModelOptions
-from concerto.errors import ConcertoError, InputError
+from concerto.cli.wording import in_flags
+from concerto.errors import ConcertoError, ConcertoWarning, InputError
 from concerto.files import check_writable, replacing
 from concerto.io import find_scans
 from concerto.points.point_cloud import PointCloud
@@ -79,8 +82,7 @@ def _targets(scans: tuple[Path, ...], output: Path, format: Format) -> dict[Path
     for given in scans:
         for scan in find_scans(given) if given.is_dir() else [given]:
             inside = scan.relative_to(given) if given.is_dir() else Path(scan.name)
-            # What an earlier run wrote into a folder of scans is no scan.
-            if not given.is_dir() or output.resolve() not in scan.resolve().parents:
+            if not given.is_dir() or not _is_written(scan):
                 targets[scan] = (output / inside).with_suffix(f".{format}")
     sources: dict[Path, Path] = {}
     own = {scan.resolve() for scan in targets}
@@ -91,6 +93,15 @@ def _targets(scans: tuple[Path, ...], output: Path, format: Format) -> dict[Path
             raise InputError(f"{target} is a scan itself; choose another folder with -o.")
         sources[target] = scan
     return targets
+
+
+def _is_written(scan: Path) -> bool:
+    """Whether a file is what an earlier run wrote into a folder of scans."""
+    try:
+        with zipfile.ZipFile(scan) as archive:
+            return set(archive.namelist()) == {"coord.npy", "feat.npy"}
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _read_ahead(
@@ -123,6 +134,7 @@ class _Run:
 
     total: int
     failed: dict[Path, str] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         from tqdm import tqdm
@@ -131,17 +143,21 @@ class _Run:
 
     @contextmanager
     def scan(self, scan: Path) -> Iterator[None]:
-        """Note a failure, with its traceback under --debug, and go on."""
-        try:
-            yield
-        except Exception as error:
-            reason = str(error) if isinstance(error, ConcertoError) else f"{error!r}"
-            reason = reason.removeprefix(f"{scan}: ")
-            self.failed[scan] = reason
-            if "--debug" in sys.argv:
-                traceback.print_exc()
-        finally:
-            self.bar.update()
+        """Note a failure, with its traceback under --debug, and go on; say what is advised."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConcertoWarning)
+            try:
+                yield
+            except Exception as error:
+                reason = str(error) if isinstance(error, ConcertoError) else f"{error!r}"
+                self.failed[scan] = reason if str(scan) in reason else f"{scan}: {reason}"
+                if "--debug" in sys.argv:
+                    traceback.print_exc()
+        for message in dict.fromkeys(str(warning.message) for warning in caught):
+            if message not in self.told:
+                self.bar.write(in_flags(f"warning: {scan}: {message}"), file=sys.stderr)
+            self.told.add(message)
+        self.bar.update()
 
     def done(self, target: Path, features: Tensor) -> None:
         """Print what was written."""
@@ -151,10 +167,9 @@ class _Run:
         """Raise InputError where scans failed, with each one's reason."""
         self.bar.close()
         if self.failed and self.total == 1:
-            (scan, reason), *_ = self.failed.items()
-            raise InputError(f"{scan}: {reason}")
+            raise InputError(*self.failed.values())
         if self.failed:
-            reasons = "".join(f"\n  {scan}: {reason}" for scan, reason in self.failed.items())
+            reasons = "".join(f"\n  {reason}" for reason in self.failed.values())
             raise InputError(f"{len(self.failed)} of {self.total} scans failed:{reasons}")
 
 

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from concerto.io import read
 from concerto.loading import from_pretrained
+from concerto.memory import parse_memory
 from concerto.model import Concerto
 from concerto.points.point_cloud import PointCloud
+from concerto.points.prepare import positive
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class ModelOptions:
     """Edge of a voxel after scaling, instead of the model's own."""
     color_range: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
     """What black and white are in the scan, where that is in doubt."""
+    columns: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Values a point in .bin files: 4 as in KITTI, 5 as in nuScenes; else their size tells."""
     drop_invalid: bool = False
     """Leave points with NaN or infinite coordinates out, and give them zeros."""
     max_memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
@@ -45,11 +49,19 @@ class ModelOptions:
 
     def load(self) -> Concerto:
         """The model."""
-        return from_pretrained(self.model, device=self._place(), dtype=self.dtype)
+        model = from_pretrained(self.model, device=self._place(), dtype=self.dtype)
+        # What is wrong with the options is wrong once, not once a scan.
+        model.feature_dim(self.stages)
+        for name in ("scale", "grid_size"):
+            positive(getattr(self, name), 1.0, name)
+        if self.max_memory is not None:
+            parse_memory(self.max_memory)
+        return model
 
     def read(self, scan: Path) -> PointCloud:
         """The scan's points."""
-        return read(scan, color_range=self.color_range)
+        columns = self.columns if scan.suffix.lower() == ".bin" else None
+        return read(scan, color_range=self.color_range, columns=columns)
 
     def encode(self, model: Concerto, cloud: PointCloud, progress: bool = True) -> Tensor:
         """Features (N, C) float32 on the CPU."""

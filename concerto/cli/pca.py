@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from concerto.cli.drawing import check_drawable, draw
+from concerto.cli.drawing import check_drawable, draw, paint
 from concerto.cli.options import ModelOptions
 from concerto.visualize.pca import pca_colors
 
@@ -28,5 +28,5 @@ def pca(
     check_drawable(output)
     cloud = model.read(scan)
     features = model.encode(model.load(), cloud)
-    draw(output, cloud, pca_colors(features), scan.name)
+    draw(output, cloud, paint(cloud, features, pca_colors), scan.name)
     print(output)

@@ -9,7 +9,7 @@ import torch
 import tyro
 from torch.nn import functional as F
 
-from concerto.cli.drawing import check_drawable, draw
+from concerto.cli.drawing import check_drawable, draw, paint
 from concerto.cli.options import ModelOptions
 from concerto.errors import InputError
 from concerto.visualize.heat import heat_colors
@@ -38,6 +38,6 @@ def similar(
     nearest = int(distance.argmin())
     features = F.normalize(model.encode(model.load(), cloud), dim=1)
     cosine = features @ features[nearest]
-    draw(output, cloud, heat_colors(cosine), scan.name)
+    draw(output, cloud, paint(cloud, cosine, heat_colors), scan.name)
     at = " ".join(f"{value:.3f}" for value in cloud.coord[nearest].tolist())
     print(f"{output}  around {at}, {float(distance[nearest]):.3f} from the point given")

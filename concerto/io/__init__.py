@@ -71,14 +71,17 @@ def read(
     """
     file = Path(path)
     suffix = file.suffix.lower()
+    if file.is_dir():
+        raise InputError(f"Cannot read {file}: there is a folder of that name; pass its scans.")
+    if suffix not in FORMATS and not file.exists():
+        raise InputError(f"Cannot read {file}: there is no file of that name.")
     if suffix not in FORMATS:
         raise InputError(
             f"{file} has the suffix {file.suffix!r}; known formats are {', '.join(FORMATS)}."
         )
     options = _options(suffix, columns, points)
     if not file.is_file():
-        what = "a folder" if file.is_dir() else "no file"
-        raise InputError(f"Cannot read {file}: there is {what} of that name.")
+        raise InputError(f"Cannot read {file}: there is no file of that name.")
     try:
         return _cloud(FORMATS[suffix](file, **options), color_range)
     except InputError as error:
@@ -109,6 +112,7 @@ def write(
     Raises InputError where the format cannot hold what is given.
     """
     file = Path(path)
+    cloud = cloud if isinstance(cloud, PointCloud) else to_point_cloud(cloud)
     if file.suffix.lower() not in WRITERS:
         raise InputError(
             f"Cannot write {file}: its suffix is {file.suffix!r}, and scans are written as "

@@ -54,9 +54,10 @@ def advise(
             f"The scene spans {extent}, {across} voxels, which is large for this model. If the "
             f"unit is not the metre, pass scale= (0.01 for centimetres).{hint}"
         )
-    if len(cloud) > CROWDED * count:
+    points = int((voxels.voxel_of_point >= 0).sum())
+    if points > CROWDED * count:
         _warn(
-            f"{len(cloud) / count:.0f} points share a voxel on average, and one stands for them "
+            f"{points / count:.0f} points share a voxel on average, and one stands for them "
             "all. If the unit is not the metre, pass scale=; for more detail, a smaller grid_size."
         )
     elif count >= PLENTY and _share_of_loners(voxels.grid_coord) > SHARE_OF_LONERS:
@@ -70,7 +71,7 @@ def advise(
 def _precision(coord: Tensor, scale: float, grid_size: float) -> None:
     if coord.dtype != torch.float32:
         return
-    far = float(coord.abs().max())
+    far = float(coord.detach().abs().nan_to_num(0, 0).max())
     step = far * torch.finfo(torch.float32).eps
     if step * scale > grid_size / 4:
         _warn(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from numbers import Real
 from typing import Any, cast
 
 import numpy as np
@@ -54,7 +55,8 @@ def to_point_cloud(points: Any, color_range: tuple[float, float] | None = None) 
         if not finite.all():
             # A point that is nowhere may well have no colour: it is left out later, or the error.
             color = torch.where(finite.to(color.device), color, 0)
-        color = _colors(color, fields.color_range or color_range)
+        known = isinstance(points, PointCloud)
+        color = _colors(color, fields.color_range if known else color_range or fields.color_range)
     if fields.normal is not None:
         normal = _normals(_rows(fields.normal, len(coord), "normal"))
     return PointCloud(coord, color, normal)
@@ -134,15 +136,23 @@ def _colors(color: Tensor, color_range: tuple[float, float] | None) -> Tensor:
             f"color is NaN or infinite at {bad} points, first at index {first}. "
             "Drop these points, or give them a colour such as 0."
         )
+    if color_range is not None:
+        _check_range(color_range)
     low, high = color_range or _color_range(color.detach())
-    if not all(isinstance(end, (int, float)) for end in (low, high)) or not high > low:
-        raise InputError(f"color_range is ({low}, {high}); the second must be the larger.")
     scaled = (color.float() - low).div_(high - low)
     if color_range and (scaled.min() < -ROUNDING or scaled.max() > 1 + ROUNDING):
         raise InputError(
             f"color lies in {_span(color)}, outside the color_range of ({low:g}, {high:g})."
         )
     return scaled
+
+
+def _check_range(color_range: Any) -> None:
+    pair = isinstance(color_range, (tuple, list)) and len(color_range) == 2
+    if not pair or not all(isinstance(end, Real) for end in color_range):
+        raise InputError(f"color_range is {color_range!r}; pass black and white, as in (0, 255).")
+    if not color_range[1] > color_range[0]:
+        raise InputError(f"color_range is {color_range!r}; the second must be the larger.")
 
 
 def _color_range(color: Tensor) -> tuple[float, float]:

@@ -45,8 +45,10 @@ def fields_of(points: Any) -> Fields | None:
         return _mapping(points)
     if isinstance(points, PointCloud):
         return Fields(points.coord, points.color, points.normal, (0, 1))
-    if hasattr(points, "coord"):
-        return Fields(points.coord, get(points, "color"), get(points, "normal"))
+    for name in ("coord", "pos"):
+        if hasattr(points, name):
+            _check_names(points)
+            return Fields(get(points, name), get(points, "color"), get(points, "normal"))
     if hasattr(points, "point_format") and hasattr(points, "xyz"):
         return _laspy(points)
     for cloud_or_mesh in ("point", "vertex"):
@@ -56,8 +58,6 @@ def fields_of(points: Any) -> Fields | None:
         return Fields(*(_filled(get(points, n)) for n in ("points", "colors", "normals")))
     if hasattr(points, "vertices"):
         return _vertices(points)
-    if hasattr(points, "pos"):
-        return Fields(points.pos, get(points, "color"), get(points, "normal"))
     return None
 
 
@@ -67,25 +67,42 @@ def get(points: Any, name: str) -> Any:
 
 
 def _mapping(points: Mapping[str, Any]) -> Fields:
-    for name, others in MISNAMED.items():
-        for other in others:
-            if name not in points and other in points:
-                raise InputError(f"A dict of points calls {other!r} {name!r}: rename that key.")
+    _check_names(points)
     if "coord" not in points:
         given = ", ".join(str(key) for key in points) or "nothing"
         raise InputError(
             f"A dict of points has coord, and optionally color and normal; this one has {given}."
         )
+    if "feat" in points and "color" not in points and "normal" not in points:
+        raise InputError(
+            "feat was given without grid_coord. Pass both, feat (N, 9) being coordinates, colour "
+            "in 0-1 and normal; or neither, but coord, color and normal."
+        )
     return Fields(points["coord"], points.get("color"), points.get("normal"))
 
 
+def _check_names(points: Any) -> None:
+    for name, others in MISNAMED.items():
+        for other in others:
+            called = get(points, name) is None and get(points, other) is not None
+            if called and not (name == "coord" and hasattr(points, "pos")):
+                raise InputError(
+                    f"What is called {other!r} here is {name!r} to a model: rename it."
+                )
+
+
 def _laspy(las: Any) -> Fields:
-    """LAS keeps colours in 16 bits, though many writers leave 8-bit values there."""
-    if "red" not in set(las.point_format.dimension_names):
-        return Fields(np.asarray(las.xyz))
-    color = np.stack([np.asarray(las[name]) for name in ("red", "green", "blue")], axis=1)
-    white = 255 if color.size and color.max() <= 255 else 65535
-    return Fields(np.asarray(las.xyz), color, None, (0, white))
+    """Colours in 16 bits, though many writers leave 8-bit values there; normals as extras."""
+    names = set(las.point_format.dimension_names)
+    color, normal = (
+        np.stack([np.asarray(las[name]) for name in triple], axis=1)
+        if set(triple) <= names
+        else None
+        for triple in (("red", "green", "blue"), ("nx", "ny", "nz"))
+    )
+    if color is None or not color.any():
+        return Fields(np.asarray(las.xyz), None, normal)
+    return Fields(np.asarray(las.xyz), color, normal, (0, 255 if color.max() <= 255 else 65535))
 
 
 def _open3d_tensor(point: Any) -> Fields:

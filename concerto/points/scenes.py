@@ -36,7 +36,7 @@ class Scenes:
 
 def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Scenes:
     """Tell scenes apart. Raises InputError for an empty list, or packing that does not add up."""
-    if isinstance(points, (list, tuple)):
+    if isinstance(points, (list, tuple)) and not hasattr(points, "_fields"):
         if not points:
             raise InputError("The list of scenes is empty.")
         if any(_is_packed(item) for item in points):
@@ -63,7 +63,7 @@ def _is_packed(points: Any) -> bool:
 def _rows_of_scenes(points: Any, count: int) -> list[Tensor]:
     """The rows of each scene, from `offset`, or `batch`, or all of them."""
     if get(points, "offset") is not None:
-        ends = as_tensor(get(points, "offset"), "offset").long().flatten()
+        ends = _integers(get(points, "offset"), "offset").flatten()
         sizes = torch.diff(ends, prepend=ends.new_zeros(1))
         if len(ends) == 0 or (sizes < 0).any() or int(ends[-1]) != count:
             raise InputError(
@@ -72,7 +72,7 @@ def _rows_of_scenes(points: Any, count: int) -> list[Tensor]:
             )
         rows = torch.arange(count, device=ends.device)
     elif get(points, "batch") is not None:
-        batch = as_tensor(get(points, "batch"), "batch").flatten()
+        batch = _integers(get(points, "batch"), "batch").flatten()
         if len(batch) != count:
             raise InputError(f"There are {count} points, but batch has {len(batch)} entries.")
         _, batch, sizes = torch.unique(batch, return_inverse=True, return_counts=True)
@@ -91,13 +91,24 @@ def _voxels(points: Any) -> EncoderInput:
             "in 0-1 and normal; or neither, but coord, color and normal."
         )
     feat = as_tensor(get(points, "feat"), "feat")
-    grid = as_tensor(get(points, "grid_coord"), "grid_coord")
+    grid = _integers(get(points, "grid_coord"), "grid_coord")
     if feat.ndim != 2 or feat.shape[1] != 9 or grid.shape != (len(feat), 3) or not len(feat):
         raise InputError(
             f"feat has shape {tuple(feat.shape)} and grid_coord {tuple(grid.shape)}; they must be "
             "(N, 9) and (N, 3), of at least one row."
         )
-    return EncoderInput(feat.float(), grid.long(), torch.arange(len(feat), device=feat.device))
+    finite = torch.isfinite(feat).all(1)
+    if not finite.all():
+        bad, first = int((~finite).sum()), int((~finite).nonzero()[0])
+        raise InputError(f"feat is NaN or infinite in {bad} rows, first at index {first}.")
+    return EncoderInput(feat.float(), grid, torch.arange(len(feat), device=feat.device))
+
+
+def _integers(values: Any, name: str) -> Tensor:
+    tensor = as_tensor(values, name)
+    if tensor.is_floating_point() and not torch.equal(tensor, tensor.floor()):
+        raise InputError(f"{name} must hold integers; it has others, or NaN.")
+    return tensor.long()
 
 
 def _scene_of(voxels: EncoderInput, rows: Tensor) -> EncoderInput:

@@ -77,7 +77,7 @@ def check_finite(coord: Tensor) -> None:
 
 
 def _check_extent(coord: Tensor, grid_size: float, scale: float) -> None:
-    extent = float((coord.double().amax(0) - coord.double().amin(0)).max())
+    extent = float((coord.amax(0).double() - coord.amin(0).double()).max().detach())
     limit = 2**MAX_DEPTH - 1
     if extent / grid_size < limit - 1:
         return

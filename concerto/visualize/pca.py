@@ -20,6 +20,8 @@ def pca_colors(features: Tensor) -> Tensor:
 
     Raises InputError where features are not (N, C), or not finite.
     """
+    if isinstance(features, (list, tuple)):
+        raise InputError("features is a list, one entry a scene: colour each, or torch.cat them.")
     features = torch.as_tensor(features)
     if features.ndim != 2 or 0 in features.shape:
         raise InputError(f"features has shape {tuple(features.shape)}; it must be (N, C).")

@@ -131,3 +131,15 @@ def test_points_that_are_not_finite_are_left_out_on_request(tmp_path: Path) -> N
         assert (written["feat"][8] != 0).any()
     for suffix in ("png", "html", "ply"):
         run("pca", tmp_path / "holes.npz", "-o", tmp_path / f"x.{suffix}", "--drop-invalid")
+
+
+def test_points_left_out_do_not_change_the_colours_of_the_others(tmp_path: Path) -> None:
+    whole = random_cloud(300)
+    nowhere = torch.full((300, 3), torch.nan)
+    holes = concerto.PointCloud(torch.cat([whole.coord, nowhere]))
+    concerto.write(tmp_path / "whole.npz", concerto.PointCloud(whole.coord))
+    concerto.write(tmp_path / "holes.npz", holes)
+    for name, options in (("whole", []), ("holes", ["--drop-invalid"])):
+        run("pca", tmp_path / f"{name}.npz", "-o", tmp_path / f"{name}.ply", *options)
+    one, two = (concerto.read(tmp_path / f"{name}.ply").color for name in ("whole", "holes"))
+    assert torch.allclose(two[:300], one, atol=2 / 255)

@@ -146,3 +146,19 @@ def test_all_stages_and_a_colour_range_can_be_asked_for(tmp_path: Path) -> None:
     assert "color_range" in run("encode", doubtful, *options, code=1).stderr
     run("encode", doubtful, *options, "--color-range", "0", "2")
     assert np.load(tmp_path / "out" / "doubtful.npz")["feat"].shape == (99, 96)
+
+
+def test_advice_names_the_scan_and_speaks_of_flags(tmp_path: Path) -> None:
+    concerto.write(tmp_path / "scans" / "cup.npz", random_cloud(3000, extent=0.3))
+    concerto.write(tmp_path / "scans" / "room.npz", random_cloud(3000, extent=3))
+    told = run("encode", tmp_path / "scans", "-o", tmp_path / "out", "--model", GOLDEN).stderr
+    assert f"warning: {tmp_path / 'scans' / 'cup.npz'}: The scene spans" in told
+    assert "such as --scale " in told
+
+
+def test_a_bad_option_is_told_once_and_before_any_scan(folder: Path, tmp_path: Path) -> None:
+    for option, words in (("--stages", "9"), ("--scale", "-1"), ("--max-memory", "junk")):
+        out = ["-o", tmp_path / "out", "--model", GOLDEN]
+        process = run("encode", folder, *out, option, words, code=1)
+        assert process.stderr.count("error: ") == 1
+        assert "scans failed" not in process.stderr

@@ -156,8 +156,11 @@ def test_normals_get_unit_length_and_nan_becomes_zero_with_one_warning() -> None
         (torch.zeros(5, 3, dtype=torch.complex64), "complex.*real numbers"),
         ({"coord": np.zeros((5, 3)), "color": np.zeros((4, 3))}, "5 points, but color has 4"),
         ({"coord": np.zeros((5, 3)), "normal": np.zeros((5, 2))}, r"normal has shape \(5, 2\)"),
-        ({"xyz": np.zeros((5, 3))}, "calls 'xyz' 'coord': rename"),
-        ({"coord": np.zeros((5, 3)), "rgb": np.zeros((5, 3))}, "calls 'rgb' 'color': rename"),
+        ({"xyz": np.zeros((5, 3))}, "called 'xyz' here is 'coord' to a model"),
+        (
+            {"coord": np.zeros((5, 3)), "rgb": np.zeros((5, 3))},
+            "called 'rgb' here is 'color'",
+        ),
         ({"coord": [[0, 1, 2], [0, 1]]}, "its rows differ in length"),
         ({"coord": torch.eye(3).to_sparse()}, r"sparse tensor; pass coord\.to_dense"),
         ({"label": np.zeros(5)}, "has coord, and optionally color and normal; this one has label"),
@@ -186,3 +189,29 @@ def test_any_array_is_a_cloud_or_one_of_our_errors(array: np.ndarray) -> None:
     assert isinstance(cloud, PointCloud)
     assert len(cloud) == len(array) > 0
     assert cloud.color is None or 0 <= cloud.color.min() <= cloud.color.max() <= 1.001
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        SimpleNamespace(coord=XYZ, colors=RGB),
+        SimpleNamespace(pos=XYZ, rgb=RGB),
+        {"coord": XYZ, "normals": NORMAL},
+        {"coord": XYZ, "feat": np.zeros((20, 9))},
+    ],
+)
+def test_a_field_under_another_name_is_not_dropped_in_silence(points: object) -> None:
+    with pytest.raises(InputError, match=r"rename it|without grid_coord"):
+        to_point_cloud(points)
+
+
+@pytest.mark.parametrize("given", [255, "255", (0, 1, 2), (1, 0), (0, None)])
+def test_a_colour_range_that_is_none_is_refused(given: object) -> None:
+    with pytest.raises(InputError, match="color_range is"):
+        to_point_cloud(np.zeros((4, 6)), color_range=given)  # type: ignore[arg-type]
+
+
+def test_a_colour_range_may_come_from_numpy() -> None:
+    points = np.hstack([XYZ, RGB * 100])
+    cloud = to_point_cloud(points, color_range=(np.float32(0), np.int64(100)))  # type: ignore[arg-type]
+    assert torch.allclose(cloud.color, CLOUD.color, atol=1e-5)

@@ -1,6 +1,7 @@
 """Objects of other libraries. trimesh and laspy are real here; open3d and PyTorch Geometric are
 stood in for by objects with their attributes."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 import trimesh
 
+import concerto
 from concerto import InputError
 from concerto.points.convert import to_point_cloud
 from conftest import random_cloud
@@ -114,3 +116,13 @@ def test_a_trimesh_mesh_gives_its_vertices_with_normals_and_colours() -> None:
 def test_an_object_of_no_known_kind_is_refused_with_what_to_pass() -> None:
     with pytest.raises(InputError, match=r"Cannot read points from Scene\. Pass an \(N, 3\)"):
         to_point_cloud(trimesh.Scene(trimesh.creation.box()))
+
+
+def test_a_laspy_object_is_read_as_its_file_is(tmp_path: Path) -> None:
+    concerto.write(tmp_path / "scan.las", CLOUD)
+    one, two = (
+        to_point_cloud(laspy.read(tmp_path / "scan.las")),
+        concerto.read(tmp_path / "scan.las"),
+    )
+    for field in ("coord", "color", "normal"):
+        assert torch.equal(getattr(one, field), getattr(two, field)), field

@@ -81,6 +81,16 @@ def test_an_empty_scene_among_packed_ones_does_no_harm(
         (FIELDS | {"offset": torch.tensor([400, 300, 500])}, "must rise"),
         (FIELDS | {"offset": torch.zeros(0).long()}, r"offset is \[\]"),
         (FIELDS | {"batch": BATCH[:-1]}, "500 points, but batch has 499"),
+        (FIELDS | {"offset": torch.tensor([100.5, 500])}, "offset must hold integers"),
+        (FIELDS | {"batch": torch.full((500,), torch.nan)}, "batch must hold integers"),
+        (
+            {"grid_coord": np.full((5, 3), 0.5), "feat": np.zeros((5, 9))},
+            "grid_coord must hold int",
+        ),
+        (
+            {"grid_coord": np.arange(6).reshape(2, 3), "feat": np.full((2, 9), np.nan)},
+            "feat is NaN or infinite in 2 rows, first at index 0",
+        ),
         ({"grid_coord": np.zeros((5, 3), int)}, "grid_coord was given without feat"),
         (
             {"grid_coord": np.zeros((5, 3), int), "feat": np.zeros((5, 6))},
@@ -96,5 +106,6 @@ def test_packing_that_does_not_add_up_is_refused(points: object, message: str) -
 
 def test_scale_has_no_say_over_voxels_that_are_made(model: Concerto) -> None:
     made = {"grid_coord": np.arange(6).reshape(2, 3), "feat": np.zeros((2, 9))}
-    with pytest.raises(InputError, match="have no say where grid_coord"):
-        model(made, scale=2.0)
+    for option in ({"scale": 2.0}, {"grid_size": 0.1}, {"drop_invalid": True}):
+        with pytest.raises(InputError, match="have no say where grid_coord"):
+            model(made, **option)
