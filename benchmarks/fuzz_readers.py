@@ -137,6 +137,9 @@ def make_files(folder: Path) -> dict[str, list[Path]]:
     for suffix in (suffix for suffix in MESHES if suffix != ".gltf"):
         for name, shape in (("ball", ball), ("box", box)):
             shape.export(add(f"{name}{suffix}"))
+    obj = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0 # a corner\nvt 0 0\nvt 1 1\nvn 0 0 1\nusemtl m\n"
+    add("square.obj", f"mtllib m.mtl\n{obj}f 1/1/1 2/2/1 \\\n3/1/1 4\nf -1 -2//1 -3\n".encode())
+    (folder / "m.mtl").write_bytes(b"newmtl m\nKd 1 0 0\n")
     parts = trimesh.Scene([ball, box]).export(file_type="gltf", embed_buffers=True)
     add("scene.gltf", parts["model.gltf"])
     add("ball.stl", trimesh.exchange.stl.export_stl_ascii(ball).encode())

@@ -1,12 +1,13 @@
-"""Meshes through trimesh: OBJ, GLB, GLTF, STL, OFF. Surfaces become points, sampled by area.
+"""Meshes: OBJ, GLB, GLTF, STL, OFF. Surfaces become points, sampled by area.
 
-Coordinates are as the file has them; glTF, by its standard, has y up.
+trimesh reads GLB, GLTF and STL. Coordinates are as the file has them; glTF, by its standard, has
+y up.
 """
 
 from __future__ import annotations
 
+import functools
 import io
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,21 +18,21 @@ from concerto.errors import InputError
 from concerto.io.columns import Fields
 from concerto.io.extra import import_extra
 from concerto.io.gltf_claims import check_gltf
+from concerto.io.obj import ObjMesh, read_obj
+from concerto.io.obj_materials import NONE
 from concerto.io.off import read_off
+from concerto.io.textures import blend, pixels_of
 
-TEXTS = (".obj", ".stl")
 SPACING = 0.01
 FEWEST, MOST = 10_000, 1_000_000
-MATERIAL = re.compile(rb"^usemtl .*$", re.MULTILINE)
-MOST_WORK = 5 * 10**8  # trimesh goes through all vertices for each material of an OBJ
-MOST_PIXELS = 2**26
 MOST_TRIANGLES = 50_000_000
-BLOCK = 2**16  # triangles or points at a time
+BLOCK = 2**14  # triangles or points at a time
 SEED = 0
 
-# A trimesh geometry, and the (4, 4) transform that puts it into the scene.
+# A trimesh geometry or ObjMesh, and the (4, 4) transform that puts it into the scene.
 Part = tuple[Any, np.ndarray]
-# Triangles (n,) and the weights of their corners (n, 3) → colours (n, 3), 0-255.
+# Triangles (n,) and the weights of their corners (n, 3) → colours (n, 3), uint8, or float32 in the
+# range of the file.
 ColorAt = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -41,21 +42,9 @@ def read(path: Path, points: int | None = None) -> Fields:
     points: how many; without it one per SPACING², from FEWEST to MOST. The same file gives the
     same points. A file without triangles is its vertices.
     """
-    trimesh = import_extra("trimesh", "Mesh")
     if points is not None and points < 1:
         raise InputError(f"points is {points}; it must be positive.")
-    if path.suffix.lower() in (".glb", ".gltf"):
-        check_gltf(path)
-    if path.suffix.lower() == ".off":
-        scene = trimesh.Scene(trimesh.Trimesh(*read_off(path), process=False))
-    else:
-        scene = trimesh.load_scene(
-            _content(path),
-            file_type=path.suffix[1:].lower(),
-            resolver=trimesh.resolvers.FilePathResolver(str(path)),
-            process=False,
-        )
-    parts = _parts(scene)
+    parts = _load(path)
     areas = [_areas(*part) for part in parts if _triangles(part)]
     parts = [part for part in parts if _triangles(part)] or parts
     if not areas:
@@ -78,13 +67,31 @@ def read(path: Path, points: int | None = None) -> Fields:
     )
 
 
+def _load(path: Path) -> list[Part]:
+    suffix = path.suffix.lower()
+    if suffix == ".obj":
+        mesh = read_obj(path)
+        if not len(mesh.vertices):
+            raise InputError("It has neither triangles nor points.")
+        return [(mesh, np.eye(4))]
+    trimesh = import_extra("trimesh", "Mesh")
+    if suffix == ".off":
+        return _parts(trimesh.Scene(trimesh.Trimesh(*read_off(path), process=False)))
+    if suffix in (".glb", ".gltf"):
+        check_gltf(path)
+    scene = trimesh.load_scene(
+        _content(path),
+        file_type=suffix[1:],
+        resolver=trimesh.resolvers.FilePathResolver(str(path)),
+        process=False,
+    )
+    return _parts(scene)
+
+
 def _content(path: Path) -> BinaryIO:
     """The file, its text in UTF-8: trimesh would guess at other encodings, slowly."""
     content = path.read_bytes()
-    materials = len(set(MATERIAL.findall(content)))
-    if materials * content.count(b"\nv ") > MOST_WORK:
-        raise InputError(f"It has {materials:,} materials, too many for its number of vertices.")
-    if path.suffix.lower() in TEXTS and not _is_binary_stl(content):
+    if path.suffix.lower() == ".stl" and not _is_binary_stl(content):
         try:
             content.decode()
         except UnicodeDecodeError:
@@ -131,8 +138,8 @@ def _areas(shape: Any, transform: np.ndarray) -> np.ndarray:
     area = np.empty(len(shape.faces))
     for start in range(0, len(area), BLOCK):
         corners = _place(shape.vertices[shape.faces[start : start + BLOCK]], transform)
-        area[start : start + BLOCK] = np.linalg.norm(_cross(corners), axis=1) / 2
-    area[~np.isfinite(area)] = 0
+        size = np.linalg.norm(_cross(corners), axis=1) / 2
+        area[start : start + BLOCK] = np.where(np.isfinite(size), size, 0)
     return area
 
 
@@ -144,14 +151,14 @@ def _cross(corners: np.ndarray) -> np.ndarray:
 def _sample(
     shape: Any, transform: np.ndarray, area: np.ndarray, count: int, random: np.random.Generator
 ) -> Fields:
-    """`count` points, each with equal chance anywhere on the surface."""
-    ends = np.cumsum(area)
+    """`count` points, each with equal chance anywhere on the surface. Overwrites area (F,)."""
+    ends = np.cumsum(area, out=area)
     face = np.searchsorted(ends, random.random(count) * ends[-1], side="right")
-    face = np.minimum(face, len(area) - 1)
+    face = np.minimum(face, len(ends) - 1)
+    if isinstance(shape, ObjMesh):  # so that each texture is opened once
+        face = face[np.argsort(shape.material(face), kind="stable")]
     color_at = _colors(shape)
     fields: Fields = {"coord": np.empty((count, 3)), "normal": np.empty((count, 3), np.float32)}
-    if color_at is not None:
-        fields["color"] = np.empty((count, 3), np.uint8)
     for start in range(0, count, BLOCK):
         block = slice(start, start + BLOCK)
         corners = _place(shape.vertices[shape.faces[face[block]]], transform)
@@ -159,11 +166,12 @@ def _sample(
         beyond = weight[:, 1] + weight[:, 2] > 1  # the other half of the parallelogram, turned back
         weight[beyond] = 1 - weight[beyond]
         weight[:, 0] = 1 - weight[:, 1] - weight[:, 2]
-        fields["coord"][block] = _blend(corners, weight)
+        fields["coord"][block] = blend(corners, weight)
         normal = _cross(corners)
         fields["normal"][block] = normal / np.linalg.norm(normal, axis=1, keepdims=True)
         if color_at is not None:
-            fields["color"][block] = color_at(face[block], weight)
+            color = color_at(face[block], weight)
+            fields.setdefault("color", np.empty((count, 3), color.dtype))[block] = color
     if np.linalg.det(transform[:3, :3]) < 0:  # a mirror turns triangles inside out
         fields["normal"] *= -1
     return fields
@@ -171,50 +179,73 @@ def _sample(
 
 def _colors(shape: Any) -> ColorAt | None:
     """Colours of vertices or triangles, or of the texture, else of the whole material."""
+    if isinstance(shape, ObjMesh):
+        return _obj_colors(shape)
     visual = shape.visual
     if visual.kind == "face":
         of_faces = np.asarray(visual.face_colors)[:, :3]
         return lambda face, weight: of_faces[face]
     if visual.kind == "vertex":
         of_vertices = np.asarray(visual.vertex_colors)[:, :3]
-        return lambda face, weight: np.round(_blend(of_vertices[shape.faces[face]], weight))
+
+        def blended(face: np.ndarray, weight: np.ndarray) -> np.ndarray:
+            color = blend(of_vertices[shape.faces[face]], weight)
+            return color.round().astype(np.uint8)
+
+        return blended
     if visual.kind != "texture":
         return None
     material = visual.material
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
     if image is not None and visual.uv is not None:
-        return _texture(image, np.asarray(visual.uv), shape.faces)
+        pixel_at, uv = pixels_of(image), np.asarray(visual.uv)
+        return lambda face, weight: pixel_at(blend(uv[shape.faces[face]], weight))
     plain = getattr(material, "baseColorFactor", None)
     if plain is None and getattr(material, "name", None):  # one without a name is trimesh's own
         plain = getattr(material, "diffuse", None)
-    return None if plain is None else lambda face, weight: np.tile(plain[:3], (len(face), 1))
+    if plain is None:
+        return None
+    row: np.ndarray = np.asarray(plain[:3]).astype(np.uint8)
+    return lambda face, weight: np.tile(row, (len(face), 1))
 
 
-def _texture(image: Any, uv: np.ndarray, faces: np.ndarray) -> ColorAt:
-    """The pixel at each place. Textures repeat beyond 0-1, and v goes up where rows go down."""
-    if image.width * image.height > MOST_PIXELS:
-        raise InputError(
-            f"Its texture has {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are "
-            "read."
-        )
-    pixels = np.asarray(image.convert("RGB"))
+def _obj_colors(mesh: ObjMesh) -> ColorAt | None:
+    """Of the materials, black where there is none; of the vertices, where no material has any."""
+    if mesh.materials.give_color() and (mesh.used != NONE).any():
+        return _material_colors(mesh)
+    of_vertices = mesh.colors
+    if of_vertices is None:
+        return None
+    return lambda face, weight: blend(of_vertices[mesh.faces[face]], weight).astype(np.float32)
+
+
+def _material_colors(mesh: ObjMesh) -> ColorAt:
+    """The texture's pixel, or the plain colour where there is no texture or no place in it."""
+    plain, images = mesh.materials.plain(), mesh.materials.image_numbers()
+    pixels_at = functools.lru_cache(maxsize=1)(mesh.materials.pixels)
 
     def color_at(face: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        u, v = _blend(uv[faces[face]], weight).T
-        column = np.nan_to_num(u % 1 * image.width).astype(int) % image.width
-        row = np.nan_to_num((1 - v) % 1 * image.height).astype(int) % image.height
-        return np.asarray(pixels[row, column])
+        material = mesh.material(face)
+        color: np.ndarray = plain[material]
+        image = images[material]
+        if mesh.uv_faces is None:
+            return color
+        corners = mesh.uv_faces[face]
+        image[(corners == NONE).any(axis=1)] = NONE
+        # In the order of materials, as the faces are.
+        for number in dict.fromkeys(image[image != NONE].tolist()):
+            if pixel_at := pixels_at(number):
+                there = image == number
+                color[there] = pixel_at(blend(mesh.uv[corners[there]], weight[there]))
+        return color
 
     return color_at
 
 
-def _blend(corners: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(n, 3, d) values at corners, (n, 3) weights → (n, d)."""
-    return np.asarray(np.einsum("nc,ncd->nd", weight, corners))
-
-
 def _vertices(shape: Any, transform: np.ndarray) -> Fields:
     fields = {"coord": _place(np.asarray(shape.vertices), transform)}
+    if isinstance(shape, ObjMesh):
+        return fields if shape.colors is None else fields | {"color": shape.colors}
     color = getattr(getattr(shape, "visual", shape), "vertex_colors", None)
     if color is not None and len(color) == len(fields["coord"]):
         fields["color"] = np.asarray(color)[:, :3]
