@@ -73,7 +73,7 @@ def read(
     suffix = file.suffix.lower()
     if file.is_dir():
         raise InputError(f"Cannot read {file}: there is a folder of that name; pass its scans.")
-    if suffix not in FORMATS and not file.exists():
+    if not suffix and not file.exists():
         raise InputError(f"Cannot read {file}: there is no file of that name.")
     if suffix not in FORMATS:
         raise InputError(

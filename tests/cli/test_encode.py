@@ -111,7 +111,7 @@ def test_a_bad_scan_is_passed_over_and_told_at_the_end(folder: Path, tmp_path: P
     process = run("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN, code=1)
     assert len(files(tmp_path / "out")) == 5
     assert "error: 2 of 7 scans failed:" in process.stderr
-    assert f"{folder / 'bad.ply'}: " in process.stderr
+    assert process.stderr.count(str(folder / "bad.ply")) == 1
     assert "first at index 3" in process.stderr
 
 
@@ -143,7 +143,7 @@ def test_all_stages_and_a_colour_range_can_be_asked_for(tmp_path: Path) -> None:
     doubtful = tmp_path / "doubtful.npz"
     np.savez(doubtful, coord=np.random.default_rng(0).random((99, 3)), color=np.full((99, 3), 1.5))
     options = ["-o", tmp_path / "out", "--model", GOLDEN, "--stages", "all"]
-    assert "color_range" in run("encode", doubtful, *options, code=1).stderr
+    assert "--color-range 0 255" in run("encode", doubtful, *options, code=1).stderr
     run("encode", doubtful, *options, "--color-range", "0", "2")
     assert np.load(tmp_path / "out" / "doubtful.npz")["feat"].shape == (99, 96)
 
