@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
 PAPER = "https://arxiv.org/abs/2510.23607"
-PLACEHOLDER = "path/or/repo"
+ANY_SOURCE = "path/or/repo"
 
 
-def model_card(config: ConcertoConfig, source: str = PLACEHOLDER) -> str:
+def model_card(config: ConcertoConfig, source: str = ANY_SOURCE) -> str:
     """Markdown with the Hub's metadata: what the weights are, and how to load them.
 
     source: what `from_pretrained` is given in the card's example.

@@ -16,9 +16,10 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from concerto import checkpoints, hub
-from concerto.card import PLACEHOLDER, model_card
+from concerto.card import ANY_SOURCE, model_card
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, Checkpoint
 from concerto.config import ConcertoConfig
+from concerto.devices import kept_dtype, usable_device
 from concerto.encoder import Backend, Block, PointTransformer
 from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.files import replacing
@@ -32,7 +33,6 @@ from concerto.upload import COMMIT_MESSAGE, make_target
 
 # Rows that `encode` works on at a time on a CPU: enough for its cores, little enough for caches.
 ENCODE_SLICE_ROWS = 2**13
-DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 class Concerto(nn.Module, PyTorchModelHubMixin):
@@ -189,7 +189,7 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
         unsafe or does not fit, ConfigError where no published encoder has its config or the device
         cannot be used.
         """
-        place, kept = _usable(device), _dtype(dtype)
+        place, kept = usable_device(device), kept_dtype(dtype)
         source = hub.locate(
             pretrained_model_name_or_path,
             revision=revision,
@@ -252,7 +252,7 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
         card = folder / CARD_FILE
         if not card.exists():
             with replacing(card) as path:
-                text = model_card(self.config, target.repo_id if target else PLACEHOLDER)
+                text = model_card(self.config, target.repo_id if target else ANY_SOURCE)
                 path.write_text(text, encoding="utf-8")
         if target is None:
             return None
@@ -367,32 +367,6 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
             finally:
                 for hook in hooks:
                     hook.remove()
-
-
-def _usable(device: torch.device | str | None) -> torch.device:
-    """The device, or ConfigError where this machine or this torch has no such thing."""
-    try:
-        found = torch.device("cpu" if device is None else device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise ConfigError(
-            f"device is {str(device)!r}, which cannot be used here: {reason}"
-        ) from error
-    return found
-
-
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    """The dtype meant, None standing for the file's own."""
-    if dtype is None:
-        return torch.float32
-    if dtype == "auto":
-        return None
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if found not in DTYPES:
-        names = ", ".join(str(known).removeprefix("torch.") for known in DTYPES)
-        raise ConfigError(f'dtype is {dtype!r}; it must be one of {names}, or "auto".')
-    return found
 
 
 @contextmanager

@@ -58,19 +58,19 @@ def encode(
     """
     targets = _targets(scans, output, format)
     mine = dict(islice(targets.items(), _number("RANK", 0), None, _number("WORLD_SIZE", 1)))
-    todo = {scan: to for scan, to in mine.items() if overwrite or not to.exists()}
-    if len(todo) < len(mine):
-        finished = len(mine) - len(todo)
+    pending = {scan: to for scan, to in mine.items() if overwrite or not to.exists()}
+    if len(pending) < len(mine):
+        finished = len(mine) - len(pending)
         print(f"{finished} of {len(mine)} scans are finished already; --overwrite repeats them")
     check_writable(output)
-    run = _Run(len(todo))
-    if todo:
+    run = _Run(len(pending))
+    if pending:
         encoder = model.load()
-        for scan, cloud in _read_ahead(model, list(todo), max(1, workers)):
+        for scan, cloud in _read_ahead(model, list(pending), max(1, workers)):
             with run.scan(scan):
-                features = model.encode(encoder, cloud.result(), progress=len(todo) == 1)
-                _write(todo[scan], cloud.result(), features.half() if half else features)
-                run.done(todo[scan], features)
+                features = model.encode(encoder, cloud.result(), progress=len(pending) == 1)
+                _write(pending[scan], cloud.result(), features.half() if half else features)
+                run.done(pending[scan], features)
     run.finish()
 
 
