@@ -1,0 +1,1 @@
+"""Training: what makes the weights that `concerto` runs. Each trainer is a module to launch."""

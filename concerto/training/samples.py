@@ -1,0 +1,149 @@
+"""What training passes from hand to hand: a sample, its views, a batch of them.
+
+A source of scenes yields `Sample`s, the view generator turns each into `SampleViews`, `collate`
+lays those one after another in a `Batch`, and the objective reads that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A scene, or part of one, with images that see it.
+
+    name: for messages. coord: (n, 3) float32 metres. color: (n, 3) uint8. normal: (n, 3) float32
+    of unit length, zero where unknown. images: (H, W, 3) uint8 RGB each.
+    seen: for each image (m, 3) int64 rows of x pixel, y pixel, and the point that is seen there.
+    """
+
+    name: str
+    coord: np.ndarray
+    color: np.ndarray
+    normal: np.ndarray
+    images: tuple[np.ndarray, ...] = ()
+    seen: tuple[np.ndarray, ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """A crop of a sample after augmentation, one row a voxel.
+
+    feat: (n, 9) float32 coordinates (m), colour (0-1), normal: what the encoder takes.
+    grid_coord: (n, 3) int64 >= 0, all different. origin_coord: (n, 3) float32, the coordinates
+    before augmentation, by which views are matched.
+    """
+
+    feat: Tensor
+    grid_coord: Tensor
+    origin_coord: Tensor
+
+
+@dataclass(frozen=True)
+class SampleViews:
+    """All views of one sample.
+
+    seed: what all randomness of this sample in this epoch comes from. principal, second: the two
+    global views. local: the local ones. images: (I, 3, H, W) float32 in 0-1, those that see the
+    principal view. pixels: (n, I, 2) float32, where each point of the principal view lies in each
+    image, row and column in patches; -1 where the image does not see it.
+    """
+
+    name: str
+    seed: int
+    principal: View
+    second: View
+    local: tuple[View, ...]
+    images: Tensor
+    pixels: Tensor
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """Views one after another. Rows as in `View`; offsets: (B,) int64 ends of the clouds."""
+
+    feat: Tensor
+    grid_coord: Tensor
+    origin_coord: Tensor
+    offsets: Tensor
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each cloud."""
+        sizes: list[int] = self.offsets.diff(prepend=self.offsets.new_zeros(1)).tolist()
+        return sizes
+
+    def to(self, device: torch.device | str) -> Clouds:
+        """The same on another device."""
+        return Clouds(
+            feat=self.feat.to(device, non_blocking=True),
+            grid_coord=self.grid_coord.to(device, non_blocking=True),
+            origin_coord=self.origin_coord.to(device, non_blocking=True),
+            offsets=self.offsets.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The views of S samples, sample after sample.
+
+    names: of the samples. seeds: (S,) int64. global_views: 2S clouds: principal, second,
+    principal, second … local_views: the same number for every sample. images: (I, 3, H, W) of all
+    samples. image_counts: how many each sample has. pixels: (n, most images of a sample, 2) as in
+    `SampleViews` for every row of `global_views`, -1 in second views and for absent images.
+    """
+
+    names: tuple[str, ...]
+    seeds: Tensor
+    global_views: Clouds
+    local_views: Clouds
+    images: Tensor
+    image_counts: tuple[int, ...]
+    pixels: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on another device; copies from pinned memory overlap with computing."""
+        return replace(
+            self,
+            seeds=self.seeds.to(device, non_blocking=True),
+            global_views=self.global_views.to(device),
+            local_views=self.local_views.to(device),
+            images=self.images.to(device, non_blocking=True),
+            pixels=self.pixels.to(device, non_blocking=True),
+        )
+
+
+def collate(samples: list[SampleViews]) -> Batch:
+    """Lay the views of several samples one after another."""
+    globals_ = [view for sample in samples for view in (sample.principal, sample.second)]
+    most = max(sample.pixels.shape[1] for sample in samples)
+    pixels = []
+    for sample in samples:
+        padding = (0, 0, 0, most - sample.pixels.shape[1])
+        pixels.append(F.pad(sample.pixels, padding, value=-1.0))
+        pixels.append(torch.full((len(sample.second.feat), most, 2), -1.0))
+    return Batch(
+        names=tuple(sample.name for sample in samples),
+        seeds=torch.tensor([sample.seed for sample in samples]),
+        global_views=_lay(globals_),
+        local_views=_lay([view for sample in samples for view in sample.local]),
+        images=torch.cat([sample.images for sample in samples]),
+        image_counts=tuple(len(sample.images) for sample in samples),
+        pixels=torch.cat(pixels),
+    )
+
+
+def _lay(views: list[View]) -> Clouds:
+    return Clouds(
+        feat=torch.cat([view.feat for view in views]),
+        grid_coord=torch.cat([view.grid_coord for view in views]),
+        origin_coord=torch.cat([view.origin_coord for view in views]),
+        offsets=torch.tensor(list(accumulate(len(view.feat) for view in views))),
+    )
