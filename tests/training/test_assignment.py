@@ -50,9 +50,12 @@ def test_huge_logits_overflow_nowhere() -> None:
     assert torch.allclose(given.sum(1), torch.ones(3))
 
 
-def test_half_precision_is_computed_in_float32() -> None:
+def test_half_precision_and_autocast_are_computed_in_float32() -> None:
     logits = torch.rand(30, 5, generator=torch.Generator().manual_seed(0)).bfloat16()
-    assert torch.equal(sinkhorn(logits, 0.04), sinkhorn(logits.float(), 0.04))
+    wanted = sinkhorn(logits.float(), 0.04)
+    assert torch.equal(sinkhorn(logits, 0.04), wanted)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(sinkhorn(logits, 0.04), wanted)
 
 
 def test_no_rows_have_no_assignments() -> None:

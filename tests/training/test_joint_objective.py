@@ -152,6 +152,8 @@ def test_bfloat16_gives_finite_losses_near_those_of_float32() -> None:
     losses.total.backward()
     assert losses.total.dtype == torch.float32
     assert losses.total.item() == pytest.approx(wanted.total.item(), rel=0.03)
+    parts = (losses.mask + losses.roll_mask + 2 * losses.unmask + 4 * losses.cross_modal) / 8
+    assert losses.total.item() == pytest.approx(parts.item(), rel=1e-6)
     assert all(gradient.isfinite().all() for gradient in gradients(objective).values())
 
 
