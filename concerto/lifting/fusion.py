@@ -116,14 +116,14 @@ def _keys(cell: NDArray[np.float64], name: str) -> Keys:
             f"{name}: the pose puts points over {HALF} voxels from the origin. Poses are in "
             "metres; subtract a common origin if these are map coordinates."
         )
-    x, y, z = cell.astype(np.int64).T + HALF
+    x, y, z = (axis.astype(np.int64) + HALF for axis in cell.T)
     return np.asarray((x << 2 * BITS) | (y << BITS) | z)
 
 
 def _cells(keys: Keys) -> NDArray[np.int64]:
     """The cells (n, 3) of keys (n,)."""
     mask = 2**BITS - 1
-    return np.stack([keys >> 2 * BITS, keys >> BITS & mask, keys & mask], axis=1) - HALF
+    return np.asarray(np.stack([keys >> 2 * BITS, keys >> BITS & mask, keys & mask], 1) - HALF)
 
 
 def _grouped(keys: Keys, sums: Sums) -> tuple[Keys, Sums]:
