@@ -104,8 +104,8 @@ def _flat_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, I
         if (folder / name).is_file():
             return (_intrinsics(folder / name),) * 2
     raise InputError(
-        f"{folder} has no intrinsics.txt, a 3x3 matrix. Pass intrinsics as fx fy cx cy, in pixels; "
-        "for 7-Scenes that is 585 585 320 240."
+        f"{folder} has no intrinsics.txt, a 3x3 matrix. For 7-Scenes pass "
+        "intrinsics=(585, 585, 320, 240); these are fx, fy, cx, cy in pixels."
     )
 
 
@@ -133,7 +133,7 @@ def _scannet_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics
     if missing:
         raise InputError(
             f"There is no {' and no '.join(missing)}, a 4x4 matrix. Export the intrinsics too, or "
-            "pass intrinsics as fx fy cx cy, in pixels, where colour and depth have one size."
+            "pass intrinsics=(fx, fy, cx, cy), in pixels, where colour and depth have one size."
         )
     return _intrinsics(files[0]), _intrinsics(files[1])
 
@@ -212,7 +212,8 @@ def _tum_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, In
             return camera, camera
     raise InputError(
         f"{folder} does not tell its camera, as names with {', '.join(TUM_CAMERAS)} do. Pass "
-        "intrinsics as fx fy cx cy, in pixels; 525 525 319.5 239.5 fits most Kinects."
+        "intrinsics=(fx, fy, cx, cy), in pixels; intrinsics=(525, 525, 319.5, 239.5) fits most "
+        "Kinects."
     )
 
 
