@@ -1,0 +1,43 @@
+"""A sample as it is stored, images still encoded: what every format is read into and made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from concerto.io.pictures import decode_photo
+from concerto.training.check_sample import check_sample
+from concerto.training.samples import Sample
+
+# Metres: the voxels that indoor models are trained with.
+GRID_SIZE = 0.02
+
+
+@dataclass(frozen=True)
+class EncodedSample:
+    """A scene, or part of one, with images that see it.
+
+    name: of the sample. scene: of the scene, which other samples may show too. coord, color,
+    normal, seen: as in `Sample`. images: encoded, as JPEG or PNG.
+    """
+
+    name: str
+    scene: str
+    coord: np.ndarray
+    color: np.ndarray
+    normal: np.ndarray
+    images: tuple[bytes, ...] = ()
+    seen: tuple[np.ndarray, ...] = ()
+
+    def check(self) -> None:
+        """Raise InputError where no views can be made of the sample, as of data from elsewhere."""
+        check_sample(self.decode(), GRID_SIZE, patches=1)
+
+    def decode(self) -> Sample:
+        """The sample with its images as arrays. Raises InputError where one cannot be decoded."""
+        images = tuple(
+            decode_photo(image, f"{number} of {self.name}")
+            for number, image in enumerate(self.images)
+        )
+        return Sample(self.name, self.coord, self.color, self.normal, images, self.seen)
