@@ -79,7 +79,7 @@ class Tracking:
         if self._accelerator.is_main_process:
             told = f"Step {step} is skipped: {what}; samples {', '.join(samples) or 'unnamed'}."
             warnings.warn(told, ConcertoWarning, stacklevel=4)
-            entry = {"step": step, "skipped": what, "samples": samples}
+            entry = {"step": step, "skipped_for": what, "samples": samples}
             self._try(lambda: append_metrics(self._run, entry))
 
     def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:

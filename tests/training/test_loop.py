@@ -152,9 +152,7 @@ def test_a_step_without_finite_loss_changes_nothing_and_names_its_samples(
     end = task.module.state_dict()
     assert len(states) == 2
     assert all(torch.equal(value, end[name]) for name, value in states[-1].items())
-    (skipped,) = [
-        line for line in read_metrics(config.output) if "skipped" in line and "samples" in line
-    ]
+    (skipped,) = [line for line in read_metrics(config.output) if "samples" in line]
     assert skipped["step"] == 3
     assert skipped["samples"][0] == "sample-2-0"
     assert read_metrics(config.output)[-1]["skipped"] == 1
@@ -250,7 +248,7 @@ def test_precision_is_mixed_where_asked_and_refused_where_it_cannot_be(config: L
         task.module.eval()(inputs, inputs[:, 0]).loss, plain.eval()(inputs, inputs[:, 0]).loss
     )
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="precision is 'fp16', which cannot be had"):
+        with pytest.raises(ConfigError, match='on a CPU take "bf16" or "no"'):
             run_toy(replace(config, precision="fp16"))
 
 
@@ -260,14 +258,14 @@ def test_a_loss_scale_that_overflows_is_halved_and_kept(config: LoopConfig, tmp_
         # Accelerate scales losses on GPUs alone; torch can on CPUs.
         accelerator.state._mixed_precision = "fp16"
         accelerator.native_amp = True
-        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=3)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20, growth_interval=3)
         train(task, toy_batches(8), config, accelerator)
         return accelerator.scaler
 
     whole = replace(config, output=tmp_path / "whole")
     scaler = run(whole, ToyTask())
-    assert 1 <= scaler.get_scale() < 2.0**127
-    assert read_metrics(whole.output)[-1]["skipped"] > 0
+    assert 1 <= scaler.get_scale() < 2.0**20
+    assert any("skipped_for" in line for line in read_metrics(whole.output))
     with pytest.raises(Crash):
         run(config, crash_after(8))
     assert run(replace(config, resume=True), ToyTask()).state_dict() == scaler.state_dict()
