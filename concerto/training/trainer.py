@@ -61,10 +61,13 @@ class Trainer(Generic[BatchT]):
             accelerator,
             lambda: open_run(config.output, self.settings, config.resume, config.allow_changes),
         )
-        self.groups = task.parameter_groups()
+        groups = task.parameter_groups()
         optimizer = torch.optim.AdamW(
-            [{"params": list(group.parameters), "lr": group.lr} for group in self.groups]
+            [{"params": list(group.parameters), "lr": group.lr} for group in groups]
         )
+        # Not the groups: they would keep whole parameters alive beside their shards.
+        self.bases = [(group.lr, group.decay) for group in groups]
+        del groups
         self.module, self.optimizer = accelerator.prepare(task.module, optimizer)
         self.done = self.bad_in_row = self.skipped = 0
         self.window = Window()
@@ -169,9 +172,9 @@ class Trainer(Generic[BatchT]):
 
     def _set_rates(self) -> None:
         rates = self.task.rates(self.done, self.total)
-        for group, own in zip(self.optimizer.param_groups, self.groups, strict=True):
-            group["lr"] = own.lr * rates.lr_factor
-            group["weight_decay"] = own.decay * rates.weight_decay
+        for group, (lr, decay) in zip(self.optimizer.param_groups, self.bases, strict=True):
+            group["lr"] = lr * rates.lr_factor
+            group["weight_decay"] = decay * rates.weight_decay
             group["betas"] = rates.betas
 
     def _skip(self, means: Mapping[str, float], names: list[str]) -> None:

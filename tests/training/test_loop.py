@@ -106,9 +106,15 @@ def test_resuming_a_folder_without_a_run_begins_and_says_so(config: LoopConfig) 
 
 def test_a_folder_with_a_run_is_not_overwritten(config: LoopConfig) -> None:
     with pytest.raises(Crash):
-        run_toy(config, task=crash_after(1))  # before any checkpoint
+        run_toy(config, task=crash_after(2))  # before any checkpoint
     with pytest.raises(ConfigError, match=r"already holds a run\. Go on with it by --resume"):
         run_toy(config)
+
+
+def test_a_start_that_failed_before_its_first_step_can_be_tried_again(config: LoopConfig) -> None:
+    with pytest.raises(Crash):
+        run_toy(config, task=crash_after(1))
+    assert run_toy(config).steps == 11
 
 
 def test_other_settings_are_refused_by_name_unless_allowed(config: LoopConfig) -> None:
