@@ -1,0 +1,41 @@
+"""A fixed scene, coloured by what an encoder makes of it: progress that an eye can follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from concerto.encoder import PointTransformer
+from concerto.model import Concerto
+from concerto.points.point_cloud import PointCloud
+from concerto.training.samples import Sample
+from concerto.visualize.pca import pca_colors
+from concerto.visualize.png import write_png
+
+SIZE = (960, 720)
+
+
+def draw_features(path: Path, encoder: PointTransformer, cloud: PointCloud) -> None:
+    """Write a picture of the cloud in the colours of its features' main directions (PCA).
+
+    The encoder works in inference mode and is left as it was. Raises InputError where the place
+    cannot be written, or a feature is not finite.
+    """
+    with torch.device("meta"):
+        model = Concerto(encoder.config)
+    model.encoder = encoder
+    features = model.encode(cloud)
+    assert isinstance(features, Tensor)
+    colors = pca_colors(features.cpu())
+    write_png(path, PointCloud(cloud.coord, colors), size=SIZE)
+
+
+def cloud_of(sample: Sample) -> PointCloud:
+    """A sample's points as a cloud."""
+    return PointCloud(
+        torch.from_numpy(sample.coord),
+        torch.from_numpy(sample.color).float() / 255,
+        torch.from_numpy(sample.normal),
+    )
