@@ -1,0 +1,112 @@
+"""The training loop: batches in, a trained module and a folder with its whole history out.
+
+It knows no objective and no data. A `Task` says what one forward pass is, a function gives this
+process' batches from any number on, and everything else that a run of days needs is here or beside.
+
+The folder of a run holds `run.json` (settings), `metrics.jsonl` (what was logged), `curves.png`,
+`tensorboard/`, `pictures/`, and `checkpoints/step-*.pt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from concerto.errors import ConfigError
+from concerto.training.task import BatchT, Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How a run goes, whatever it trains."""
+
+    output: Path
+    """Folder of the run: checkpoints, logs, pictures. Must be empty, or a run to resume."""
+    batch_size: int
+    """Samples in one step, over all processes and accumulated passes together."""
+    epochs: float = 1.0
+    """Passes over the data."""
+    max_steps: int | None = None
+    """Steps to train, instead of epochs; schedules span them."""
+    accumulate: int = 1
+    """Forward passes that a step is split into, to save memory. Each is a batch of its own to the
+    objective, of batch_size / accumulate samples."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision; fp16 needs a GPU."""
+    clip_norm: float | None = None
+    """Bound on the norm of all gradients together."""
+    seed: int = 0
+    """What all randomness of the run comes from."""
+    log_every: int = 10
+    """Steps from one logged line to the next; it holds means over them."""
+    save_every: int = 500
+    """Steps from one checkpoint to the next."""
+    keep: int = 2
+    """Checkpoints to keep, the latest ones."""
+    picture_every: int = 0
+    """Steps from one set of pictures to the next; 0 makes none."""
+    resume: bool = False
+    """Go on from the latest whole checkpoint of the output folder; begin where there is none."""
+    allow_changes: bool = False
+    """Resume although settings differ from the checkpoint's; they are named in a warning."""
+    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
+    """Where curves go besides the folder."""
+    max_bad_steps: int = 20
+    """Steps in a row with a loss or gradient that is not finite, after which the run stops."""
+
+    def forward_size(self, processes: int) -> int:
+        """Samples of one forward pass on one process. Raises ConfigError where it is no integer."""
+        raise NotImplementedError
+
+    def total_steps(self, samples: int | None) -> int:
+        """Steps of the run. samples: in one epoch, None where unknown, which needs max_steps."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended. steps: how many are done. signal: what stopped it early, by its number."""
+
+    steps: int
+    total: int
+    signal: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 where the run is through, else 128 + signal, as shells have it."""
+        return 0 if self.signal is None else 128 + self.signal
+
+
+def make_accelerator(config: LoopConfig) -> Accelerator:
+    """The processes, device and precision of this run, as `accelerate launch` set them up.
+
+    Raises MissingExtraError without accelerate, ConfigError where the precision cannot be had.
+    """
+    raise NotImplementedError
+
+
+def train(
+    task: Task[BatchT],
+    batches: Callable[[int], Iterator[BatchT]],
+    config: LoopConfig,
+    accelerator: Accelerator,
+    samples: int | None = None,
+) -> TrainResult:
+    """Train to the end, or until SIGTERM or SIGINT, and leave a checkpoint in either case.
+
+    batches(start): this process' share of forward passes start, start + 1, … of the whole run;
+    endless, `config.forward_size(accelerator.num_processes)` samples each, and the same at
+    whatever number it starts. Step s takes the passes s * accumulate and following. A batch with
+    a method `to` is moved to the device by it; tensors in tuples, lists and dicts are too.
+    samples: in one epoch, if known.
+
+    Errors of `batches` on one process end all, with a checkpoint, and are raised. ConfigError:
+    the folder is not empty and resume is off, or settings changed. CheckpointError: no checkpoint
+    can be read, or the last cannot be written. TrainingError: too many bad steps in a row.
+    """
+    raise ConfigError("not yet")
