@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,24 +11,24 @@ from concerto.model import Concerto
 from concerto.points.point_cloud import PointCloud
 from concerto.training.samples import Sample
 from concerto.visualize.pca import pca_colors
-from concerto.visualize.png import write_png
+from concerto.visualize.png import render
 
 SIZE = (960, 720)
 
 
-def draw_features(path: Path, encoder: PointTransformer, cloud: PointCloud) -> None:
-    """Write a picture of the cloud in the colours of its features' main directions (PCA).
+def feature_picture(encoder: PointTransformer, cloud: PointCloud) -> np.ndarray:
+    """The cloud (H, W, 3) uint8 in the colours of its features' main directions (PCA).
 
-    The encoder works in inference mode and is left as it was. Raises InputError where the place
-    cannot be written, or a feature is not finite.
+    The encoder works in inference mode and is left as it was. Raises InputError where a feature is
+    not finite.
     """
     with torch.device("meta"):
         model = Concerto(encoder.config)
     model.encoder = encoder
     features = model.encode(cloud)
     assert isinstance(features, Tensor)
-    colors = pca_colors(features.cpu())
-    write_png(path, PointCloud(cloud.coord, colors), size=SIZE)
+    colors = pca_colors(features.float().cpu())
+    return np.asarray(render(PointCloud(cloud.coord, colors), size=SIZE))
 
 
 def cloud_of(sample: Sample) -> PointCloud:
