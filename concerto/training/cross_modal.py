@@ -1,0 +1,72 @@
+"""The cross-modal term: from 3D features alone, say what an image encoder says of each patch."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from concerto.errors import InputError
+from concerto.grids import group_rows
+
+# Factor of the published loss.
+SCALE = 10.0
+
+
+class Patches(NamedTuple):
+    """Patches of images that 3D points fall into.
+
+    patch: (p,) int64, image · patches an image + row · columns + column. feat: (p, C) float32,
+    mean of the points' features.
+    """
+
+    patch: Tensor
+    feat: Tensor
+
+
+def patch_means(
+    feat: Tensor, pixels: Tensor, first_image: Tensor, grid: tuple[int, int]
+) -> Patches:
+    """Average the features of points over the patches they fall into.
+
+    feat: (n, C). pixels: (n, I, 2) row and column in patches, negative where unseen; a point that
+    several images see counts in each. first_image: (n,) int64, which image pixels[:, 0] is about.
+    grid: rows and columns of patches in an image.
+    """
+    rows, columns = grid
+    inside = (pixels >= 0).all(2) & (pixels < pixels.new_tensor([rows, columns])).all(2)
+    point, image = inside.nonzero(as_tuple=True)
+    row, column = pixels[point, image].long().unbind(1)
+    patch = ((first_image[point] + image) * rows + row) * columns + column
+    hits = group_rows(patch)
+    total = feat.new_zeros((len(hits.starts), feat.shape[1]), dtype=torch.float32)
+    total = total.index_add(0, hits.group, feat[point].float())
+    count = torch.bincount(hits.group, minlength=len(total))
+    return Patches(patch[hits.order[hits.starts]], total / count[:, None])
+
+
+def cosine_losses(given: Tensor, wanted: Tensor) -> Tensor:
+    """10 · (1 - cosine) of each pair of rows, each row less its own mean: (p, W), (p, W) → (p,)."""
+    given, wanted = given.float(), wanted.float()
+    given = given - given.mean(1, keepdim=True)
+    wanted = wanted - wanted.mean(1, keepdim=True)
+    return SCALE * (1 - F.cosine_similarity(given, wanted, dim=1))
+
+
+def patch_grid(images: Tensor, patches: int) -> tuple[int, int]:
+    """Rows and columns of square patches. images: (I, 3, H, W); patches: of one image.
+
+    Raises InputError where no square patch divides the images into so many.
+    """
+    height, width = images.shape[2:]
+    edge = math.sqrt(height * width / patches)
+    rows, columns = round(height / edge), round(width / edge)
+    if rows * columns != patches:
+        raise InputError(
+            f"The image encoder returned {patches} features for an image of {height} x {width} "
+            "pixels; they must be those of square patches, without class or register tokens."
+        )
+    return rows, columns

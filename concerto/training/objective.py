@@ -1,0 +1,314 @@
+"""Joint 2D-3D self-supervision: what Concerto's encoder is trained to do.
+
+A student sees a scene in part, with patches masked or in small crops, and says for each point
+which prototypes it belongs to; a teacher, the moving average of the student, sees it whole and
+says the same of the point that lies there. At the same time the student's features of the points
+in an image patch, mapped by one linear layer, are to be the features of a frozen image encoder.
+
+    total = 1/8 mask + 1/8 roll mask + 2/8 unmask + 4/8 cross-modal
+
+Every number is that of the whole batch, however many processes share it.
+
+Sources: arXiv 2503.16429 (Sonata), whose recipe is weights of 2/8, 2/8, 4/8 and 0, and 2510.23607
+(Concerto). Defaults are those published for the base model.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from concerto.config import ConcertoConfig
+from concerto.encoder import Backend, EncodedLevel, PointTransformer
+from concerto.encoder.random import hash_seeds
+from concerto.errors import ConfigError, InputError
+from concerto.grids import cloud_of_row
+from concerto.training.cross_modal import cosine_losses, patch_grid, patch_means
+from concerto.training.distillation import Distilled, distill
+from concerto.training.heads import ProjectionHead
+from concerto.training.levels import (
+    LevelPoints,
+    level_points,
+    pool_seen,
+    up_cast,
+    up_cast_width,
+)
+from concerto.training.masking import Masked, jitter_masked, mask_cells
+from concerto.training.matching import match
+from concerto.training.samples import Batch, Clouds
+from concerto.training.total import Losses, combine
+
+__all__ = ["JointObjective", "Losses", "ObjectiveConfig", "StepSettings"]
+
+# What a view's seed is derived for: no two draw the same numbers.
+MASK, JITTER, TEACHER, STUDENT, LOCAL = range(5)
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What the objective is made of, apart from the encoder.
+
+    mask_weight, roll_mask_weight, unmask_weight, cross_modal_weight: of the terms; without
+        cross-modal weight there is no layer for it, and images are not looked at.
+    head_hidden, head_width, prototypes: sizes of the projection heads.
+    up_cast, image_up_cast: levels that features are copied down from the coarsest, for the heads
+        and for the image encoder's features.
+    image_width: channels of the image encoder's features.
+    student_temperature: divides the student's logits.
+    match_radius: points further apart than this (metres, before augmentation) are no pair.
+    mask_jitter: deviation of the noise on masked points' coordinates, metres.
+
+    Raises ConfigError for what cannot be.
+    """
+
+    mask_weight: float = 1 / 8
+    roll_mask_weight: float = 1 / 8
+    unmask_weight: float = 2 / 8
+    cross_modal_weight: float = 4 / 8
+    head_hidden: int = 4096
+    head_width: int = 256
+    prototypes: int = 4096
+    up_cast: int = 2
+    image_up_cast: int = 3
+    image_width: int = 1536
+    student_temperature: float = 0.1
+    match_radius: float = 0.32
+    mask_jitter: float = 0.01
+
+    def __post_init__(self) -> None:
+        if min(self.self_weights) < 0 or self.cross_modal_weight < 0 or not sum(self.self_weights):
+            raise ConfigError(
+                "Weights of the terms cannot be negative, and one of mask, roll mask and unmask "
+                f"must be positive; they are {self.self_weights} and {self.cross_modal_weight}."
+            )
+        for name, least in (
+            ("head_hidden", 1),
+            ("head_width", 1),
+            ("prototypes", 2),
+            ("image_width", 1),
+            ("up_cast", 0),
+            ("image_up_cast", 0),
+            ("mask_jitter", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        for name in ("student_temperature", "match_radius"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive.")
+
+    @property
+    def self_weights(self) -> tuple[float, float, float]:
+        """Weights of mask, roll mask and unmask."""
+        return self.mask_weight, self.roll_mask_weight, self.unmask_weight
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """Values that change from step to step.
+
+    teacher_temperature: divides the teacher's logits. mask_size: edge of a masked cell, metres.
+    mask_ratio: share of cells that is masked.
+    """
+
+    teacher_temperature: float
+    mask_size: float
+    mask_ratio: float
+
+
+class Student(nn.Module):
+    """What is trained. The mask head serves masked views, the unmask head local ones."""
+
+    def __init__(self, encoder: PointTransformer, mask: ProjectionHead, unmask: ProjectionHead):
+        super().__init__()
+        self.encoder = encoder
+        self.mask_head = mask
+        self.unmask_head = unmask
+
+
+class Teacher(nn.Module):
+    """The moving average of the student; without drop path and gradient."""
+
+    def __init__(self, encoder: PointTransformer, mask: ProjectionHead):
+        super().__init__()
+        self.encoder = encoder
+        self.mask_head = mask
+
+
+class JointObjective(nn.Module):
+    """Student, teacher and the losses between them.
+
+    image_projection: maps averaged point features to the image encoder's; None where the
+        cross-modal term has no weight.
+    """
+
+    def __init__(
+        self, encoder: ConcertoConfig, config: ObjectiveConfig, backend: Backend = "torch"
+    ) -> None:
+        super().__init__()
+        _check_fit(encoder, config)
+        self.config = config
+        width = up_cast_width(encoder.channels, config.up_cast)
+        sizes = (width, config.head_hidden, config.head_width, config.prototypes)
+        self.student = Student(
+            PointTransformer(encoder, backend), ProjectionHead(*sizes), ProjectionHead(*sizes)
+        )
+        self.teacher = Teacher(
+            PointTransformer(encoder.replace(drop_path=0.0), backend), ProjectionHead(*sizes)
+        ).requires_grad_(False)
+        self.image_projection = (
+            nn.Linear(up_cast_width(encoder.channels, config.image_up_cast), config.image_width)
+            if config.cross_modal_weight
+            else None
+        )
+        self.update_teacher(0.0)
+
+    @torch.no_grad()
+    def update_teacher(self, momentum: float) -> None:
+        """teacher = momentum · teacher + (1 - momentum) · student."""
+        averages: list[Tensor] = []
+        values: list[Tensor] = []
+        for average, value in (
+            (self.teacher.encoder, self.student.encoder),
+            (self.teacher.mask_head, self.student.mask_head),
+        ):
+            averages += itertools.chain(average.parameters(), average.buffers())
+            values += itertools.chain(value.parameters(), value.buffers())
+        get_ema_multi_avg_fn(momentum)(averages, values, None)
+
+    def forward(
+        self, batch: Batch, image_features: Tensor | None, settings: StepSettings
+    ) -> Losses:
+        """Draw masks, and compare.
+
+        image_features: (I, patches, image_width) of `batch.images`; None where there are none.
+        """
+        masked = self.draw_masks(batch, settings)
+        return self.losses(batch, masked, image_features, settings.teacher_temperature)
+
+    def draw_masks(self, batch: Batch, settings: StepSettings) -> Masked:
+        """The global views with cells masked and the masked voxels jittered."""
+        views = batch.global_views
+        seeds = _view_seeds(batch.seeds, len(views.offsets), MASK)
+        rows = mask_cells(views, seeds, settings.mask_size, settings.mask_ratio)
+        if not self.config.mask_jitter:
+            return Masked(views, rows)
+        seeds = _view_seeds(batch.seeds, len(views.offsets), JITTER)
+        grid_size = self.student.encoder.config.grid_size
+        return jitter_masked(views, rows, seeds, self.config.mask_jitter, grid_size)
+
+    def losses(
+        self,
+        batch: Batch,
+        masked: Masked,
+        image_features: Tensor | None,
+        teacher_temperature: float,
+    ) -> Losses:
+        """All terms, for masks already drawn."""
+        config, student = self.config, self.student
+        views, locals_, seeds = batch.global_views, batch.local_views, batch.seeds
+        with torch.no_grad():
+            levels = _encode(self.teacher.encoder, views, seeds, TEACHER)
+            whole = level_points(levels, config.up_cast, views.origin_coord)
+            wanted = self.teacher.mask_head(whole.feat)
+
+        masked_levels = _encode(student.encoder, masked.clouds, seeds, STUDENT, masked.rows)
+        part = level_points(masked_levels, config.up_cast, views.origin_coord)
+        embedded = student.mask_head.embed(part.feat)
+        given = student.mask_head.prototypes(embedded)
+        levels = _encode(student.encoder, locals_, seeds, LOCAL)
+        crop = level_points(levels, config.up_cast, locals_.origin_coord)
+        given_local = student.unmask_head(crop.feat)
+
+        count = len(locals_.offsets) // len(seeds)
+        itself = range(len(views.offsets))
+        other = [cloud ^ 1 for cloud in itself]
+        principal = [cloud // count * 2 for cloud in range(len(locals_.offsets))]
+
+        def term(points: LevelPoints, logits: Tensor, target_of: Sequence[int]) -> Distilled:
+            pairs = match(points, whole, target_of, config.match_radius)
+            temperatures = config.student_temperature, teacher_temperature
+            return distill(logits, wanted, pairs, *temperatures)
+
+        terms = (
+            term(part, given, itself),
+            term(part, given, other),
+            term(crop, given_local, principal),
+        )
+        patches = self._cross_modal(masked_levels, batch, image_features)
+        weights = *config.self_weights, config.cross_modal_weight
+        return combine(terms, patches, embedded.detach(), weights)
+
+    def _cross_modal(
+        self, levels: list[EncodedLevel], batch: Batch, image_features: Tensor | None
+    ) -> Tensor:
+        """Losses (p,) of the patches of images that points fall into."""
+        if self.image_projection is None:
+            return batch.pixels.new_zeros(0)
+        feat = up_cast(levels, self.config.image_up_cast)
+        if not len(batch.images):
+            # Nothing, computed all the same: DDP waits for a gradient of every parameter.
+            nothing = self.image_projection(feat[:0])
+            return cosine_losses(nothing, nothing)
+        if image_features is None:
+            raise InputError("The batch has images; give the image encoder's features of them.")
+        self._check_features(image_features, len(batch.images))
+        stage = len(levels) - 1 - self.config.image_up_cast
+        batch_of = cloud_of_row(levels[stage].offsets, len(feat))
+        first = list(itertools.accumulate(batch.image_counts, initial=0))[:-1]
+        seen = patch_means(
+            feat,
+            pool_seen(levels, stage, batch.pixels),
+            torch.tensor(first, device=feat.device)[batch_of // 2],
+            patch_grid(batch.images, image_features.shape[1]),
+        )
+        given = self.image_projection(seen.feat)
+        return cosine_losses(given, image_features.flatten(0, 1)[seen.patch])
+
+    def _check_features(self, features: Tensor, images: int) -> None:
+        if features.ndim != 3 or len(features) != images:
+            raise InputError(
+                f"image_features has shape {tuple(features.shape)}; for {images} images it must be "
+                f"({images}, patches, {self.config.image_width})."
+            )
+        if features.shape[2] != self.config.image_width:
+            raise ConfigError(
+                f"The image encoder has {features.shape[2]} channels, and the objective was made "
+                f"for {self.config.image_width}. Set image_width={features.shape[2]}."
+            )
+
+
+def _encode(
+    encoder: PointTransformer,
+    clouds: Clouds,
+    seeds: Tensor,
+    purpose: int,
+    mask: Tensor | None = None,
+) -> list[EncodedLevel]:
+    seeds = _view_seeds(seeds, len(clouds.offsets), purpose)
+    levels: list[EncodedLevel] = encoder(
+        clouds.feat, clouds.grid_coord, clouds.offsets, mask, seeds=seeds
+    )
+    return levels
+
+
+def _view_seeds(seeds: Tensor, views: int, purpose: int) -> Tensor:
+    """One seed (views,) a view, from the samples' seeds (S,)."""
+    number = torch.arange(views // len(seeds), device=seeds.device)
+    return hash_seeds(seeds[:, None], purpose, number).flatten()
+
+
+def _check_fit(encoder: ConcertoConfig, config: ObjectiveConfig) -> None:
+    most = encoder.stages - 1
+    for name in ("up_cast", "image_up_cast"):
+        if getattr(config, name) > most:
+            raise ConfigError(
+                f"{name} is {getattr(config, name)}; an encoder of {encoder.stages} stages has "
+                f"{most} levels to go up."
+            )
+    if not encoder.mask_token:
+        raise ConfigError("The encoder has no mask token, and training masks points.")
