@@ -63,8 +63,8 @@ class CollapseWatch:
                     "rank",
                     f"Collapse: features vary along {rank:.1f} directions, after {best_rank:.1f} "
                     "at best. The likely cause is a learning rate that is too high for the batch "
-                    "(--optimizer.lr), or weight decay that grew too fast "
-                    "(--optimizer.weight-decay). Go back to an earlier checkpoint with less.",
+                    "(--lr), or weight decay that grew too fast "
+                    "(--schedules.weight-decay.final). Go back to an earlier checkpoint with less.",
                 )
             )
         if use < LOWEST_USE:
@@ -75,7 +75,7 @@ class CollapseWatch:
                     f"1, agreement with the teacher {agreement:.2f}). The likely cause is a batch "
                     "with too few points for so many prototypes, or a teacher temperature that is "
                     "too low: use a larger --batch-size, fewer --objective.prototypes, or a higher "
-                    "--teaching.temperature.",
+                    "--schedules.teacher-temperature.base.",
                 )
             )
         if _fell(agreement, best_agreement):
@@ -84,8 +84,8 @@ class CollapseWatch:
                     "agreement",
                     f"Student and teacher drift apart: they agree on {agreement:.2f} of the points, "
                     f"after {best_agreement:.2f} at best. The likely cause is a learning rate that "
-                    "is too high (--optimizer.lr), or a teacher that follows too slowly "
-                    "(--teaching.momentum).",
+                    "is too high (--lr), or a teacher that follows too slowly "
+                    "(--schedules.momentum.base).",
                 )
             )
         return found

@@ -21,9 +21,9 @@ def test_a_healthy_run_and_one_that_improves_are_left_in_peace() -> None:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        ({"feature_rank": 1.2}, "--optimizer.lr"),
+        ({"feature_rank": 1.2}, "--lr"),
         ({"prototype_use": 0.01}, "--objective.prototypes"),
-        ({"agreement": 0.01}, "--teaching.momentum"),
+        ({"agreement": 0.01}, "--schedules.momentum"),
     ],
 )
 def test_each_trouble_names_its_likely_cause_once(change: dict[str, float], cause: str) -> None:

@@ -12,13 +12,7 @@ from concerto.training.recipes.published import (
     concerto_large_video,
     sonata,
 )
-from concerto.training.recipes.recipe import (
-    ImageEncoderConfig,
-    OptimizerConfig,
-    Recipe,
-    RecipeName,
-    TeachingConfig,
-)
+from concerto.training.recipes.recipe import ImageEncoderConfig, Recipe, RecipeName
 
 RECIPES: dict[RecipeName, Callable[[tuple[str, ...], Path], Recipe]] = {
     "concerto-tiny": concerto_tiny,
@@ -33,8 +27,6 @@ RECIPES: dict[RecipeName, Callable[[tuple[str, ...], Path], Recipe]] = {
 __all__ = [
     "RECIPES",
     "ImageEncoderConfig",
-    "OptimizerConfig",
     "Recipe",
     "RecipeName",
-    "TeachingConfig",
 ]

@@ -9,12 +9,8 @@ from concerto.config import ConcertoConfig
 from concerto.training.loop import LoopConfig
 from concerto.training.objective import ObjectiveConfig
 from concerto.training.recipes.published import concerto_base, encoder
-from concerto.training.recipes.recipe import (
-    ImageEncoderConfig,
-    OptimizerConfig,
-    Recipe,
-    TeachingConfig,
-)
+from concerto.training.recipes.recipe import ImageEncoderConfig, Recipe
+from concerto.training.schedules import Cosine, PretrainSchedules
 from concerto.training.views import ViewConfig
 
 
@@ -38,8 +34,8 @@ def concerto_tiny(data: tuple[str, ...], output: Path) -> Recipe:
             picture_every=30,
         ),
         workers=0,
-        optimizer=OptimizerConfig(lr=0.001),
-        teaching=TeachingConfig(momentum=(0.98, 1.0)),
+        lr=0.001,
+        schedules=PretrainSchedules(momentum=Cosine(0.98, 1.0)),
         images=ImageEncoderConfig(name="efficientnet-lite0", precision="float32"),
         objective=ObjectiveConfig(
             head_hidden=512, head_width=128, prototypes=256, image_width=624

@@ -1,6 +1,6 @@
 """What a pretraining run is: every value of it, and nothing else.
 
-A recipe is data. The command line overrides any of its fields (`--optimizer.lr 0.001`), and the
+A recipe is data. The command line overrides any of its fields (`--lr 0.001`), and the
 run's folder keeps the outcome.
 """
 
@@ -17,6 +17,7 @@ from concerto.encoder import Backend
 from concerto.errors import ConfigError
 from concerto.training.loop import LoopConfig
 from concerto.training.objective import ObjectiveConfig
+from concerto.training.schedules import PretrainSchedules
 from concerto.training.views import ViewConfig
 
 RecipeName = Literal[
@@ -45,36 +46,6 @@ class ImageEncoderConfig:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
-    """AdamW and its schedules: one cycle of the rate, a cosine of the decay."""
-
-    lr: float = 0.004
-    """Highest learning rate, of all but the encoder's blocks."""
-    layer_decay: float = 0.9
-    """Factor on the rate of a block for each block after it; the last block has the whole rate."""
-    weight_decay: tuple[float, float] = (0.04, 0.2)
-    """First and last, on every trained parameter."""
-    warmup: float = 0.05
-    """Share of the steps in which the rate rises, from a tenth of the highest."""
-
-
-@dataclass(frozen=True)
-class TeachingConfig:
-    """How the task grows harder, and how fast the teacher follows the student."""
-
-    momentum: tuple[float, float] = (0.994, 1.0)
-    """First and last weight of the teacher's own past in a step; a cosine."""
-    temperature: tuple[float, float] = (0.04, 0.07)
-    """What divides the teacher's logits, first and after the warm-up."""
-    mask_size: tuple[float, float] = (0.1, 0.4)
-    """Edge of a masked cell, metres, first and after the warm-up."""
-    mask_ratio: tuple[float, float] = (0.3, 0.7)
-    """Share of cells that are masked, first and after the warm-up."""
-    warmup: float = 0.05
-    """Share of the steps in which the last three grow."""
-
-
-@dataclass(frozen=True)
 class Recipe:
     """Pretrain an encoder on posed images and the points that they see."""
 
@@ -83,6 +54,10 @@ class Recipe:
     loop: tyro.conf.OmitArgPrefixes[LoopConfig]
     recipe: RecipeName = "concerto-base"
     """Whose values are the defaults of all other options."""
+    lr: float = 0.004
+    """Highest learning rate, of all but the encoder's blocks."""
+    layer_decay: float = 0.9
+    """Factor on the rate of a block for each block behind it."""
     start_from: str | None = None
     """Weights to begin with: a model's name, folder or file, or a whole training state."""
     workers: int = 8
@@ -93,8 +68,7 @@ class Recipe:
     """Who computes convolutions and pooling; spconv needs CUDA."""
     picture_scene: Path | None = None
     """A scan to draw pictures of; by default the first sample's points."""
-    optimizer: OptimizerConfig = OptimizerConfig()
-    teaching: TeachingConfig = TeachingConfig()
+    schedules: PretrainSchedules = PretrainSchedules()
     images: ImageEncoderConfig = ImageEncoderConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     views: ViewConfig = ViewConfig()
