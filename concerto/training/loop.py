@@ -9,13 +9,16 @@ The folder of a run holds `run.json` (settings), `metrics.jsonl` (what was logge
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from concerto.errors import ConfigError
+from concerto.errors import ConfigError, MissingExtraError
 from concerto.training.task import BatchT, Task
+from concerto.training.tracking import require_tracker
+from concerto.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -61,11 +64,29 @@ class LoopConfig:
 
     def forward_size(self, processes: int) -> int:
         """Samples of one forward pass on one process. Raises ConfigError where it is no integer."""
-        raise NotImplementedError
+        if (
+            self.batch_size < 1
+            or self.accumulate < 1
+            or self.batch_size % (processes * self.accumulate)
+        ):
+            raise ConfigError(
+                f"A batch of {self.batch_size} samples does not divide into {processes} processes "
+                f"of {self.accumulate} forward passes each; it must be a multiple of "
+                f"{processes * self.accumulate}."
+            )
+        return self.batch_size // (processes * self.accumulate)
 
     def total_steps(self, samples: int | None) -> int:
         """Steps of the run. samples: in one epoch, None where unknown, which needs max_steps."""
-        raise NotImplementedError
+        if self.max_steps is None and samples is None:
+            raise ConfigError("How long an epoch of these data is is unknown: pass --max-steps.")
+        steps = self.max_steps
+        if steps is None:
+            assert samples is not None
+            steps = math.ceil(self.epochs * samples / self.batch_size)
+        if steps < 1:
+            raise ConfigError(f"The run would have {steps} steps; it needs at least one.")
+        return steps
 
 
 @dataclass(frozen=True)
@@ -85,9 +106,33 @@ class TrainResult:
 def make_accelerator(config: LoopConfig) -> Accelerator:
     """The processes, device and precision of this run, as `accelerate launch` set them up.
 
-    Raises MissingExtraError without accelerate, ConfigError where the precision cannot be had.
+    Raises MissingExtraError without accelerate or the tracker, ConfigError where the precision or
+    the way to shard cannot be had.
     """
-    raise NotImplementedError
+    try:
+        from accelerate import Accelerator, DistributedDataParallelKwargs
+        from accelerate.state import AcceleratorState
+    except ImportError as error:
+        raise MissingExtraError(
+            "Training needs accelerate: pip install 'concerto-3d[train]'."
+        ) from error
+    if config.tracker != "none":
+        require_tracker(config.tracker)
+    # One process may train several times, each in its own precision.
+    AcceleratorState._reset_state()
+    try:
+        accelerator = Accelerator(
+            mixed_precision=config.precision,
+            log_with=None if config.tracker == "none" else config.tracker,
+            project_dir=config.output,
+            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"precision is {config.precision!r}, which cannot be had: {error}"
+        ) from error
+    _check_distribution(accelerator)
+    return accelerator
 
 
 def train(
@@ -106,7 +151,28 @@ def train(
     samples: in one epoch, if known.
 
     Errors of `batches` on one process end all, with a checkpoint, and are raised. ConfigError:
-    the folder is not empty and resume is off, or settings changed. CheckpointError: no checkpoint
+    the folder holds a run and resume is off, or settings changed. CheckpointError: no checkpoint
     can be read, or the last cannot be written. TrainingError: too many bad steps in a row.
     """
-    raise ConfigError("not yet")
+    config.forward_size(accelerator.num_processes)
+    total = config.total_steps(samples)
+    trainer = Trainer(task, config, accelerator, total, samples)
+    try:
+        signal = trainer.run(batches)
+        return TrainResult(trainer.done, total, signal)
+    finally:
+        trainer.close()
+
+
+def _check_distribution(accelerator: Accelerator) -> None:
+    kind = accelerator.distributed_type.value
+    if kind in ("DEEPSPEED", "MEGATRON_LM", "XLA"):
+        raise ConfigError(
+            f"Training is set up for {kind}. Choose DDP, or FSDP with fsdp_version: 2, with "
+            "`accelerate config`."
+        )
+    if kind == "FSDP" and not getattr(accelerator, "is_fsdp2", False):
+        raise ConfigError(
+            "Averages of weights cannot be kept where FSDP flattens them. Put fsdp_version: 2 into "
+            "accelerate's configuration, which needs torch >= 2.6."
+        )

@@ -85,7 +85,8 @@ def _evenness(used: Tensor) -> Tensor:
     """Entropy of counts (K,), K > 1, over the largest that so many counts can have."""
     count = used.sum()
     entropy = torch.special.entr(used / count.clamp(min=1)).sum()
-    return entropy / count.clamp(min=2, max=len(used)).log()
+    evenness: Tensor = entropy / count.clamp(min=2, max=len(used)).log()
+    return evenness
 
 
 def _rank(embedded: Tensor) -> Tensor:
