@@ -16,36 +16,37 @@ from concerto.grids import group_rows
 SCALE = 10.0
 
 
-class Patches(NamedTuple):
-    """Patches of images that 3D points fall into.
+class Hits(NamedTuple):
+    """Points that images see: (h,) int64 each, one entry for each point and image.
 
-    patch: (p,) int64, image · patches an image + row · columns + column. feat: (p, C) float32,
-    mean of the points' features.
+    point: row of the point. patch: image · patches of an image + row · columns + column.
     """
 
+    point: Tensor
     patch: Tensor
-    feat: Tensor
 
 
-def patch_means(
-    feat: Tensor, pixels: Tensor, first_image: Tensor, grid: tuple[int, int]
-) -> Patches:
-    """Average the features of points over the patches they fall into.
+def hits(pixels: Tensor, first_image: Tensor, grid: tuple[int, int]) -> Hits:
+    """Which patch each point falls into; a point that several images see falls into several.
 
-    feat: (n, C). pixels: (n, I, 2) row and column in patches, negative where unseen; a point that
-    several images see counts in each. first_image: (n,) int64, which image pixels[:, 0] is about.
-    grid: rows and columns of patches in an image.
+    pixels: (n, I, 2) row and column in patches, negative where unseen. first_image: (n,) int64,
+    the image that pixels[:, 0] is about. grid: rows and columns of patches in an image.
     """
     rows, columns = grid
     inside = (pixels >= 0).all(2) & (pixels < pixels.new_tensor([rows, columns])).all(2)
-    point, image = inside.nonzero(as_tuple=True)
-    row, column = pixels[point, image].long().unbind(1)
-    patch = ((first_image[point] + image) * rows + row) * columns + column
-    hits = group_rows(patch)
-    total = feat.new_zeros((len(hits.starts), feat.shape[1]), dtype=torch.float32)
-    total = total.index_add(0, hits.group, feat[point].float())
-    count = torch.bincount(hits.group, minlength=len(total))
-    return Patches(patch[hits.order[hits.starts]], total / count[:, None])
+    point, number = inside.nonzero(as_tuple=True)
+    row, column = pixels[point, number].long().unbind(1)
+    image = first_image[point] + number
+    return Hits(point, (image * rows + row) * columns + column)
+
+
+def patch_means(feat: Tensor, patch: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of features (h, C) over each patch that is hit: (p, C) float32, and which (p,)."""
+    groups = group_rows(patch)
+    total = feat.new_zeros((len(groups.starts), feat.shape[1]), dtype=torch.float32)
+    total = total.index_add(0, groups.group, feat.float())
+    count = torch.bincount(groups.group, minlength=len(total))
+    return total / count[:, None], patch[groups.order[groups.starts]]
 
 
 def cosine_losses(given: Tensor, wanted: Tensor) -> Tensor:

@@ -33,17 +33,23 @@ def level_points(levels: list[EncodedLevel], up: int, origin_coord: Tensor) -> L
     return LevelPoints(up_cast(levels, up), coord, levels[stage].offsets)
 
 
-def up_cast(levels: list[EncodedLevel], times: int) -> Tensor:
-    """Copy the coarsest features down `times` levels, each level's own before them: (n, ΣC)."""
-    feat = levels[-1].feat
-    for level in reversed(levels[len(levels) - 1 - times : -1]):
-        feat = torch.cat([level.feat, feat.index_select(0, _parent(level))], dim=1)
-    return feat
+def up_cast(levels: list[EncodedLevel], up: int, rows: Tensor | None = None) -> Tensor:
+    """Features of the level `up` below the coarsest and, after them, of what each voxel lies in.
+
+    rows: (r,) int64 rows of that level, all if None. Returns (r, ΣC).
+    """
+    parts = []
+    for level in levels[len(levels) - 1 - up :]:
+        parts.append(level.feat if rows is None else level.feat.index_select(0, rows))
+        if level.pooling is not None:
+            parent = level.pooling.parent
+            rows = parent if rows is None else parent.index_select(0, rows)
+    return torch.cat(parts, dim=1)
 
 
-def up_cast_width(channels: Sequence[int], times: int) -> int:
-    """Channels of `up_cast`; channels: of each stage, fine to coarse."""
-    return sum(channels[len(channels) - 1 - times :])
+def up_cast_width(channels: Sequence[int], up: int) -> int:
+    """Channels of `up_cast`. channels: of each stage, fine to coarse."""
+    return sum(channels[len(channels) - 1 - up :])
 
 
 def pool_mean(levels: list[EncodedLevel], stage: int, values: Tensor) -> Tensor:
@@ -66,8 +72,3 @@ def pool_seen(levels: list[EncodedLevel], stage: int, pixels: Tensor) -> Tensor:
         share = level.pooling.mean(seen.flatten(1).to(pixels.dtype))[:, :, None]
         pixels = torch.where(share > 0, total / share, -1.0)
     return pixels
-
-
-def _parent(level: EncodedLevel) -> Tensor:
-    assert level.pooling is not None
-    return level.pooling.parent

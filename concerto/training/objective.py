@@ -28,7 +28,7 @@ from concerto.encoder import Backend, EncodedLevel, PointTransformer
 from concerto.encoder.random import hash_seeds
 from concerto.errors import ConfigError, InputError
 from concerto.grids import cloud_of_row
-from concerto.training.cross_modal import cosine_losses, patch_grid, patch_means
+from concerto.training.cross_modal import cosine_losses, hits, patch_grid, patch_means
 from concerto.training.distillation import Distilled, distill
 from concerto.training.heads import ProjectionHead
 from concerto.training.levels import (
@@ -249,25 +249,27 @@ class JointObjective(nn.Module):
         """Losses (p,) of the patches of images that points fall into."""
         if self.image_projection is None:
             return batch.pixels.new_zeros(0)
-        feat = up_cast(levels, self.config.image_up_cast)
+        up = self.config.image_up_cast
         if not len(batch.images):
             # Nothing, computed all the same: DDP waits for a gradient of every parameter.
-            nothing = self.image_projection(feat[:0])
+            no_rows = torch.empty(0, dtype=torch.int64, device=batch.pixels.device)
+            nothing = self.image_projection(up_cast(levels, up, no_rows))
             return cosine_losses(nothing, nothing)
         if image_features is None:
             raise InputError("The batch has images; give the image encoder's features of them.")
         self._check_features(image_features, len(batch.images))
-        stage = len(levels) - 1 - self.config.image_up_cast
-        batch_of = cloud_of_row(levels[stage].offsets, len(feat))
-        first = list(itertools.accumulate(batch.image_counts, initial=0))[:-1]
-        seen = patch_means(
-            feat,
+        stage = len(levels) - 1 - up
+        offsets = levels[stage].offsets
+        samples = cloud_of_row(offsets, int(offsets[-1])) // 2
+        counts = torch.tensor(batch.image_counts, device=samples.device)
+        seen = hits(
             pool_seen(levels, stage, batch.pixels),
-            torch.tensor(first, device=feat.device)[batch_of // 2],
+            (counts.cumsum(0) - counts)[samples],
             patch_grid(batch.images, image_features.shape[1]),
         )
-        given = self.image_projection(seen.feat)
-        return cosine_losses(given, image_features.flatten(0, 1)[seen.patch])
+        feat, patch = patch_means(up_cast(levels, up, seen.point), seen.patch)
+        given = self.image_projection(feat)
+        return cosine_losses(given, image_features.flatten(0, 1)[patch])
 
     def _check_features(self, features: Tensor, images: int) -> None:
         if features.ndim != 3 or len(features) != images:
