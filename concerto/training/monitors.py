@@ -64,7 +64,7 @@ class CollapseWatch:
                     f"Collapse: features vary along {rank:.1f} directions, after {best_rank:.1f} "
                     "at best. The likely cause is a learning rate that is too high for the batch "
                     "(--lr), or weight decay that grew too fast "
-                    "(--schedules.weight-decay.final). Go back to an earlier checkpoint with less.",
+                    "(--schedules.weight-decay). Go back to an earlier checkpoint with less.",
                 )
             )
         if use < LOWEST_USE:
@@ -75,7 +75,7 @@ class CollapseWatch:
                     f"1, agreement with the teacher {agreement:.2f}). The likely cause is a batch "
                     "with too few points for so many prototypes, or a teacher temperature that is "
                     "too low: use a larger --batch-size, fewer --objective.prototypes, or a higher "
-                    "--schedules.teacher-temperature.base.",
+                    "--schedules.teacher-temperature.",
                 )
             )
         if _fell(agreement, best_agreement):
@@ -85,7 +85,7 @@ class CollapseWatch:
                     f"Student and teacher drift apart: they agree on {agreement:.2f} of the points, "
                     f"after {best_agreement:.2f} at best. The likely cause is a learning rate that "
                     "is too high (--lr), or a teacher that follows too slowly "
-                    "(--schedules.momentum.base).",
+                    "(--schedules.momentum).",
                 )
             )
         return found

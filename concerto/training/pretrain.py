@@ -6,18 +6,17 @@ A recipe's name gives every option its default; `--recipe NAME --help` shows the
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import cast, get_args
 
 import torch
 import tyro
 
 from concerto import hub
-from concerto.errors import ConcertoError
+from concerto.errors import ConcertoError, ConcertoWarning
 from concerto.io import read
 from concerto.points.point_cloud import PointCloud
 from concerto.training.feature_cache import CachedTeacher
@@ -28,7 +27,10 @@ from concerto.training.pictures import cloud_of
 from concerto.training.pretraining import Pretraining
 from concerto.training.published import warm_start
 from concerto.training.recipes import RECIPES, Recipe, RecipeName
+from concerto.training.samples import Sample, SampleViews
 from concerto.training.scenes import SceneSource, open_scenes
+from concerto.training.stream import BrokenSample, SampleStream
+from concerto.training.views import ViewConfig, make_views
 
 DEFAULT: RecipeName = "concerto-base"
 
@@ -48,7 +50,17 @@ def pretrain(recipe: Recipe) -> TrainResult:
     if recipe.start_from is not None:
         found = hub.locate(recipe.start_from)
         warm_start(task.module, found.weights, found.config)
-    raise NotImplementedError
+    stream = SampleStream(
+        source,
+        partial(_views, recipe.views),
+        batch_size=recipe.loop.batch_size // recipe.loop.accumulate,
+        seed=recipe.loop.seed,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+        workers=recipe.workers,
+        on_broken=_tell_broken,
+    )
+    return train(task, stream.batches, recipe.loop, accelerator, samples=len(source))
 
 
 def parse(arguments: Sequence[str]) -> Recipe:
@@ -97,6 +109,14 @@ def _picture_scene(recipe: Recipe, source: SceneSource) -> PointCloud | None:
     if not recipe.loop.picture_every:
         return None
     return cloud_of(source[0]) if recipe.picture_scene is None else read(recipe.picture_scene)
+
+
+def _views(config: ViewConfig, sample: Sample, seed: int) -> SampleViews:
+    return make_views(sample, config, seed)
+
+
+def _tell_broken(sample: BrokenSample) -> None:
+    warnings.warn(f"Left out: {sample.reason}", ConcertoWarning, stacklevel=2)
 
 
 def _print_warning(message: Warning | str, *_: object) -> None:

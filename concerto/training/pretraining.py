@@ -14,15 +14,14 @@ from torch import nn
 from concerto.errors import ConcertoWarning, ConfigError
 from concerto.points.point_cloud import PointCloud
 from concerto.training.image_teacher import ImageTeacher
-from concerto.training.layer_decay import parameter_groups
 from concerto.training.monitors import CollapseWatch
 from concerto.training.objective import JointObjective
 from concerto.training.pictures import feature_picture
 from concerto.training.recipes import Recipe
 from concerto.training.samples import Batch
+from concerto.training.schedules import cosine
 from concerto.training.task import ParameterGroup, Rates, StepOutput, Task
 
-SECOND_BETA = 0.999
 # What makes no difference to the result, so that a run may go on with other values.
 HOW = ("loop", "workers", "picture_scene", "activation_checkpointing", "backend")
 
@@ -63,24 +62,31 @@ class Pretraining(Task[Batch]):
         return StepOutput(values.pop("total"), values)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """All that is trained; blocks nearer to the input learn more slowly."""
-        groups = parameter_groups(self.module, self.recipe.layer_decay)
-        return [ParameterGroup(g["params"], self.recipe.lr * g["lr_factor"]) for g in groups]
+        """All that is trained: the encoder's blocks, each slower than the one behind it, so that
+        what is near the input keeps what it has (layer-wise decay: BEiT, arXiv 2106.08254)."""
+        blocks = [block for stage in self.module.student.encoder.stages for block in stage.blocks]
+        lr, decay = self.recipe.lr, self.recipe.layer_decay
+        groups = [
+            ParameterGroup(list(block.parameters()), lr * decay**behind)
+            for behind, block in enumerate(reversed(blocks))
+        ]
+        inside = {id(parameter) for group in groups for parameter in group.parameters}
+        others = [
+            parameter
+            for parameter in self.module.parameters()
+            if parameter.requires_grad and id(parameter) not in inside
+        ]
+        return [ParameterGroup(others, lr), *groups]
 
     def rates(self, step: int, total: int) -> Rates:
         """The learning rate's cycle, and the weight decay's cosine."""
-        schedules = self.recipe.schedules
-        return Rates(
-            lr_factor=schedules.rate(step, total),
-            weight_decay=schedules.weight_decay(step, total),
-            betas=(schedules.rate.beta1(step, total), SECOND_BETA),
-        )
+        return self.recipe.schedules.rates(step, total)
 
     def after_step(self, step: int, total: int, values: Mapping[str, float]) -> None:
         """The teacher follows; the monitors are read once the task is as hard as it gets."""
         schedules = self.recipe.schedules
-        self.module.update_teacher(schedules.momentum(step, total))
-        if step < schedules.mask_ratio.warmup * total:
+        self.module.update_teacher(cosine(step, total, schedules.momentum))
+        if step < schedules.warmup * total:
             return
         for message in self.watch.read(values):
             if _is_main():

@@ -10,7 +10,7 @@ from concerto.training.loop import LoopConfig
 from concerto.training.objective import ObjectiveConfig
 from concerto.training.recipes.published import concerto_base, encoder
 from concerto.training.recipes.recipe import ImageEncoderConfig, Recipe
-from concerto.training.schedules import Cosine, PretrainSchedules
+from concerto.training.schedules import PretrainSchedules
 from concerto.training.views import ViewConfig
 
 
@@ -35,7 +35,7 @@ def concerto_tiny(data: tuple[str, ...], output: Path) -> Recipe:
         ),
         workers=0,
         lr=0.001,
-        schedules=PretrainSchedules(momentum=Cosine(0.98, 1.0)),
+        schedules=PretrainSchedules(momentum=(0.98, 1.0)),
         images=ImageEncoderConfig(name="efficientnet-lite0", precision="float32"),
         objective=ObjectiveConfig(
             head_hidden=512, head_width=128, prototypes=256, image_width=624

@@ -50,7 +50,7 @@ class Recipe:
     """Pretrain an encoder on posed images and the points that they see."""
 
     data: tuple[str, ...]
-    """Prepared scenes: folders, or org/name of data sets on the Hub."""
+    """Prepared scenes: folders, or org/name of data sets on the Hub; several are joined."""
     loop: tyro.conf.OmitArgPrefixes[LoopConfig]
     recipe: RecipeName = "concerto-base"
     """Whose values are the defaults of all other options."""
@@ -58,6 +58,10 @@ class Recipe:
     """Highest learning rate, of all but the encoder's blocks."""
     layer_decay: float = 0.9
     """Factor on the rate of a block for each block behind it."""
+    split: str = "train"
+    """Which samples of the data."""
+    streaming: bool = False
+    """Read each sample from the Hub when it is needed, instead of downloading all first."""
     start_from: str | None = None
     """Weights to begin with: a model's name, folder or file, or a whole training state."""
     workers: int = 8
