@@ -2,7 +2,8 @@
 
 Values and order are those of the published Concerto recipe (arXiv 2510.23607). Arrays are (3, n),
 a row for each axis or channel, since numpy is several times as fast along rows. Every function
-leaves its input as it is, and draws only from the generator it is given.
+leaves its input as it is, and draws only from the generator it is given. Nothing here goes through
+a BLAS, whose last bits depend on its number of threads.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ DISTORTIONS = ((0.2, 0.4), (0.8, 1.6))  # metres between nodes of the noise, fac
 # hundreds of metres takes no more memory than a building.
 MOST_NODES = 128
 # Luma of ITU-R BT.601.
-GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+GRAY = (0.299, 0.587, 0.114)
 
 Generator = np.random.Generator
 
@@ -64,12 +65,12 @@ def change_brightness(color: np.ndarray, factor: float) -> np.ndarray:
 
 def change_contrast(color: np.ndarray, factor: float) -> np.ndarray:
     """Differences from the mean gray of all points, times `factor`."""
-    return _blend(color, np.float32((GRAY @ color).mean()), factor)
+    return _blend(color, _gray(color).mean(), factor)
 
 
 def change_saturation(color: np.ndarray, factor: float) -> np.ndarray:
     """Differences from each point's own gray, times `factor`."""
-    return _blend(color, GRAY @ color, factor)
+    return _blend(color, _gray(color), factor)
 
 
 def change_hue(color: np.ndarray, turn: float) -> np.ndarray:
@@ -105,7 +106,12 @@ JITTERS: tuple[Jitter, ...] = (
 )
 
 
-def _blend(color: np.ndarray, other: np.ndarray | np.float32, share: float) -> np.ndarray:
+def _gray(color: np.ndarray) -> np.ndarray:
+    gray: np.ndarray = GRAY[0] * color[0] + GRAY[1] * color[1] + GRAY[2] * color[2]
+    return gray
+
+
+def _blend(color: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
     return (color * share + other * np.float32(1 - share)).clip(0, 1)
 
 
@@ -119,14 +125,22 @@ def augment_geometry(
     middle[2] = low[2]
     scale = random.uniform(*SCALE)
     turn = draw_rotation(random)
-    coord = (scale * turn).astype(np.float32) @ (coord - middle)
-    normal = turn.astype(np.float32) @ normal
+    coord = _transform(scale * turn, coord - middle)
+    normal = _transform(turn, normal)
     noise = random.standard_normal(coord.shape, dtype=np.float32) * JITTER_SIGMA
     coord += noise.clip(-JITTER_CLIP, JITTER_CLIP)
     if random.random() < DISTORT:
         for spacing, factor in DISTORTIONS:
             coord = distort(coord, spacing, factor, random)
     return coord, normal
+
+
+def _transform(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """matrix @ vectors, in float32."""
+    columns = matrix.astype(np.float32)[:, :, None].swapaxes(0, 1)
+    product: np.ndarray = columns[0] * vectors[0] + columns[1] * vectors[1]
+    product += columns[2] * vectors[2]
+    return product
 
 
 def draw_rotation(random: Generator) -> np.ndarray:

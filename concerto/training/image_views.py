@@ -75,5 +75,6 @@ def _weigh(image: Tensor, taps: np.ndarray, axis: int) -> Tensor:
     length = image.shape[axis] - len(taps) + 1
     total = image.narrow(axis, 0, length) * float(taps[0])
     for start, tap in enumerate(taps[1:], 1):
-        total.add_(image.narrow(axis, start, length), alpha=float(tap))
+        # Not add_(alpha=), which rounds once or twice depending on how threads share the rows.
+        total += image.narrow(axis, start, length) * float(tap)
     return total
