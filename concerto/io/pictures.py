@@ -1,0 +1,88 @@
+"""Photographs and depth images, decoded with pillow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from concerto.errors import InputError
+
+Decoded = TypeVar("Decoded")
+# What phones take has 50 million pixels; more is a mistake, or an attack on memory.
+MOST_PIXELS = 2**26
+
+
+def decode_photo(content: bytes, name: str) -> NDArray[np.uint8]:
+    """An encoded image as (H, W, 3) uint8 RGB. name: for messages.
+
+    Raises InputError where it cannot be decoded.
+    """
+    return _decode(content, name, lambda image: np.array(image.convert("RGB")))
+
+
+def read_photo(file: Path) -> NDArray[np.uint8]:
+    """A file's image as (H, W, 3) uint8 RGB. Raises InputError where it cannot be read."""
+    return decode_photo(read_bytes(file), str(file))
+
+
+def read_depth(file: Path, steps_per_metre: float, invalid: int = 65535) -> NDArray[np.float32]:
+    """A one-channel image of depths as (h, w) float32 metres, 0 where nothing was measured.
+
+    steps_per_metre: what a metre is stored as. invalid: the value, next to 0, that means unknown.
+
+    Raises InputError where the file cannot be read, or holds a picture of several channels.
+    """
+    stored = _decode(read_bytes(file), str(file), np.array)
+    if stored.ndim != 2 or stored.dtype == np.uint8:
+        kind = f"{stored.shape[2]} channels" if stored.ndim == 3 else "8 bits a pixel"
+        raise InputError(f"{file} has {kind}; a depth image has one channel of 16 bits.")
+    stored = np.where(stored == invalid, 0, stored)
+    return stored.astype(np.float32) / np.float32(steps_per_metre)
+
+
+def picture_size(content: bytes, name: str) -> tuple[int, int]:
+    """Width and height of an encoded image, from its header.
+
+    Raises InputError where it has none.
+    """
+    with _explained(name), Image.open(io.BytesIO(content)) as image:
+        return image.width, image.height
+
+
+def read_bytes(file: Path) -> bytes:
+    """A file's content. Raises InputError where it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"Cannot read {file}: {error.strerror or error}.") from error
+
+
+def _decode(content: bytes, name: str, convert: Callable[[Image.Image], Decoded]) -> Decoded:
+    with _explained(name), Image.open(io.BytesIO(content)) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise InputError(
+                f"{name} has {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are "
+                "read."
+            )
+        return convert(image)
+
+
+class _explained:
+    """Say of which image something is wrong; pillow raises much, and names nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, InputError):
+            reason = str(error).replace("<_io.BytesIO object", "").split(" at 0x")[0]
+            raise InputError(f"Cannot decode the image {self.name}: {reason or error!r}") from error

@@ -1,0 +1,133 @@
+"""One posed image with depth, checked when it is made: a `Frame` that exists can be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from concerto.errors import InputError
+
+# How far a pose's rotation may be from orthonormal: poses are often written with four digits.
+RIGID = 1e-2
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """A pinhole camera, in pixels; the centre of the first pixel is (0, 0).
+
+    fx, fy: focal lengths. cx, cy: the principal point.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.values).all() and self.fx > 0 and self.fy > 0):
+            raise InputError(
+                f"Intrinsics fx fy cx cy are {self.values}; expected finite numbers, and focal "
+                "lengths over 0, in pixels."
+            )
+
+    @property
+    def values(self) -> tuple[float, float, float, float]:
+        """fx, fy, cx, cy."""
+        return self.fx, self.fy, self.cx, self.cy
+
+    @classmethod
+    def from_matrix(cls, matrix: NDArray[np.float64]) -> Intrinsics:
+        """From a (3, 3) or (4, 4) matrix, of which the skew is not used."""
+        return cls(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))))
+
+    def project(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Pixels x, y as (2, n) of points (3, n) in front of the camera, z forward."""
+        x = points[0] / points[2] * np.float32(self.fx) + np.float32(self.cx)
+        y = points[1] / points[2] * np.float32(self.fy) + np.float32(self.cy)
+        return np.stack([x, y])
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A posed image with depth.
+
+    name: for messages. color: (H, W, 3) uint8 RGB. depth: (h, w) float32 metres along the optical
+    axis, 0 where nothing was measured. pose: (4, 4) float64 camera to world, the camera looking
+    along its z with y down. camera: of the colour image. depth_camera: of the depth image, which
+    may be of another size; both cameras are taken to be in one place.
+
+    Raises InputError where the pose is no rigid motion, or the images cannot be what they should.
+    """
+
+    name: str
+    color: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    pose: NDArray[np.float64]
+    camera: Intrinsics
+    depth_camera: Intrinsics
+
+    def __post_init__(self) -> None:
+        check_pose(self.pose, self.name)
+        _check_images(self)
+
+    def to_camera(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Points (n, 3) of the world as the camera has them, (3, n) float32."""
+        rotation, place = self.pose[:3, :3].T, self.pose[:3, 3]
+        seen: NDArray[np.float32] = rotation.astype(np.float32) @ (points - place).T.astype(
+            np.float32
+        )
+        return seen
+
+
+def check_pose(pose: NDArray[np.float64], name: str) -> None:
+    """Raise InputError where a camera-to-world pose is not a (4, 4) rigid motion."""
+    if pose.shape != (4, 4):
+        raise InputError(f"{name}: the pose is of shape {pose.shape}; expected (4, 4).")
+    if not np.isfinite(pose).all():
+        raise InputError(
+            f"{name}: the pose holds NaN or infinity, as some recorders write where tracking was "
+            "lost. Leave this frame out."
+        )
+    rotation = pose[:3, :3]
+    skewed = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    determinant = float(np.linalg.det(rotation))
+    if skewed > RIGID or determinant < 0 or np.abs(pose[3] - [0, 0, 0, 1]).max() > RIGID:
+        raise InputError(
+            f"{name}: the pose is no rigid motion: its rotation has determinant {determinant:.4g} "
+            f"and R·Rᵀ is off the identity by {skewed:.2g}; expected 1 and 0, and a last row "
+            "0 0 0 1. Poses go from camera to world, without scale or mirroring."
+        )
+
+
+def _check_images(frame: Frame) -> None:
+    color, depth = frame.color, frame.depth
+    if color.ndim != 3 or color.shape[2] != 3 or color.dtype != np.uint8:
+        raise InputError(
+            f"{frame.name}: the image is {color.dtype} of shape {color.shape}; expected uint8 "
+            "(H, W, 3)."
+        )
+    if depth.ndim != 2 or depth.dtype != np.float32:
+        raise InputError(
+            f"{frame.name}: the depth is {depth.dtype} of shape {depth.shape}; expected float32 "
+            "(h, w)."
+        )
+    if color.shape[:2] != depth.shape and frame.camera == frame.depth_camera:
+        raise InputError(
+            f"{frame.name}: the image is {color.shape[1]} x {color.shape[0]}, the depth "
+            f"{depth.shape[1]} x {depth.shape[0]}; with the same intrinsics they must agree."
+        )
+    measured = depth[depth != 0]
+    if not np.isfinite(measured).all() or (measured < 0).any():
+        raise InputError(
+            f"{frame.name}: the depth holds NaN, infinity or negative values. Use 0 where nothing "
+            "was measured."
+        )
+    if not len(measured):
+        raise InputError(f"{frame.name}: the depth image is empty: 0 everywhere.")
+    if len(measured) > 1 and (measured == measured[0]).all():
+        raise InputError(
+            f"{frame.name}: the depth is {measured[0]:g} m everywhere; a camera measured no such "
+            "thing."
+        )

@@ -1,0 +1,149 @@
+"""Frames → one cloud: what falls into a voxel is averaged, weighted by confidence.
+
+Frames are added one at a time and then forgotten. What grows is the map of voxels: sorted keys
+with sums beside them. A frame's own sums wait in a short queue and are merged into the map
+together, so that the map is not moved about for every frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from concerto.errors import InputError
+from concerto.lifting.frame import Frame
+from concerto.lifting.surface import surface
+from concerto.points.point_cloud import PointCloud
+
+VOXEL_SIZE = 0.02
+# Depth cameras for rooms see no further, or badly; beyond, and below NEAREST, the unit is in doubt.
+MAX_DEPTH = 8.0
+NEAREST = 0.1
+# A key has 21 bits an axis: 20 km each way from the origin with voxels of 2 cm.
+BITS = 21
+HALF = 2 ** (BITS - 1)
+# Sums of a voxel: weight; weight times the offset from the voxel's centre (in voxels), the colour
+# (0-255), the normal.
+COLUMNS = 10
+# Rows that wait at least, before they are merged: about 90 MB.
+QUEUE = 2**21
+
+Keys = NDArray[np.int64]
+Sums = NDArray[np.float32]
+
+
+class Lifter:
+    """Fuses posed frames with depth, of any number, in memory that grows with what they show."""
+
+    def __init__(self, voxel_size: float = VOXEL_SIZE, max_depth: float = MAX_DEPTH) -> None:
+        """voxel_size: metres between points. max_depth: metres beyond which depth is not used."""
+        if not voxel_size > 0:
+            raise InputError(f"voxel_size is {voxel_size:g}; it must be over 0 (metres).")
+        if not max_depth > NEAREST:
+            raise InputError(f"max_depth is {max_depth:g}; it must be over {NEAREST:g} (metres).")
+        self.voxel_size, self.max_depth = voxel_size, max_depth
+        self._map: tuple[Keys, Sums] = np.empty(0, np.int64), np.empty((0, COLUMNS), np.float32)
+        self._queue: list[tuple[Keys, Sums]] = []
+
+    def add(self, frame: Frame) -> None:
+        """Fuse a frame.
+
+        Raises InputError where most of its depth is out of range, or its pose far away; the map is
+        then as before.
+        """
+        _check_range(frame, self.max_depth)
+        self._queue.append(_sums(frame, self.voxel_size, self.max_depth))
+        if sum(len(keys) for keys, _ in self._queue) > max(QUEUE, len(self._map[0])):
+            self._merge()
+
+    def cloud(self) -> PointCloud:
+        """What was fused so far: one point a voxel, in a fixed order, with colour and normal.
+
+        Raises InputError where nothing was.
+        """
+        self._merge()
+        keys, sums = self._map
+        if not len(keys):
+            raise InputError("There is nothing to make a cloud of: no frame was added.")
+        mean = sums[:, 1:] / sums[:, :1]
+        coord = (_cells(keys) + 0.5 + mean[:, :3]) * self.voxel_size
+        length = np.linalg.norm(mean[:, 6:], axis=1, keepdims=True)
+        normal = mean[:, 6:] / np.maximum(length, np.finfo(np.float32).tiny)
+        return PointCloud(
+            torch.from_numpy(coord.astype(np.float32)),
+            torch.from_numpy((mean[:, 3:6] / 255).clip(0, 1)),
+            torch.from_numpy(normal),
+        )
+
+    def _merge(self) -> None:
+        """Bring the queue into the map."""
+        if self._queue:
+            parts = [self._map, *self._queue]
+            keys, sums = (np.concatenate(column) for column in zip(*parts, strict=True))
+            self._map, self._queue = _grouped(keys, sums), []
+
+
+def _sums(frame: Frame, voxel_size: float, max_depth: float) -> tuple[Keys, Sums]:
+    """A frame's voxels: sorted keys (v,), and sums (v, COLUMNS)."""
+    seen = surface(frame.depth, frame.depth_camera, max_depth)
+    rotation = frame.pose[:3, :3].astype(np.float32)
+    # In voxels, and in float64 as far as the cell: poses may be kilometres from the origin.
+    place = (rotation @ seen.point).T / np.float64(voxel_size) + frame.pose[:3, 3] / voxel_size
+    cell = np.floor(place)
+    columns = np.empty((len(cell), COLUMNS), np.float32)
+    columns[:, 0] = 1
+    columns[:, 1:4] = place - cell - 0.5
+    columns[:, 4:7] = _colors(frame, seen.point, seen.pixel)
+    columns[:, 7:] = (rotation @ seen.normal).T
+    columns *= seen.weight[:, None]
+    return _grouped(_keys(cell, frame.name), columns)
+
+
+def _colors(frame: Frame, point: NDArray[np.float32], pixel: NDArray[np.int64]) -> Sums:
+    """The image's colours (n, 3), 0-255, at points (3, n) that are depth pixels (n,)."""
+    height, width = frame.color.shape[:2]
+    if frame.camera != frame.depth_camera:
+        x, y = np.rint(frame.camera.project(point)).astype(np.int64)
+        pixel = y.clip(0, height - 1) * width + x.clip(0, width - 1)
+    return frame.color.reshape(-1, 3)[pixel].astype(np.float32)
+
+
+def _keys(cell: NDArray[np.float64], name: str) -> Keys:
+    """Keys (n,) that sort as the cells (n, 3) do."""
+    if len(cell) and np.abs(cell).max() >= HALF:
+        raise InputError(
+            f"{name}: the pose puts points over {HALF} voxels from the origin. Poses are in "
+            "metres; subtract a common origin if these are map coordinates."
+        )
+    x, y, z = (axis.astype(np.int64) + HALF for axis in cell.T)
+    return np.asarray((x << 2 * BITS) | (y << BITS) | z)
+
+
+def _cells(keys: Keys) -> NDArray[np.int64]:
+    """The cells (n, 3) of keys (n,)."""
+    mask = 2**BITS - 1
+    return np.asarray(np.stack([keys >> 2 * BITS, keys >> BITS & mask, keys & mask], 1) - HALF)
+
+
+def _grouped(keys: Keys, sums: Sums) -> tuple[Keys, Sums]:
+    """Rows of equal keys added up, sorted by key."""
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    is_first = np.ones(len(keys), bool)
+    is_first[1:] = keys[1:] != keys[:-1]
+    starts = is_first.nonzero()[0]
+    if not len(starts):
+        return keys, sums
+    return keys[starts], np.add.reduceat(sums[order], starts, axis=0)
+
+
+def _check_range(frame: Frame, max_depth: float) -> None:
+    median = float(np.median(frame.depth[frame.depth > 0]))
+    if not NEAREST <= median <= max_depth:
+        raise InputError(
+            f"{frame.name}: half of the depths are {'over' if median > 1 else 'under'} "
+            f"{median:.3g} m; expected {NEAREST:g} to {max_depth:g} m. Is the unit right? "
+            "depth_scale is the number of stored steps a metre: 1000 for millimetres, 5000 as "
+            "TUM stores depth, 1 for metres. For a large space pass a larger max_depth."
+        )

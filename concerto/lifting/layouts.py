@@ -1,0 +1,232 @@
+"""Folders of posed RGB-D frames, as three widespread data sets lay them out.
+
+- 7-Scenes, tsdf-fusion: `NAME.color.jpg`, `NAME.depth.png` and `NAME.pose.txt` beside each other.
+- TUM RGB-D: `rgb.txt`, `depth.txt` and `groundtruth.txt`, whose lines belong together by time.
+- ScanNet's exported frames: `color/0.jpg`, `depth/0.png`, `pose/0.txt`, and `intrinsic/`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from concerto.errors import InputError
+from concerto.lifting.frame import Intrinsics
+from concerto.lifting.recording import FrameFiles, Recording, read_matrix, read_table
+
+KNOWN = (
+    "NAME.color.jpg + NAME.depth.png + NAME.pose.txt (7-Scenes), rgb.txt + depth.txt + "
+    "groundtruth.txt (TUM RGB-D), or color/ + depth/ + pose/ (ScanNet's exported frames)"
+)
+IMAGES = (".jpg", ".jpeg", ".png")
+MILLIMETRES = 1000.0
+# TUM RGB-D's own numbers: https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats
+TUM_DEPTH_SCALE = 5000.0
+TUM_CAMERAS = {
+    "freiburg1": Intrinsics(517.3, 516.5, 318.6, 255.3),
+    "freiburg2": Intrinsics(520.9, 521.0, 325.1, 249.7),
+    "freiburg3": Intrinsics(535.4, 539.2, 320.1, 247.6),
+}
+# Seconds by which an image, its depth and its pose may be apart: less than a frame's 33 ms.
+TUM_APART = 0.02
+
+
+def find_recordings(folder: Path) -> list[Path]:
+    """The folder itself where it holds frames, else those of its subfolders that do, sorted.
+
+    Raises InputError where none does.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}.")
+    if _layout(folder):
+        return [folder]
+    found = sorted(inner for inner in folder.iterdir() if inner.is_dir() and _layout(inner))
+    if not found:
+        raise InputError(f"Neither {folder} nor a folder in it holds frames laid out as {KNOWN}.")
+    return found
+
+
+def open_recording(
+    folder: Path, intrinsics: Intrinsics | None = None, depth_scale: float | None = None
+) -> Recording:
+    """List the frames of a folder; the images are read later, one at a time.
+
+    intrinsics: of both cameras; by default what the folder tells. depth_scale: stored steps a
+    metre; by default 5000 for TUM RGB-D, else 1000.
+
+    Raises InputError where the folder is none of the known ones, or lists no frames, or does not
+    tell the intrinsics.
+    """
+    if depth_scale is not None and not depth_scale > 0:
+        raise InputError(f"depth_scale is {depth_scale:g}; it must be over 0 (steps a metre).")
+    layout = _layout(folder)
+    if layout == "tum":
+        frames, cameras = _tum_frames(folder), _tum_cameras(folder, intrinsics)
+    elif layout == "scannet":
+        frames, cameras = _scannet_frames(folder), _scannet_cameras(folder, intrinsics)
+    elif layout == "flat":
+        frames, cameras = _flat_frames(folder), _flat_cameras(folder, intrinsics)
+    else:
+        raise InputError(f"{folder} does not hold frames laid out as {KNOWN}.")
+    if not frames:
+        raise InputError(f"{folder} lists no frames.")
+    scale = depth_scale or (TUM_DEPTH_SCALE if layout == "tum" else MILLIMETRES)
+    return Recording(folder.resolve().name, tuple(frames), *cameras, depth_scale=scale)
+
+
+def _layout(folder: Path) -> str | None:
+    if (folder / "rgb.txt").is_file() and (folder / "depth.txt").is_file():
+        return "tum"
+    if all((folder / part).is_dir() for part in ("color", "depth", "pose")):
+        return "scannet"
+    return "flat" if next(folder.glob("*.pose.txt"), None) else None
+
+
+# --- 7-Scenes --------------------------------------------------------------------------------
+
+
+def _flat_frames(folder: Path) -> list[FrameFiles]:
+    frames = []
+    for pose in sorted(folder.glob("*.pose.txt")):
+        stem = pose.name.removesuffix(".pose.txt")
+        color, depth = (_image(folder, f"{stem}.{kind}") for kind in ("color", "depth"))
+        frames.append(FrameFiles(f"{folder.name}/{stem}", color, depth, pose))
+    return frames
+
+
+def _flat_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, Intrinsics]:
+    if given is not None:
+        return given, given
+    for name in ("intrinsics.txt", "camera-intrinsics.txt"):
+        if (folder / name).is_file():
+            return (_intrinsics(folder / name),) * 2
+    raise InputError(
+        f"{folder} has no intrinsics.txt, a 3x3 matrix. Pass intrinsics as fx fy cx cy, in pixels; "
+        "for 7-Scenes that is 585 585 320 240."
+    )
+
+
+# --- ScanNet ---------------------------------------------------------------------------------
+
+
+def _scannet_frames(folder: Path) -> list[FrameFiles]:
+    return [
+        FrameFiles(
+            f"{folder.name}/{pose.stem}",
+            _image(folder / "color", pose.stem),
+            _image(folder / "depth", pose.stem),
+            pose,
+        )
+        for pose in sorted((folder / "pose").glob("*.txt"), key=_number)
+    ]
+
+
+def _scannet_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, Intrinsics]:
+    """The colour camera's and the depth camera's: their images differ in size."""
+    if given is not None:
+        return given, given
+    files = [folder / "intrinsic" / f"intrinsic_{kind}.txt" for kind in ("color", "depth")]
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise InputError(
+            f"There is no {' and no '.join(missing)}, a 4x4 matrix. Export the intrinsics too, or "
+            "pass intrinsics as fx fy cx cy, in pixels, where colour and depth have one size."
+        )
+    return _intrinsics(files[0]), _intrinsics(files[1])
+
+
+def _number(file: Path) -> tuple[int, str]:
+    """10.txt comes after 9.txt."""
+    digits = re.search(r"\d+", file.stem)
+    return (int(digits[0]) if digits else -1, file.stem)
+
+
+# --- TUM RGB-D -------------------------------------------------------------------------------
+
+
+def _tum_frames(folder: Path) -> list[FrameFiles]:
+    """The images that have a depth image and a pose near them in time."""
+    if not (folder / "groundtruth.txt").is_file():
+        raise InputError(f"{folder} has no groundtruth.txt with poses: time, position, quaternion.")
+    color_times, colors = _tum_table(folder / "rgb.txt", 1)
+    depth_times, depths = _tum_table(folder / "depth.txt", 1)
+    pose_times, poses = _tum_table(folder / "groundtruth.txt", 7)
+    depth_of, pose_of = _nearest(color_times, depth_times), _nearest(color_times, pose_times)
+    return [
+        FrameFiles(
+            f"{folder.name}/{Path(color[0]).stem}",
+            folder / color[0],
+            folder / depths[depth][0],
+            _rigid(np.array(poses[pose], np.float64)),
+        )
+        for color, depth, pose in zip(colors, depth_of, pose_of, strict=True)
+        if depth >= 0 and pose >= 0
+    ]
+
+
+def _tum_table(file: Path, columns: int) -> tuple[NDArray[np.float64], list[list[str]]]:
+    """The times, and what stands behind each, sorted by time."""
+    rows = read_table(file, 1 + columns)
+    try:
+        numbers = [list(map(float, row[: 1 if columns == 1 else 8])) for row in rows]
+    except ValueError as error:
+        raise InputError(f"{file}: a row does not hold numbers: {error}.") from error
+    order = np.argsort([row[0] for row in numbers], kind="stable")
+    times = np.array([numbers[at][0] for at in order], np.float64)
+    return times, [rows[at][1 : 1 + columns] for at in order]
+
+
+def _nearest(times: NDArray[np.float64], others: NDArray[np.float64]) -> list[int]:
+    """For each time the index of the nearest of others (sorted), -1 where it is too far."""
+    if not len(others):
+        return [-1] * len(times)
+    after = np.searchsorted(others, times).clip(1, max(1, len(others) - 1))
+    before = after - 1
+    after = after.clip(max=len(others) - 1)
+    nearest = np.where(times - others[before] <= others[after] - times, before, after)
+    return [
+        int(at) if abs(others[at] - time) <= TUM_APART else -1
+        for at, time in zip(nearest, times, strict=True)
+    ]
+
+
+def _rigid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The 4×4 matrix of tx ty tz qx qy qz qw; NaN where the quaternion is zero."""
+    from scipy.spatial.transform import Rotation
+
+    pose = np.eye(4)
+    pose[:3, 3] = values[:3]
+    norm = np.linalg.norm(values[3:])
+    pose[:3, :3] = Rotation.from_quat(values[3:]).as_matrix() if norm > 0 else np.nan
+    return pose
+
+
+def _tum_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, Intrinsics]:
+    if given is not None:
+        return given, given
+    for name, camera in TUM_CAMERAS.items():
+        if name in folder.resolve().name.lower():
+            return camera, camera
+    raise InputError(
+        f"{folder} does not tell its camera, as names with {', '.join(TUM_CAMERAS)} do. Pass "
+        "intrinsics as fx fy cx cy, in pixels; 525 525 319.5 239.5 fits most Kinects."
+    )
+
+
+# --- all -------------------------------------------------------------------------------------
+
+
+def _image(folder: Path, stem: str) -> Path:
+    """The image of that name; where there is none, the first that it might have been."""
+    files = [folder / f"{stem}{suffix}" for suffix in IMAGES]
+    return next((file for file in files if file.is_file()), files[0])
+
+
+def _intrinsics(file: Path) -> Intrinsics:
+    matrix = read_matrix(file)
+    if matrix.ndim != 2 or matrix.shape[0] < 3 or matrix.shape[1] < 3:
+        raise InputError(f"{file} holds {matrix.shape} numbers; expected a 3x3 or 4x4 matrix.")
+    return Intrinsics.from_matrix(matrix)

@@ -1,0 +1,165 @@
+"""A sample as a row of a table: what `datasets.load_dataset` shows, and what Parquet keeps compact.
+
+coord: float32 metres. color: uint8. normal: int8, 127 being 1 (0.4° at most, made unit again when
+read). images: encoded, `datasets.Image`. seen: for each image the pixels x and y (uint16), and the
+points there (int32). Other columns may stand beside these, and are left alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from concerto.errors import InputError, MissingExtraError
+from concerto.training.encoded import EncodedSample
+from concerto.training.published_scenes import unit
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Features
+
+COLUMNS = ("name", "scene", "coord", "color", "normal", "images", "seen")
+NORMAL_STEPS = 127
+MOST_PIXELS = 2**16
+
+
+def features() -> Features:
+    """The columns, as `datasets` describes them."""
+    datasets = import_datasets()
+    values, rows = datasets.Value, datasets.List
+
+    def triple(dtype: str) -> Any:
+        return rows(rows(values(dtype), length=3))
+
+    return datasets.Features(
+        {
+            "name": values("string"),
+            "scene": values("string"),
+            "coord": triple("float32"),
+            "color": triple("uint8"),
+            "normal": triple("int8"),
+            "images": rows(datasets.Image()),
+            "seen": rows(
+                {
+                    "x": rows(values("uint16")),
+                    "y": rows(values("uint16")),
+                    "point": rows(values("int32")),
+                }
+            ),
+        }
+    )
+
+
+def import_datasets() -> Any:
+    """The library `datasets`. Raises MissingExtraError where it is not installed."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(
+            'Prepared scenes need datasets: pip install "concerto-3d[train]".'
+        ) from error
+    return datasets
+
+
+def to_table(sample: EncodedSample, schema: pa.Schema) -> pa.Table:
+    """One row. schema: that of `features()`.
+
+    Raises InputError where the sample's parts do not fit together.
+    """
+    import pyarrow as pa
+
+    sample.check()
+    _check_ranges(sample)
+    normal = np.rint(sample.normal * NORMAL_STEPS).astype(np.int8)
+    image = [{"bytes": content, "path": None} for content in sample.images]
+    pixels = [rows.T for rows in sample.seen]
+    seen = pa.StructArray.from_arrays(
+        [
+            _lists([rows[0].astype(np.uint16) for rows in pixels], pa.uint16()),
+            _lists([rows[1].astype(np.uint16) for rows in pixels], pa.uint16()),
+            _lists([rows[2].astype(np.int32) for rows in pixels], pa.int32()),
+        ],
+        names=["x", "y", "point"],
+    )
+    columns = [
+        pa.array([sample.name]),
+        pa.array([sample.scene]),
+        _triples(sample.coord.astype(np.float32)),
+        _triples(sample.color.astype(np.uint8)),
+        _triples(normal),
+        pa.array([image], schema.field("images").type),
+        _one_row(seen),
+    ]
+    return pa.table(columns, names=list(COLUMNS)).cast(schema.remove_metadata())
+
+
+def from_table(table: pa.Table, place: str) -> EncodedSample:
+    """The sample in a table of one row. place: where it comes from, for messages.
+
+    Raises InputError where the row is not of this format.
+    """
+    import pyarrow as pa
+
+    try:
+        row = {name: table[name].combine_chunks()[0] for name in COLUMNS}
+        seen = row["seen"].values
+        return EncodedSample(
+            name=row["name"].as_py(),
+            scene=row["scene"].as_py(),
+            coord=_rows(row["coord"], np.float32),
+            color=_rows(row["color"], np.uint8),
+            normal=unit(_rows(row["normal"], np.float32)),
+            images=tuple(image["bytes"].as_py() for image in row["images"].values or ()),
+            seen=tuple(_pixels(image) for image in seen or ()),
+        )
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        pa.ArrowException,
+    ) as error:
+        raise InputError(f"{place} is no prepared sample: {error}.") from error
+
+
+def _check_ranges(sample: EncodedSample) -> None:
+    """Raise InputError where a pixel would not fit its column."""
+    for rows in sample.seen:
+        if len(rows) and rows[:, :2].max() >= MOST_PIXELS:
+            raise InputError(f"{sample.name} has an image of over {MOST_PIXELS} pixels a side.")
+
+
+def _triples(values: np.ndarray) -> pa.ListArray:
+    """(n, 3) values as one row."""
+    import pyarrow as pa
+
+    return _one_row(pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), 3))
+
+
+def _one_row(values: pa.Array) -> pa.ListArray:
+    import pyarrow as pa
+
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
+
+
+def _lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.ListArray:
+    """Each array as a list."""
+    import pyarrow as pa
+
+    ends = np.cumsum([0, *map(len, arrays)])
+    values = np.concatenate(arrays) if arrays else np.empty(0)
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, kind))
+
+
+def _rows(values: pa.ListScalar, dtype: type) -> np.ndarray:
+    """(n, 3) of a list of lists of 3."""
+    flat = values.values.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat.reshape(len(values.values), 3).astype(dtype))
+
+
+def _pixels(image: pa.StructScalar) -> np.ndarray:
+    """(m, 3) int64 rows of x pixel, y pixel and point."""
+    columns = [image[name].values.to_numpy(zero_copy_only=False) for name in ("x", "y", "point")]
+    return np.stack(columns, axis=1).astype(np.int64)

@@ -1,0 +1,118 @@
+"""Prepared scenes in Parquet files, on a disk or on the Hub, each sample read when it is asked for.
+
+A sample's place, its file, group of rows and row, is known from the files' footers, and groups are
+small. So any sample can be read alone, also over the network: the order in which samples come is
+the same with and without streaming, and for any number of processes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from concerto.client_errors import client_errors, reason
+from concerto.errors import HubError, InputError
+from concerto.training.parquet_format import COLUMNS, from_table, import_datasets
+from concerto.training.samples import Sample
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+Read = TypeVar("Read")
+# Footers read at a time: over a network each takes two answers.
+READERS = 16
+
+
+def files_of_split(files: Sequence[str], split: str, place: str) -> list[str]:
+    """Those of the Parquet files, named from their root on, that belong to a split.
+
+    A file belongs to it where the split is a word of its path: train/0.parquet,
+    data/train-00000-of-00002.parquet.
+
+    Raises InputError where none does. place: where they lie, for the message.
+    """
+    word = re.compile(rf"(^|[^a-zA-Z0-9]){re.escape(split)}([^a-zA-Z0-9]|$)")
+    found = sorted(file for file in files if word.search(file.removesuffix(".parquet")))
+    if not found:
+        others = sorted({PurePosixPath(file).parts[0] for file in files})
+        raise InputError(f"{place} has no split {split!r}. It has: {', '.join(others)}.")
+    return found
+
+
+class ParquetScenes:
+    """The samples of some Parquet files, in the order of the files and their rows."""
+
+    def __init__(self, files: Sequence[str], filesystem: Any = None) -> None:
+        """files: paths. filesystem: of fsspec, where they lie elsewhere than on this machine.
+
+        Raises InputError where a file is no Parquet file of this format, or all are empty.
+        """
+        import_datasets()
+        self.files, self._filesystem = list(files), filesystem
+        with ThreadPoolExecutor(READERS if filesystem is not None else 1) as pool:
+            self._footers = list(pool.map(self._footer, range(len(self.files))))
+        groups = [
+            (file, group, footer.row_group(group).num_rows)
+            for file, footer in enumerate(self._footers)
+            for group in range(footer.num_row_groups)
+        ]
+        self._groups = np.array(groups, np.int64).reshape(-1, 3)
+        self._ends = self._groups[:, 2].cumsum()
+        if not len(self):
+            raise InputError(f"There are no samples in {', '.join(self.files)}.")
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int) -> Sample:
+        """A sample. Raises InputError where it is broken, HubError where it cannot be fetched."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        at = int(np.searchsorted(self._ends, index, side="right"))
+        file, group, rows = map(int, self._groups[at])
+        row = index - (int(self._ends[at]) - rows)
+        table = self._read(file, lambda stream: self._read_group(stream, file, group))
+        place = f"{self.files[file]}, row {row} of group {group}"
+        return from_table(table.slice(row, 1), place).decode()
+
+    def _read_group(self, stream: Any, file: int, group: int) -> Any:
+        import pyarrow.parquet as pq
+
+        reader = pq.ParquetFile(stream, metadata=self._footers[file], pre_buffer=True)
+        return reader.read_row_group(group, columns=list(COLUMNS), use_threads=False)
+
+    def _footer(self, file: int) -> pq.FileMetaData:
+        import pyarrow.parquet as pq
+
+        footer = self._read(file, pq.read_metadata)
+        missing = set(COLUMNS) - set(footer.schema.to_arrow_schema().names)
+        if missing:
+            raise InputError(
+                f"{self.files[file]} has no column {', '.join(sorted(missing))}: it holds no "
+                "prepared scenes. `python -m concerto.training.prepare` makes them."
+            )
+        return footer
+
+    def _read(self, file: int, read: Callable[[Any], Read]) -> Read:
+        """Read from a file, opened for this alone: nothing open is shared between processes."""
+        import pyarrow as pa
+
+        path = self.files[file]
+        try:
+            if self._filesystem is None:
+                with open(path, "rb") as stream:
+                    return read(stream)
+            # Ranges are asked for as they are needed: reading ahead would fetch what is not.
+            with self._filesystem.open(path, "rb", cache_type="none") as stream:
+                return read(stream)
+        except pa.ArrowException as error:
+            raise InputError(f"{path} is damaged, or no Parquet file: {error}.") from error
+        except client_errors() as error:
+            if self._filesystem is not None:
+                raise HubError(f"Could not fetch {path}: {reason(error)}.") from error
+            raise InputError(f"Cannot read {path}: {reason(error)}.") from error

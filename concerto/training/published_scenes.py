@@ -1,0 +1,148 @@
+"""The published layout: folders of .npy files and images, listed by `splits/{split}.json`.
+
+The list gives for each sample the folder of its points, its images, and for each image a file of
+the points that it sees. Its paths are written as from the folder that someone trained in, such as
+`data/scannet/train/scene0000_00`, and are found again below wherever the data lies now.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from concerto.errors import InputError
+from concerto.io.pictures import read_bytes
+from concerto.training.encoded import EncodedSample
+from concerto.training.samples import Sample
+
+
+def splits_of(folder: Path) -> list[str]:
+    """The splits that a folder of the published layout lists."""
+    return sorted(file.stem for file in (folder / "splits").glob("*.json"))
+
+
+class PublishedScenes:
+    """The samples of one split, in the order of their list."""
+
+    def __init__(self, folder: Path, split: str) -> None:
+        """Raises InputError where the split is not there, or its list cannot be read."""
+        listing = folder / "splits" / f"{split}.json"
+        if not listing.is_file():
+            known = ", ".join(splits_of(folder)) or "none"
+            raise InputError(f"{folder} has no split {split!r}. It has: {known}.")
+        try:
+            entries = json.loads(read_bytes(listing))
+        except ValueError as error:
+            raise InputError(f"{listing} is no JSON: {error}.") from error
+        if not isinstance(entries, dict) or not entries:
+            raise InputError(f"{listing} lists no samples; expected an object of them by name.")
+        self.folder, self._listing = folder, listing
+        self._names, self._entries = list(entries), list(entries.values())
+        self._dropped = self._find_dropped()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """A sample. Raises InputError where a file of it is missing or broken."""
+        return self.encoded(index).decode()
+
+    def encoded(self, index: int) -> EncodedSample:
+        """A sample with its images as they lie in their files.
+
+        Raises InputError where a file of it is missing or broken.
+        """
+        name, entry = self._names[index], self._entries[index]
+        images, pairs = (
+            self._paths(name, entry, "images"),
+            self._paths(name, entry, "correspondences"),
+        )
+        points = self._place(self._points(name, entry), self._dropped)
+        coord = _load(points / "coord.npy").astype(np.float32)
+        normal = points / "normal.npy"
+        return EncodedSample(
+            name=name,
+            scene=points.name,
+            coord=coord,
+            color=_bytes_of_color(_load(points / "color.npy")),
+            normal=unit(_load(normal)) if normal.exists() else np.zeros_like(coord),
+            images=tuple(read_bytes(self._place(path, self._dropped)) for path in images),
+            seen=tuple(_seen(self._place(path, self._dropped)) for path in pairs),
+        )
+
+    def _find_dropped(self) -> int:
+        """How many leading parts of the listed paths lead to this folder, and are dropped.
+
+        Raises InputError where none of the first samples' points are found.
+        """
+        listed = [
+            self._points(name, entry)
+            for name, entry in zip(self._names[:20], self._entries[:20], strict=True)
+        ]
+        for path in listed:
+            for dropped in range(len(PurePosixPath(path).parts)):
+                if self._place(path, dropped).is_dir():
+                    return dropped
+        raise InputError(
+            f"{self._listing} lists {listed[0]}, and no such folder lies below {self.folder}, nor "
+            "one without the first parts of that path. Pass the folder that holds splits/ and the "
+            "data together."
+        )
+
+    def _place(self, path: str, dropped: int) -> Path:
+        """Where a listed path lies. Raises InputError where it leads out of the folder."""
+        parts = [part for part in PurePosixPath(path).parts if part != "/"][dropped:]
+        if ".." in parts:
+            raise InputError(f"{self._listing} lists {path}, which leads out of {self.folder}.")
+        return self.folder.joinpath(*parts)
+
+    def _points(self, name: str, entry: Any) -> str:
+        points = entry.get("pointclouds") if isinstance(entry, dict) else None
+        if not isinstance(points, str):
+            raise InputError(f'{self._listing}: {name} has no folder under "pointclouds".')
+        return points
+
+    def _paths(self, name: str, entry: Any, key: str) -> list[str]:
+        paths = entry.get(key, [])
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise InputError(f'{self._listing}: {name} has no list of paths under "{key}".')
+        return paths
+
+
+def unit(normal: np.ndarray) -> np.ndarray:
+    """Normals (n, 3) float32 of unit length; zero where they are zero or not finite."""
+    normal = np.nan_to_num(normal.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    return np.asarray(normal / np.where(length > 0, length, 1))
+
+
+def _seen(file: Path) -> np.ndarray:
+    """(m, 3) int64 rows of x pixel, y pixel and point. A row of -1 says that nothing is seen."""
+    rows = _load(file)
+    if rows.ndim != 2 or rows.shape[1] != 3:
+        raise InputError(f"{file} is of shape {rows.shape}; expected rows of x, y and point.")
+    rows = rows.astype(np.int64)
+    return np.asarray(rows[rows[:, 2] >= 0])
+
+
+def _bytes_of_color(color: np.ndarray) -> np.ndarray:
+    """Colours 0-255, or 0-1 as fractions, as uint8."""
+    if color.dtype == np.uint8:
+        return color
+    scale = 255 if color.dtype.kind == "f" and color.size and np.nanmax(color) <= 1 else 1
+    return np.asarray((np.nan_to_num(color) * scale).round().clip(0, 255).astype(np.uint8))
+
+
+def _load(file: Path) -> np.ndarray:
+    """An array of numbers. Raises InputError where the file is missing or broken."""
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot read {file}: {reason}.") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise InputError(f"{file} holds no array of numbers.")
+    return array

@@ -1,0 +1,105 @@
+"""Scenes to train on, wherever they lie: sources of samples with a number each.
+
+A source knows its length and gives any sample by its index; in which order they come is the
+stream's business (`concerto.training.stream`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from concerto.errors import InputError
+from concerto.training.hub_scenes import hub_scenes
+from concerto.training.parquet_scenes import ParquetScenes, files_of_split
+from concerto.training.published_scenes import PublishedScenes
+from concerto.training.samples import Sample
+
+Place = str | os.PathLike[str]
+
+
+class SceneSource(Protocol):
+    """Samples by index. Must be picklable, as worker processes get it."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """A sample, 0 <= index < len. Raises InputError, OSError or ValueError where it is
+        broken, naming it; any other error ends the training."""
+        ...
+
+
+def open_scenes(
+    data: Place | Sequence[Place], *, split: str = "train", streaming: bool = False
+) -> SceneSource:
+    """The samples of a split.
+
+    data: a folder with Parquet files as `python -m concerto.training.prepare` writes them; such a
+    data set on the Hub, as org/name or org/name@revision; a folder in the published layout, with
+    `splits/{split}.json`; or several of these, whose samples are then one after another.
+    streaming: do not download a data set of the Hub first. The samples, and the order in which a
+    stream draws them, are the same either way, and for any number of processes.
+
+    Raises InputError where there are no such scenes, HubError where the Hub does not give them,
+    MissingExtraError where prepared scenes are asked for and `datasets` is missing.
+    """
+    places = [data] if isinstance(data, str | os.PathLike) else list(data)
+    sources = [_open(str(place), split, streaming) for place in places]
+    if not sources:
+        raise InputError("No data was given: pass a folder, or org/name of a data set on the Hub.")
+    return sources[0] if len(sources) == 1 else JoinedScenes(sources)
+
+
+class JoinedScenes:
+    """Several sources as one: the samples of each after those of the one before."""
+
+    def __init__(self, sources: Sequence[SceneSource]) -> None:
+        self.sources = list(sources)
+        self._ends = list(accumulate(len(source) for source in self.sources))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        """A sample of one of the sources."""
+        source = int(np.searchsorted(self._ends, index, side="right"))
+        return self.sources[source][index - (self._ends[source] - len(self.sources[source]))]
+
+
+def _open(place: str, split: str, streaming: bool) -> SceneSource:
+    folder = Path(place)
+    if folder.is_dir():
+        return _in_folder(folder, split)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", place) and not place.startswith("."):
+        return hub_scenes(place, split, streaming)
+    raise InputError(
+        f"There is no folder {place}. Pass a folder of prepared scenes, or org/name of a data set "
+        "on the Hub."
+    )
+
+
+def _in_folder(folder: Path, split: str) -> SceneSource:
+    if (folder / "splits").is_dir():
+        return PublishedScenes(folder, split)
+    # What is being written lies in a hidden folder beside the rest.
+    files = [
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.parquet")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not files:
+        raise InputError(
+            f"{folder} holds no prepared scenes: neither Parquet files nor splits/. Make them from "
+            "folders of posed frames with `python -m concerto.training.prepare rgbd SRC OUT`, or "
+            "from published archives with `prepare published SRC OUT`."
+        )
+    chosen = files_of_split(files, split, str(folder))
+    return ParquetScenes([str(folder / file) for file in chosen])

@@ -1,0 +1,217 @@
+"""The endless stream of batches: which samples, in which order, and what becomes of broken ones.
+
+Sample i of global batch b is the same for any number of processes and workers: positions count
+through one permutation of all samples after another, and each process takes a contiguous part of
+every batch. So a stream begins at any batch without a state to restore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from concerto.errors import ConcertoError, InputError
+from concerto.training.samples import Batch, Sample, SampleViews, collate
+from concerto.training.scenes import SceneSource
+from concerto.training.seeds import sample_seed
+
+# What a broken sample raises: wherever it is read, decoded or cut into views.
+BROKEN = (InputError, OSError, ValueError)
+# More than this share of broken samples, once so many were drawn, stops the run.
+MOST_BROKEN = 0.05
+FEWEST_DRAWN = 20
+
+Transform = Callable[[Sample, int], SampleViews]
+
+
+@dataclass(frozen=True)
+class BrokenSample:
+    """A sample that was left out. index: in its source. reason: says its name too."""
+
+    index: int
+    reason: str
+
+
+@dataclass
+class SampleStream:
+    """This process' share of all batches.
+
+    source: where samples come from. transform: makes a sample and its seed into views; both are
+    called in the workers. batch_size: samples of one batch over all processes. seed: of the run.
+    process, processes: which one this is of how many. workers: processes that prepare batches
+    ahead; 0 prepares each when it is asked for. on_broken: called here with every sample that was
+    left out.
+
+    Raises InputError where the batch cannot be shared evenly.
+    """
+
+    source: SceneSource
+    transform: Transform
+    batch_size: int
+    seed: int = 0
+    process: int = 0
+    processes: int = 1
+    workers: int = 0
+    on_broken: Callable[[BrokenSample], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.batch_size % self.processes:
+            raise InputError(
+                f"A batch of {self.batch_size} samples cannot be shared by {self.processes} "
+                "processes evenly. Choose a multiple."
+            )
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """This process' part of batch `start` and of all that follow.
+
+        A broken sample is replaced by the next of its source, with that one's seed.
+
+        Raises InputError where over 5 % of the samples drawn here are broken.
+        """
+        tally = _Tally()
+        for drawn in self._load(start):
+            for sample in drawn.broken:
+                if self.on_broken is not None:
+                    self.on_broken(sample)
+            if drawn.failure is not None:
+                raise drawn.failure
+            tally.count(drawn)
+            if drawn.batch is None:
+                raise InputError(
+                    f"{FEWEST_DRAWN} samples one after another are broken. The last: "
+                    f"{drawn.broken[-1].reason}"
+                )
+            yield drawn.batch
+
+    def positions(self, batch: int) -> range:
+        """Where this process' part of a batch lies in the endless sequence of samples."""
+        share = self.batch_size // self.processes
+        first = batch * self.batch_size + self.process * share
+        return range(first, first + share)
+
+    def _load(self, start: int) -> Iterator[_DrawnBatch]:
+        loader = DataLoader(
+            _Positions(self.source, self.transform, self.seed),
+            batch_sampler=_Batches(self, start),
+            num_workers=self.workers,
+            collate_fn=_collate,
+            # Workers hold a batch each, and views are large: one ahead keeps the trainer fed.
+            prefetch_factor=1 if self.workers else None,
+            # Without an own generator, DataLoader draws from torch's global one.
+            generator=torch.Generator(),
+        )
+        return iter(loader)
+
+
+def sample_at(position: int, samples: int, seed: int) -> tuple[int, int]:
+    """The epoch, and the index of the sample, at a position of the endless sequence."""
+    epoch, place = divmod(position, samples)
+    return epoch, int(_permutation(seed, epoch, samples)[place])
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, samples: int) -> np.ndarray:
+    # An index that no sample has keeps this apart from what samples draw.
+    return np.random.default_rng(sample_seed(seed, epoch, samples)).permutation(samples)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What came of one position: views, unless too many in a row were broken, or a failure."""
+
+    views: SampleViews | None = None
+    broken: tuple[BrokenSample, ...] = ()
+    failure: ConcertoError | None = None
+
+
+@dataclass(frozen=True)
+class _DrawnBatch:
+    """What came of the positions of one batch."""
+
+    batch: Batch | None
+    drawn: int
+    broken: tuple[BrokenSample, ...]
+    failure: ConcertoError | None
+
+
+@dataclass(frozen=True)
+class _Positions(Dataset[_Drawn]):
+    """The endless sequence, by position."""
+
+    source: SceneSource
+    transform: Transform
+    seed: int
+
+    def __getitem__(self, position: int) -> _Drawn:
+        samples = len(self.source)
+        epoch, index = sample_at(position, samples, self.seed)
+        broken: list[BrokenSample] = []
+        while len(broken) < FEWEST_DRAWN:
+            drawn = self._views(index, epoch)
+            if isinstance(drawn, ConcertoError):
+                return _Drawn(None, tuple(broken), drawn)
+            if isinstance(drawn, SampleViews):
+                return _Drawn(drawn, tuple(broken))
+            broken.append(drawn)
+            index = (index + 1) % samples
+        return _Drawn(None, tuple(broken))
+
+    def _views(self, index: int, epoch: int) -> SampleViews | BrokenSample | ConcertoError:
+        """Views of a sample, or why there are none. Errors are told, not raised: what a worker
+        raises arrives with its whole traceback for a message."""
+        try:
+            return self.transform(self.source[index], sample_seed(self.seed, epoch, index))
+        except BROKEN as error:
+            return BrokenSample(index, str(error) or repr(error))
+        except ConcertoError as error:
+            return error
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """The positions of each batch from `start` on, without end."""
+
+    stream: SampleStream
+    start: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batch = self.start
+        while True:
+            yield list(self.stream.positions(batch))
+            batch += 1
+
+
+def _collate(drawn: list[_Drawn]) -> _DrawnBatch:
+    views = [one.views for one in drawn if one.views is not None]
+    broken = tuple(sample for one in drawn for sample in one.broken)
+    return _DrawnBatch(
+        batch=collate(views) if len(views) == len(drawn) else None,
+        drawn=len(views) + len(broken),
+        broken=broken,
+        failure=next((one.failure for one in drawn if one.failure is not None), None),
+    )
+
+
+@dataclass
+class _Tally:
+    """How many samples were drawn, and how many of them broken."""
+
+    drawn: int = 0
+    broken: int = 0
+
+    def count(self, batch: _DrawnBatch) -> None:
+        """Raise InputError where the share of broken samples is too large."""
+        self.drawn += batch.drawn
+        self.broken += len(batch.broken)
+        if self.drawn < FEWEST_DRAWN or self.broken <= MOST_BROKEN * self.drawn:
+            return
+        last = batch.broken[-1].reason if batch.broken else ""
+        raise InputError(
+            f"{self.broken} of the {self.drawn} samples drawn so far are broken, over "
+            f"{MOST_BROKEN:.0%}: something is wrong with the data as a whole. The last: {last}"
+        )
