@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from concerto.errors import InputError
+from concerto.extras import import_extra
 from concerto.files import replacing
 from concerto.io.columns import Fields, find_triple
-from concerto.io.extra import import_extra
 from concerto.io.laz_chunks import check_chunks
 from concerto.io.limits import check_claim, check_expansion
 from concerto.points.point_cloud import PointCloud
@@ -31,7 +31,7 @@ MAX_EXTRA_DIMENSIONS = 341
 
 def read(path: Path) -> Fields:
     """Coordinates; colours as stored, unless all are black; normals of extra dimensions."""
-    laspy = import_extra("laspy", "LAS and LAZ")
+    laspy = import_extra("laspy", "LAS and LAZ files")
     size = path.stat().st_size
     with path.open("rb") as file:
         _check_header(file, size)
@@ -63,7 +63,7 @@ def write(
     path: Path, cloud: PointCloud, features: np.ndarray | None, classes: np.ndarray | None
 ) -> None:
     """Write LAS 1.4, or LAZ by the suffix; normals and features become float extra dimensions."""
-    laspy = import_extra("laspy", "LAS and LAZ")
+    laspy = import_extra("laspy", "LAS and LAZ files")
     extra: dict[str, np.ndarray] = {}
     if cloud.normal is not None:
         extra |= dict(zip(NORMAL, cloud.normal.detach().cpu().numpy().T, strict=True))

@@ -15,7 +15,7 @@ import struct
 from typing import Any, BinaryIO
 
 from concerto.errors import InputError
-from concerto.io.extra import import_extra
+from concerto.extras import import_extra
 from concerto.io.limits import check_claim
 
 LAYERED = 3
@@ -28,7 +28,7 @@ LONGEST_POINT = 4096
 
 def check_chunks(header: Any, file: BinaryIO, size: int) -> None:
     """header: laspy's; size: of the file. Raises InputError where a claim cannot be true."""
-    lazrs = import_extra("lazrs", "LAZ")
+    lazrs = import_extra("lazrs", "LAZ files")
     record = header.vlrs[header.vlrs.index("LasZipVlr")].record_data
     description = lazrs.LazVlr(record)
     point_size = header.point_format.size

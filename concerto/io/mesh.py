@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from concerto.errors import InputError
+from concerto.extras import import_extra
 from concerto.io.columns import Fields
-from concerto.io.extra import import_extra
 from concerto.io.gltf_claims import check_gltf
 from concerto.io.obj import ObjMesh, read_obj
 from concerto.io.obj_materials import NONE
@@ -74,7 +74,7 @@ def _load(path: Path) -> list[Part]:
         if not len(mesh.vertices):
             raise InputError("It has neither triangles nor points.")
         return [(mesh, np.eye(4))]
-    trimesh = import_extra("trimesh", "Mesh")
+    trimesh = import_extra("trimesh", "Mesh files")
     if suffix == ".off":
         return _parts(trimesh.Scene(trimesh.Trimesh(*read_off(path), process=False)))
     if suffix in (".glb", ".gltf"):

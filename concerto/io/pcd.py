@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from concerto.errors import InputError
+from concerto.extras import import_extra
 from concerto.files import replacing
 from concerto.io.columns import Fields, color_bytes, take_columns, to_columns
-from concerto.io.extra import import_extra
 from concerto.io.limits import check_claim, check_expansion
 from concerto.points.point_cloud import PointCloud
 
@@ -24,7 +24,7 @@ MAX_FIELDS = 4096
 
 def read(path: Path) -> Fields:
     """Coordinates, packed or separate colours, and normals; other fields are ignored."""
-    pypcd4 = import_extra("pypcd4.pypcd4", "PCD")
+    pypcd4 = import_extra("pypcd4.pypcd4", "PCD files")
     with path.open("rb") as file:
         header = _header(pypcd4, file)
         _check_size(header, file, path.stat().st_size)
