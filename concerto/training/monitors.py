@@ -82,9 +82,10 @@ class CollapseWatch:
             found.append(
                 (
                     "agreement",
-                    f"Student and teacher drift apart: they agree on {agreement:.2f} of the points, "
-                    f"after {best_agreement:.2f} at best. The likely cause is a learning rate that "
-                    "is too high (--lr), or a teacher that follows too slowly "
+                    "Student and teacher drift apart: they agree on "
+                    f"{agreement:.2f} of the points, after {best_agreement:.2f} at best. The "
+                    "likely cause is a learning rate that is too high (--lr), or a teacher that "
+                    "follows too slowly "
                     "(--schedules.momentum).",
                 )
             )

@@ -9,6 +9,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import cast, get_args
 
@@ -16,9 +17,11 @@ import torch
 import tyro
 
 from concerto import hub
+from concerto.checkpoints import read_checkpoint
 from concerto.errors import ConcertoError, ConcertoWarning
 from concerto.io import read
 from concerto.points.point_cloud import PointCloud
+from concerto.training.cpu_launch import start_processes
 from concerto.training.feature_cache import CachedTeacher
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.images import load_teacher
@@ -43,13 +46,15 @@ def pretrain(recipe: Recipe) -> TrainResult:
     """
     accelerator = make_accelerator(recipe.loop)
     source = open_scenes(recipe.data, split=recipe.split, streaming=recipe.streaming)
+    start = None if recipe.start_from is None else hub.locate(recipe.start_from)
+    if start is not None:
+        recipe = _inherit_licence(recipe, start)
+    image_encoder = _image_encoder(recipe, accelerator.device)
+    scene = _picture_scene(recipe, source)
     torch.manual_seed(recipe.loop.seed)  # the same first weights in every process
-    task = Pretraining(
-        recipe, _image_encoder(recipe, accelerator.device), _picture_scene(recipe, source)
-    )
-    if recipe.start_from is not None:
-        found = hub.locate(recipe.start_from)
-        warm_start(task.module, found.weights, found.config)
+    task = Pretraining(recipe, image_encoder, scene)
+    if start is not None:
+        warm_start(task.module, start.weights, start.config)
     stream = SampleStream(
         source,
         partial(_views, recipe.views),
@@ -80,7 +85,9 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
-        result = pretrain(parse(arguments))
+        recipe = parse(arguments)
+        start_processes("concerto.training.pretrain")
+        result = pretrain(recipe)
     except ConcertoError as error:
         if "--debug" in sys.argv:
             raise
@@ -94,6 +101,17 @@ def _recipe_name(arguments: Sequence[str]) -> RecipeName:
     parser.add_argument("--recipe", default=DEFAULT)
     name = parser.parse_known_args(arguments)[0].recipe
     return cast(RecipeName, name) if name in get_args(RecipeName) else DEFAULT
+
+
+def _inherit_licence(recipe: Recipe, start: hub.Source) -> Recipe:
+    """What is made from weights is bound by their licence, unless the recipe states one."""
+    known = start.model.config if start.model is not None else None
+    before = read_checkpoint(start.weights, start.config, known).config
+    model = recipe.model.replace(
+        license=recipe.model.license or before.license,
+        base_model=recipe.model.base_model or before.base_model,
+    )
+    return replace(recipe, model=model)
 
 
 def _image_encoder(recipe: Recipe, device: torch.device) -> ImageTeacher | None:

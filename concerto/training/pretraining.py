@@ -11,6 +11,7 @@ import numpy as np
 import torch.distributed as dist
 from torch import nn
 
+from concerto.encoder import Block
 from concerto.errors import ConcertoWarning, ConfigError
 from concerto.points.point_cloud import PointCloud
 from concerto.training.image_teacher import ImageTeacher
@@ -64,7 +65,8 @@ class Pretraining(Task[Batch]):
     def parameter_groups(self) -> list[ParameterGroup]:
         """All that is trained: the encoder's blocks, each slower than the one behind it, so that
         what is near the input keeps what it has (layer-wise decay: BEiT, arXiv 2106.08254)."""
-        blocks = [block for stage in self.module.student.encoder.stages for block in stage.blocks]
+        encoder = self.module.student.encoder
+        blocks = [module for module in encoder.modules() if isinstance(module, Block)]
         lr, decay = self.recipe.lr, self.recipe.layer_decay
         groups = [
             ParameterGroup(list(block.parameters()), lr * decay**behind)

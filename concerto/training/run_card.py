@@ -66,7 +66,7 @@ def run_card(
     return f"""{model_card(config, source)}
 ## How it was trained
 
-By joint 2D–3D self-supervision ([Concerto](https://arxiv.org/abs/2510.23607)), with
+By joint 2D-3D self-supervision ([Concerto](https://arxiv.org/abs/2510.23607)), with
 `python -m concerto.training.pretrain`. All of this is from the run's own record.
 
 | | |
@@ -80,7 +80,8 @@ By joint 2D–3D self-supervision ([Concerto](https://arxiv.org/abs/2510.23607))
 {_lines(_losses(record.entries))}
 
 Means over the first and the last tenth of the log. Losses are cross-entropies in nats, the
-cross-modal one 10 · (1 − cosine); agreement, prototype use (0–1) and feature rank tell a collapse.
+cross-modal one 10 · (1 - cosine). Agreement and prototype use (0 to 1) and feature rank would be
+near 0, 0 and 1 had training collapsed.
 {picture}
 ## Licence
 
@@ -112,7 +113,7 @@ def _losses(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _mean(entries: Sequence[Mapping[str, Any]], name: str) -> str:
     values = [float(entry[name]) for entry in entries if name in entry]
-    return f"{sum(values) / len(values):.4g}" if values else "–"
+    return f"{sum(values) / len(values):.4g}" if values else "-"
 
 
 def _changes(record: RunRecord) -> str:

@@ -37,9 +37,7 @@ def concerto_tiny(data: tuple[str, ...], output: Path) -> Recipe:
         lr=0.001,
         schedules=PretrainSchedules(momentum=(0.98, 1.0)),
         images=ImageEncoderConfig(name="efficientnet-lite0", precision="float32"),
-        objective=ObjectiveConfig(
-            head_hidden=512, head_width=128, prototypes=256, image_width=624
-        ),
+        objective=ObjectiveConfig(head_hidden=512, head_width=128, prototypes=256, image_width=624),
         views=ViewConfig(most_points=4096, image_size=224, patch_size=16),
         model=ConcertoConfig.preset("tiny"),
     )

@@ -1,7 +1,7 @@
 """What a pretraining run is: every value of it, and nothing else.
 
-A recipe is data. The command line overrides any of its fields (`--lr 0.001`), and the
-run's folder keeps the outcome.
+A recipe is data. The command line overrides any of its fields (`--lr 0.001`), and the run's folder
+keeps the outcome.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class Recipe:
     """Who computes convolutions and pooling; spconv needs CUDA."""
     picture_scene: Path | None = None
     """A scan to draw pictures of; by default the first sample's points."""
-    schedules: PretrainSchedules = PretrainSchedules()
-    images: ImageEncoderConfig = ImageEncoderConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
-    views: ViewConfig = ViewConfig()
+    schedules: PretrainSchedules = field(default_factory=PretrainSchedules)
+    images: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    views: ViewConfig = field(default_factory=ViewConfig)
     model: ConcertoConfig = field(default_factory=ConcertoConfig)
 
     def __post_init__(self) -> None:

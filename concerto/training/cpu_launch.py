@@ -1,0 +1,56 @@
+"""`accelerate launch --cpu --num_processes N`: N processes, where accelerate alone starts one.
+
+On a CPU, accelerate (1.15) starts a single process whatever number it is given, and leaves the
+others to MPI. So the one that it starts gives way to torchrun, which starts them all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+# Where one of these is set, somebody has started several processes already.
+STARTED = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "PMI_SIZE",
+    "OMPI_COMM_WORLD_SIZE",
+    "MV2_COMM_WORLD_SIZE",
+)
+LAUNCHERS = ("accelerate-launch", "launch", "accelerate.commands.launch")
+
+
+def start_processes(module: str) -> None:
+    """Replace this process by all that were asked for. Returns where this one is enough.
+
+    module: what `python -m` is given to run the command again, with the same arguments.
+    """
+    import psutil  # accelerate needs it
+
+    launcher = psutil.Process(os.getppid())
+    try:
+        wanted = processes_wanted(launcher.cmdline(), os.environ)
+    except psutil.Error:
+        return
+    if wanted > 1:
+        run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(wanted)]
+        os.execv(sys.executable, [sys.executable, *run, "-m", module, *sys.argv[1:]])
+
+
+def processes_wanted(launcher: Sequence[str], environment: Mapping[str, str]) -> int:
+    """How many processes to start: more than 1 only where accelerate left them out.
+
+    launcher: command line of the parent process.
+    """
+    on_cpu = environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
+    if not on_cpu or any(name in environment for name in STARTED):
+        return 1
+    from accelerate.commands.launch import launch_command_parser
+
+    for place, word in enumerate(launcher):
+        if os.path.basename(word) in LAUNCHERS:
+            options, _ = launch_command_parser().parse_known_args(list(launcher[place + 1 :]))
+            return options.num_processes or 1
+    return 1
