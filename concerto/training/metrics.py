@@ -90,14 +90,22 @@ def draw_curves(run: Path) -> None:
     names = [name for name in entries[0] if name not in _AXES]
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(4 * columns, 2.4 * rows), layout="constrained")
+    figure = Figure(figsize=(4 * columns, 2.4 * rows))
     for place, name in enumerate(names, start=1):
         axes = figure.add_subplot(rows, columns, place)
         steps, values = _series(entries, name)
         axes.plot(steps, values, linewidth=1, marker="." if len(steps) < 30 else None)
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
+        axes.locator_params(nbins=5)
+        axes.locator_params(axis="x", integer=True)
         axes.grid(alpha=0.3)
+    edge = 0.45  # inches, for the labels
+    figure.subplots_adjust(
+        *(edge / (4 * columns), edge / (2.4 * rows), 0.98, 1 - 0.3 / (2.4 * rows)),
+        wspace=0.2,
+        hspace=0.35,
+    )
     with replacing(run / CURVES_FILE) as path:
         figure.savefig(path, dpi=110)
 

@@ -6,7 +6,9 @@ told once and left.
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -47,18 +49,21 @@ def require_tracker(name: str) -> None:
 class Tracking:
     """The logs of one run, from a step on. Silent where the process is not the main one."""
 
-    def __init__(self, accelerator: Accelerator, run: Path, name: str, step: int) -> None:
+    def __init__(
+        self, accelerator: Accelerator, run: Path, tracker: str, name: str, step: int
+    ) -> None:
         """name: by which a tracker's page knows the run again. step: how many are done."""
         self._accelerator = accelerator
         self._run = run
         self._told: set[str] = set()
+        self._drawn = time.monotonic()
         options = {
             "tensorboard": {"purge_step": step + 1},
             "wandb": {"id": name, "name": run.name, "dir": str(run), "resume": "allow"},
             "trackio": {"name": name, "resume": "allow"},
         }
         # TensorBoard's files go into a folder of the project's name.
-        project = "tensorboard" if accelerator.log_with == ["tensorboard"] else PROJECT
+        project = "tensorboard" if tracker == "tensorboard" else PROJECT
         accelerator.init_trackers(project, init_kwargs=options)
 
     def log(self, entry: Mapping[str, Any]) -> None:
@@ -85,12 +90,15 @@ class Tracking:
             self._try(partial(self._picture, step, name, picture))
 
     def curves(self) -> None:
-        """Draw the curves anew."""
-        if self._accelerator.is_main_process:
+        """Draw the curves anew, where the last ones are not of this minute."""
+        if self._accelerator.is_main_process and time.monotonic() - self._drawn > 60:
             self._try(lambda: draw_curves(self._run))
+            self._drawn = time.monotonic()
 
     def close(self) -> None:
-        """Tell the trackers that the run is over."""
+        """The run is over: draw the curves to their end, and tell the trackers."""
+        self._drawn = -math.inf
+        self.curves()
         for tracker in self._accelerator.trackers:
             self._try(tracker.finish)
 

@@ -70,7 +70,7 @@ class Trainer(Generic[BatchT]):
         self.saved: int | None = None
         if opened.checkpoint is not None:
             self._restore(opened.checkpoint)
-        self.tracking = Tracking(accelerator, config.output, opened.name, self.done)
+        self.tracking = Tracking(accelerator, config.output, config.tracker, opened.name, self.done)
         self.progress = Progress(self.done, total, accelerator.is_main_process)
 
     def run(self, batches: Callable[[int], Iterator[BatchT]]) -> int | None:
@@ -134,7 +134,10 @@ class Trainer(Generic[BatchT]):
         if finite:
             self.bad_in_row = 0
             return means
-        self._skip(means, suspects or [name for b in batches for name in self.task.names(b)])
+        # A gradient may fail where no loss does; then any sample may be the one.
+        everyone = [name for batch in batches for name in self.task.names(batch)]
+        names = gather_lists(self.accelerator, suspects) or gather_lists(self.accelerator, everyone)
+        self._skip(means, names)
         return {}
 
     def _passes(self, batches: list[BatchT]) -> tuple[Tensor, dict[str, Tensor], list[str]]:
@@ -167,11 +170,10 @@ class Trainer(Generic[BatchT]):
             group["weight_decay"] = own.decay * rates.weight_decay
             group["betas"] = rates.betas
 
-    def _skip(self, means: Mapping[str, float], suspects: list[str]) -> None:
+    def _skip(self, means: Mapping[str, float], names: list[str]) -> None:
         """Tell of a step that was left out; raises TrainingError where there are too many."""
         self.bad_in_row += 1
         self.skipped += 1
-        names = gather_lists(self.accelerator, suspects)
         what = f"loss {means['loss']:g}, gradient norm {means['grad_norm']:g}"
         self.tracking.skipped(self.done, what, names)
         if self.bad_in_row >= self.config.max_bad_steps:
