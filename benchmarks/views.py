@@ -27,7 +27,7 @@ from concerto.training.views import ViewConfig, make_views
 ROOM = np.array([7.0, 6.0, 2.7])
 NOISE = 0.003
 PARTS: dict[str, tuple[ModuleType, str]] = {
-    "check the sample": (views, "_check"),
+    "check the sample": (views, "check_sample"),
     "voxels, drops, pixels": (views, "_thin"),
     "crops": (views, "_crops"),
     "colours": (views, "augment_color"),

@@ -13,14 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from concerto.errors import ConfigError, InputError
-from concerto.grids import MAX_DEPTH, group_rows, pack, spans
+from concerto.errors import ConfigError
+from concerto.grids import group_rows, pack, spans
 from concerto.training.augment import augment_color, augment_geometry, drop
+from concerto.training.check_sample import check_sample
 from concerto.training.image_views import augment_images, fit_image, patches_of_pixels
 from concerto.training.samples import Sample, SampleViews, View
-
-# Turned, scaled and distorted, a view is less than twice as long as the sample.
-MOST_VOXELS = 2 ** (MAX_DEPTH - 1)
 
 
 @dataclass(frozen=True)
@@ -85,12 +83,11 @@ class _Cloud:
 def make_views(sample: Sample, config: ViewConfig, seed: int) -> SampleViews:
     """The views of a sample; the same seed gives the same bits.
 
-    Raises InputError, naming the sample, where it has no points, where coordinates or normals are
-    not finite, where arrays do not fit together, or where an image is smaller than the patches.
+    Raises InputError, naming the sample, where it cannot be used: see `check_sample`.
     """
     if not config.use_images:
         sample = replace(sample, images=(), seen=())
-    _check(sample, config)
+    check_sample(sample, config.grid_size, config.patches)
     # One stream for each part, so that none depends on how much another draws.
     streams = np.random.SeedSequence(seed).spawn(6 + config.local_views)
     for_cloud, for_crops, for_color, for_images, *for_views = map(np.random.default_rng, streams)
@@ -234,76 +231,3 @@ def _images(images: list[np.ndarray], config: ViewConfig, random: np.random.Gene
         return torch.zeros(0, 3, size, size)
     fitted = torch.stack([fit_image(image, size, config.patches) for image in images])
     return augment_images(fitted, random) if config.augment_images else fitted
-
-
-def _check(sample: Sample, config: ViewConfig) -> None:
-    """Raise InputError where a sample cannot be used."""
-    points = len(sample.coord)
-    if not points:
-        raise _unusable(sample, "has no points")
-    for name in ("coord", "color", "normal"):
-        shape = getattr(sample, name).shape
-        if shape != (points, 3):
-            raise _unusable(sample, f"has {name} of shape {shape}; it must be ({points}, 3)")
-    if sample.color.dtype != np.uint8:
-        raise _unusable(sample, f"has {sample.color.dtype} colours; they must be uint8, 0-255")
-    for name in ("coord", "normal"):
-        finite = np.isfinite(getattr(sample, name))
-        if not finite.all():
-            finite = finite.all(1)
-            bad, first = points - np.count_nonzero(finite), int(np.argmin(finite))
-            raise _unusable(
-                sample,
-                f"has NaN or infinite {name} at {bad} of {points} points, first at index {first}",
-            )
-    extent = max(float(axis.max()) - float(axis.min()) for axis in sample.coord.T)
-    if extent >= MOST_VOXELS * config.grid_size:
-        raise _unusable(
-            sample,
-            f"spans {extent:g} m; at most {MOST_VOXELS * config.grid_size:g} m fit voxels of "
-            f"{config.grid_size:g} m. Are these metres, without stray points?",
-        )
-    if len(sample.images) != len(sample.seen):
-        raise _unusable(
-            sample,
-            f"has {len(sample.images)} images and {len(sample.seen)} lists of the points they see",
-        )
-    for number in range(len(sample.images)):
-        _check_image(sample, number, config.patches)
-
-
-def _check_image(sample: Sample, number: int, patches: int) -> None:
-    image, seen = sample.images[number], sample.seen[number]
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise _unusable(
-            sample,
-            f"has image {number} of shape {image.shape}, {image.dtype}; it must be "
-            "(H, W, 3), uint8",
-        )
-    height, width = image.shape[:2]
-    if min(height, width) < patches:
-        raise _unusable(
-            sample,
-            f"has image {number} of {width} x {height} pixels; at least one pixel a patch is "
-            f"needed, {patches} x {patches}",
-        )
-    if seen.ndim != 2 or seen.shape[1] != 3 or seen.dtype.kind not in "iu":
-        raise _unusable(
-            sample,
-            f"has seen[{number}] of shape {seen.shape}, {seen.dtype}; it must be (m, 3), integers",
-        )
-    wrong = np.zeros(len(seen), bool)
-    for column, end in zip(seen.T, (width, height, len(sample.coord)), strict=True):
-        wrong |= (column < 0) | (column >= end)
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise _unusable(
-            sample,
-            f"has {np.count_nonzero(wrong)} rows of seen[{number}] outside the image of "
-            f"{width} x {height} pixels or the {len(sample.coord)} points, first row {first}: "
-            f"{seen[first].tolist()}",
-        )
-
-
-def _unusable(sample: Sample, trouble: str) -> InputError:
-    return InputError(f"Sample {sample.name!r} {trouble}.")
