@@ -25,13 +25,18 @@ def sinkhorn(logits: Tensor, temperature: float) -> Tensor:
     Only two vectors are iterated, Q = diag(r) E diag(c): E is read six times and written once.
     Constant factors of a column or row scaling cancel in the next, so K and B do not appear.
     """
-    logits = logits.detach().float()
-    # Sinkhorn does not see a factor common to all of E, and without it exp could overflow.
+    with torch.autocast(logits.device.type, enabled=False):
+        e = _exponentials(logits.float(), temperature)
+        r = e.new_ones(len(e))
+        for _ in range(ITERATIONS):
+            c = 1 / all_sum(e.T @ r)
+            r = 1 / (e @ c)
+        return e.mul_(c).mul_(r[:, None])
+
+
+def _exponentials(logits: Tensor, temperature: float) -> Tensor:
+    """exp(logits / temperature), times a factor common to all, which Sinkhorn does not see."""
     highest = logits.max() if logits.numel() else logits.new_tensor(-torch.inf)
     e = ((logits - all_max(highest)) / temperature).exp_()
-    e.clamp_(min=torch.finfo(e.dtype).tiny)
-    r = e.new_ones(len(e))
-    for _ in range(ITERATIONS):
-        c = 1 / all_sum(e.T @ r)
-        r = 1 / (e @ c)
-    return e.mul_(c).mul_(r[:, None])
+    # Nor may a row or column vanish, where rounding would leave 0 / 0.
+    return e.clamp_(min=torch.finfo(e.dtype).tiny)

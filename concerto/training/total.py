@@ -62,7 +62,7 @@ def combine(
     # Their mean over processes is the mean over all views, or patches.
     means = totals * world_size() / counts[:4].clamp(min=1)
     weight = means.new_tensor(weights)
-    own = weight[:3] @ means[:3]
+    own = (weight[:3] * means[:3]).sum()
     # Without a patch in any process the other terms take over the weight: the same graph always.
     cross = torch.where(counts[3] > 0, means[3], own / weight[:3].sum())
     total = own + weight[3] * cross
@@ -94,6 +94,7 @@ def _rank(embedded: Tensor) -> Tensor:
     count = torch.tensor(len(embedded), device=embedded.device)
     sums = all_sum(torch.cat([embedded.sum(0), count[None]]))
     embedded = embedded - sums[:-1] / sums[-1]
-    covariance = all_sum(embedded.T @ embedded) / sums[-1]
+    with torch.autocast(embedded.device.type, enabled=False):
+        covariance = all_sum(embedded.T @ embedded) / sums[-1]
     rank: Tensor = covariance.trace().square() / (covariance.square().sum() + NOTHING_VARIES)
     return rank

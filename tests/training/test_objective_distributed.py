@@ -1,0 +1,67 @@
+"""How many processes share a batch changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from concerto.training.samples import SampleViews, collate
+from small_batches import (
+    SETTINGS,
+    image_features,
+    small_objective,
+    small_sample,
+    without_pairs,
+)
+
+Result = dict[str, Tensor]
+
+# The first half of each batch goes to the first of two processes.
+BATCHES = {
+    "images everywhere": [small_sample(0), small_sample(1, images=1)],
+    "images in one process": [small_sample(0), small_sample(1, images=0)],
+    "no images": [small_sample(0, images=0), small_sample(1, images=0)],
+    "pairs between views in one process": [small_sample(0), without_pairs(small_sample(1))],
+}
+
+
+def step(samples: list[SampleViews]) -> Result:
+    """Losses and gradients of one step on this process' samples."""
+    objective = small_objective()
+    module = DistributedDataParallel(objective) if dist.is_initialized() else objective
+    batch = collate(samples)
+    losses = module(batch, image_features(batch.images) if len(batch.images) else None, SETTINGS)
+    losses.total.backward()
+    gradients = {n: p.grad for n, p in objective.named_parameters() if p.requires_grad}
+    assert all(gradient is not None for gradient in gradients.values())
+    values = {f"loss {name}": value.detach().double() for name, value in vars(losses).items()}
+    return values | {n: g for n, g in gradients.items() if g is not None}
+
+
+def run(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", f"file://{folder}/store", world_size=2, rank=rank)
+    torch.set_num_threads(1)
+    results = {name: step([samples[rank]]) for name, samples in BATCHES.items()}
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def shared_work(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Result]]:
+    folder = tmp_path_factory.mktemp("processes")
+    torch.multiprocessing.spawn(run, (str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_two_processes_find_the_losses_and_gradients_of_one(
+    shared_work: list[dict[str, Result]], name: str
+) -> None:
+    alone = step(BATCHES[name])
+    for results in shared_work:
+        for key, wanted in alone.items():
+            error = (results[name][key] - wanted).norm()
+            assert error <= 1e-5 * wanted.norm(), key
