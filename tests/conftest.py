@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants, file_download
+from hypothesis import settings
 
 import concerto
 from concerto import Concerto, ConcertoConfig, PointCloud
 from hub_server import FakeHub, serve
+
+# A busy machine is no failure.
+settings.register_profile("concerto", deadline=None)
+settings.load_profile("concerto")
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "data" / "official_tiny.pth"

@@ -15,10 +15,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from concerto.config import ConcertoConfig
 from concerto.encoder.attention import PatchAttention, Patches, cut_patches
 from concerto.encoder.pooling import GridPooling, Pooling, pool_grid
+from concerto.encoder.random import hash_seeds, hash_uniform
 from concerto.encoder.serialization import ORDERS, serialize
 from concerto.encoder.sparse_conv import (
     Neighbors,
@@ -50,11 +52,17 @@ class EncodedLevel:
 
 @dataclass(frozen=True)
 class Layout:
-    """The geometry of a level, shared by its blocks. `slice_rows` bounds their working memory."""
+    """What the blocks of a level share: its geometry, and how they are to run.
+
+    slice_rows: bounds working memory. row_seeds: (n,) int64, what each row's drop path is drawn
+    from; None where nothing is dropped. recompute: keep no activations for the backward pass.
+    """
 
     patches: Patches
     neighbors: Neighbors | SpconvNeighbors
     slice_rows: int | None
+    row_seeds: Tensor | None
+    recompute: bool
 
 
 class PointTransformer(nn.Module):
@@ -62,12 +70,15 @@ class PointTransformer(nn.Module):
 
     backend: "torch" works everywhere; "spconv" runs convolutions with spconv and, where it is
     installed, pooling with torch-scatter, on CUDA.
+    activation_checkpointing: set it to run each block a second time in the backward pass rather
+    than keep what is inside: less memory for more time, with the same result.
     """
 
     def __init__(self, config: ConcertoConfig, backend: Backend = "torch") -> None:
         super().__init__()
         self.config = config
         self.backend = backend
+        self.activation_checkpointing = False
         self.embedding = Embedding(config.in_channels, config.channels[0], config.mask_token)
         drop_rates = iter(torch.linspace(0, config.drop_path, sum(config.depths), device="cpu"))
         self.stages = nn.ModuleList(
@@ -96,20 +107,27 @@ class PointTransformer(nn.Module):
         offsets: Tensor,
         mask: Tensor | None = None,
         *,
+        seeds: Tensor | None = None,
         slice_rows: int | None = None,
     ) -> list[EncodedLevel]:
         """Encode clouds that lie one after another, one row a voxel.
 
         feat: (n, 9), coordinates (m), colour (0-1), unit normal. grid_coord: (n, 3) int64 >= 0.
         offsets: (B,) int64, where each cloud's rows end. mask: (n,) bool, voxels that the learned
-        token replaces. slice_rows: work on about that many rows at a time where rows are
-        independent; bounds memory without changing the result.
+        token replaces. seeds: (B,) int64, what the order of the curves and the drop path of each
+        cloud are drawn from in training; drawn themselves where not given. slice_rows: work on
+        about that many rows at a time where rows are independent; bounds memory without changing
+        the result.
 
         Raises InputError for shapes or grids that no curve fits.
         """
         _check(feat, grid_coord, offsets, self.config.in_channels)
         if mask is not None:
             self._check_mask(mask, len(feat))
+        if not self.training:
+            seeds = None
+        elif seeds is None:
+            seeds = torch.randint(2**62, (len(offsets),)).to(feat.device)
         batch = cloud_of_row(offsets, len(feat))
         x = self.embedding(feat, mask)
         levels: list[EncodedLevel] = []
@@ -120,7 +138,7 @@ class PointTransformer(nn.Module):
                 offsets = torch.searchsorted(
                     batch, torch.arange(len(offsets), device=batch.device), right=True
                 )
-            layout = self._layout(grid_coord, batch, offsets, number, slice_rows)
+            layout = self._layout(grid_coord, batch, offsets, number, seeds, slice_rows)
             x = stage(x, pooling, layout)
             last = number + 1 == len(self.stages)
             pooling = None if last else pool_grid(grid_coord, batch, self._torch_scatter)
@@ -136,12 +154,25 @@ class PointTransformer(nn.Module):
             )
 
     def _layout(
-        self, grid_coord: Tensor, batch: Tensor, offsets: Tensor, stage: int, slice_rows: int | None
+        self,
+        grid_coord: Tensor,
+        batch: Tensor,
+        offsets: Tensor,
+        stage: int,
+        seeds: Tensor | None,
+        slice_rows: int | None,
     ) -> Layout:
         clouds = len(offsets)
         orders = serialize(grid_coord, batch, clouds)
-        if self.training and self.config.shuffle_orders:
-            orders = orders[torch.randperm(len(ORDERS)).to(orders.device)]
+        row_seeds = None
+        if seeds is not None:
+            seeds = hash_seeds(seeds, stage)
+            if self.config.shuffle_orders:
+                orders = _shuffle(orders, batch, seeds)
+            if self.config.drop_path:
+                starts = offsets - torch.bincount(batch, minlength=clouds)
+                row = torch.arange(len(batch), device=batch.device) - starts[batch]
+                row_seeds = hash_seeds(seeds[batch], row)
         sizes = torch.diff(offsets, prepend=offsets.new_zeros(1)).tolist()
         patches = cut_patches(orders, sizes, self.config.patch_size[stage])
         neighbors = (
@@ -149,7 +180,15 @@ class PointTransformer(nn.Module):
             if self.backend == "spconv"
             else find_neighbors(grid_coord, batch)
         )
-        return Layout(patches, neighbors, slice_rows)
+        recompute = self.activation_checkpointing and torch.is_grad_enabled()
+        return Layout(patches, neighbors, slice_rows, row_seeds, recompute)
+
+
+def _shuffle(orders: Tensor, batch: Tensor, seeds: Tensor) -> Tensor:
+    """Exchange the curves (4, n) at random, for each cloud on its own."""
+    curves = torch.arange(len(ORDERS), device=orders.device)
+    drawn = hash_uniform(seeds[:, None], curves).argsort(dim=1)
+    return orders.gather(0, drawn[batch].T)
 
 
 class Embedding(nn.Module):
@@ -189,42 +228,54 @@ class Stage(nn.Module):
         channels = config.channels[number]
         self.down = GridPooling(config.channels[number - 1], channels) if number else None
         self.blocks = nn.ModuleList(
-            Block(channels, config.heads[number], config, rate) for rate in drop_rates
+            Block(channels, config.heads[number], config, index, rate)
+            for index, rate in enumerate(drop_rates)
         )
 
     def forward(self, x: Tensor, pooling: Pooling | None, layout: Layout) -> Tensor:
         """x: (n, C_in) of the level before → (m, C). pooling: None in the first stage."""
         if self.down is not None:
             x = self.down(x, pooling)
-        for index, block in enumerate(self.blocks):
-            x = block(x, layout, index % len(ORDERS))
+        for block in self.blocks:
+            if layout.recompute:
+                x = checkpoint(block, x, layout, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x, layout)
         return x
 
 
 class Block(nn.Module):
-    """x += cpe(x); x += attention(norm(x)); x += mlp(norm(x)), on (n, C)."""
+    """x += cpe(x); x += attention(norm(x)); x += mlp(norm(x)), on (n, C).
 
-    def __init__(self, channels: int, heads: int, config: ConcertoConfig, drop: float) -> None:
+    number: which block of its stage. drop: how often a point leaves out a branch, in training.
+    """
+
+    def __init__(
+        self, channels: int, heads: int, config: ConcertoConfig, number: int, drop: float
+    ) -> None:
         super().__init__()
         self.cpe = PositionalEncoding(channels)
         self.norm1 = nn.LayerNorm(channels)
         self.attention = PatchAttention(channels, heads, config.qkv_bias)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = Mlp(channels, round(channels * config.mlp_ratio))
+        self.number = number
         self.drop = drop
 
-    def forward(self, x: Tensor, layout: Layout, order: int) -> Tensor:
-        rows = layout.slice_rows
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        rows, order = layout.slice_rows, self.number % len(ORDERS)
         x = x + self.cpe(x, layout.neighbors)
-        x = x + self._drop(self.attention(self.norm1(x), layout.patches, order, rows))
-        return x + self._drop(self.mlp(self.norm2(x), rows))
+        attended = self.attention(self.norm1(x), layout.patches, order, rows)
+        x = x + self._drop(attended, layout, branch=0)
+        return x + self._drop(self.mlp(self.norm2(x), rows), layout, branch=1)
 
-    def _drop(self, x: Tensor) -> Tensor:
+    def _drop(self, x: Tensor, layout: Layout, branch: int) -> Tensor:
         """Drop path, drawn per point."""
-        if not self.training or self.drop == 0:
+        if layout.row_seeds is None or self.drop == 0:
             return x
-        keep = torch.empty_like(x[:, :1]).bernoulli_(1 - self.drop)
-        return x * keep / (1 - self.drop)
+        drawn = hash_uniform(layout.row_seeds, 2 * self.number + branch)
+        scale = (drawn >= self.drop).to(x.dtype) / (1 - self.drop)
+        return x * scale[:, None]
 
 
 class PositionalEncoding(nn.Module):

@@ -3,6 +3,8 @@ import torch
 
 from concerto import ConfigError, InputError
 from concerto.encoder import PointTransformer
+from concerto.encoder.point_transformer import Layout
+from concerto.encoder.random import hash_seeds
 from conftest import SMALL, relative_l2
 
 
@@ -104,10 +106,36 @@ def test_training_shuffles_the_orders_and_inference_does_not() -> None:
 def test_drop_path_keeps_the_mean_and_drops_whole_points() -> None:
     block = encoder(drop_path=0.5).train().stages[-1].blocks[-1]
     assert block.drop == 0.5
-    dropped = block._drop(torch.ones(20_000, 4))
+    layout = Layout(None, None, None, hash_seeds(torch.tensor(7), torch.arange(20_000)), False)
+    dropped = block._drop(torch.ones(20_000, 4), layout, branch=0)
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
     assert (dropped == dropped[:, :1]).all()
     assert abs(float(dropped.mean()) - 1) < 0.05
+    assert not torch.equal(dropped, block._drop(torch.ones(20_000, 4), layout, branch=1))
+
+
+def test_a_clouds_draws_depend_on_its_seed_and_not_on_its_batch() -> None:
+    model = encoder(drop_path=0.5).train()
+    feat, grid, offsets = voxels()
+    first = int(offsets[0])
+    together = model(feat, grid, offsets, seeds=torch.tensor([11, 12]))
+    alone = model(feat[first:], grid[first:], offsets[1:] - first, seeds=torch.tensor([12]))
+    other = model(feat[first:], grid[first:], offsets[1:] - first, seeds=torch.tensor([13]))
+    for level, own, drawn in zip(together, alone, other, strict=True):
+        assert relative_l2(level.feat[int(level.offsets[0]) :], own.feat) < 1e-5
+        assert relative_l2(drawn.feat, own.feat) > 1e-3
+
+
+def test_activation_checkpointing_changes_neither_result_nor_gradient() -> None:
+    gradients = []
+    for recompute in (False, True):
+        model = encoder(drop_path=0.5).train()
+        model.activation_checkpointing = recompute
+        last = model(*voxels(), seeds=torch.tensor([11, 12]))[-1].feat
+        last.square().mean().backward()
+        gradients.append([last, *(p.grad for p in model.parameters() if p.grad is not None)])
+    assert len(gradients[0]) == len(gradients[1])
+    assert all(torch.equal(kept, again) for kept, again in zip(*gradients, strict=True))
 
 
 def test_slices_do_not_change_the_result() -> None:
