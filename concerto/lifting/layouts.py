@@ -92,7 +92,7 @@ def _flat_frames(folder: Path) -> list[FrameFiles]:
     frames = []
     for pose in sorted(folder.glob("*.pose.txt")):
         stem = pose.name.removesuffix(".pose.txt")
-        color, depth = (_image(folder, f"{stem}.{kind}") for kind in ("color", "depth"))
+        color, depth = _image(folder, f"{stem}.color"), folder / f"{stem}.depth.png"
         frames.append(FrameFiles(f"{folder.name}/{stem}", color, depth, pose))
     return frames
 
@@ -117,7 +117,7 @@ def _scannet_frames(folder: Path) -> list[FrameFiles]:
         FrameFiles(
             f"{folder.name}/{pose.stem}",
             _image(folder / "color", pose.stem),
-            _image(folder / "depth", pose.stem),
+            folder / "depth" / f"{pose.stem}.png",
             pose,
         )
         for pose in sorted((folder / "pose").glob("*.txt"), key=_number)
