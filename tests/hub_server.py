@@ -127,7 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
             match = re.fullmatch(pattern, path)
             if match and self.command in methods:
                 try:
-                    answer(self, *map(unquote, match.groups()), *([body] if body else []))
+                    parts = [part and unquote(part) for part in match.groups()]
+                    answer(self, *parts, *([body] if body else []))
                 except _Refusal as refusal:
                     headers = {"X-Error-Code": refusal.code, "X-Error-Message": refusal.message}
                     self._send(refusal.status, b"", headers)
@@ -154,14 +155,17 @@ class _Handler(BaseHTTPRequestHandler):
         cut = repo.cuts.pop(0) if repo.cuts and self.command == "GET" else None
         self._send(206 if wanted else 200, content, headers, cut)
 
-    def _listing(self, repo_id: str, revision: str) -> None:
-        _, commit, files = self._state(repo_id, revision)
-        if "/tree/" in self.path:
-            self._json([self._entry(name, content) for name, content in files.items()])
-        else:
-            siblings = [{"rfilename": name} for name in files]
-            repo_id = repo_id.removeprefix("datasets/")
-            self._json({"id": repo_id, "sha": commit, "siblings": siblings})
+    def _info(self, repo_id: str, revision: str | None) -> None:
+        _, commit, files = self._state(repo_id, revision or "main")
+        siblings = [{"rfilename": name} for name in files]
+        repo_id = repo_id.removeprefix("datasets/")
+        self._json({"id": repo_id, "sha": commit, "siblings": siblings})
+
+    def _tree(self, repo_id: str, revision: str, folder: str | None) -> None:
+        """The files of a repo, or of a folder in it."""
+        _, _, files = self._state(repo_id, revision)
+        inside = f"{folder}/" if folder else ""
+        self._json([self._entry(n, c) for n, c in files.items() if n.startswith(inside)])
 
     def _paths_info(self, repo_id: str, revision: str, body: bytes) -> None:
         """Of the files asked for, those that there are."""
@@ -310,7 +314,8 @@ class _Handler(BaseHTTPRequestHandler):
 _REPO = r"((?:datasets/)?[^/]+/[^/]+)"
 _ROUTES: tuple[tuple[tuple[str, ...], str, Any], ...] = (
     (("HEAD", "GET"), rf"/{_REPO}/resolve/([^/]+)/(.+)", _Handler._file),
-    (("GET",), rf"/api/models/{_REPO}/(?:tree|revision)/([^/]+)", _Handler._listing),
+    (("GET",), rf"/api/models/{_REPO}(?:/revision/([^/]+))?", _Handler._info),
+    (("GET",), rf"/api/models/{_REPO}/tree/([^/]+)(?:/(.+))?", _Handler._tree),
     (("POST",), rf"/api/models/{_REPO}/paths-info/([^/]+)", _Handler._paths_info),
     (("POST",), r"/api/repos/create", _Handler._create_repo),
     (("POST",), rf"/api/models/{_REPO}/branch/([^/]+)", _Handler._create_branch),
