@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from concerto.client_errors import client_errors, http_status, reason
 from concerto.errors import HubError
 
 COMMIT_MESSAGE = "Upload a Concerto encoder"
+RepoType = Literal["model", "dataset"]
 
 
 @dataclass(frozen=True)
@@ -21,22 +23,38 @@ class Target:
     token: str | bool | None
     commit_message: str
     revision: str | None
+    repo_type: RepoType = "model"
 
-    def upload(self, folder: Path, files: Sequence[str]) -> str:
+    def upload(self, folder: Path, files: Sequence[str], delete: Sequence[str] = ()) -> str:
         """Put these files of a folder at the repo's root, in one commit; returns its URL.
+
+        delete: files of the repo to remove in the same commit.
 
         Raises HubError where the Hub does not take them.
         """
-        from huggingface_hub import CommitOperationAdd, HfApi
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
         with _explained(self.repo_id):
             commit = HfApi(token=self.token).create_commit(
                 self.repo_id,
-                [CommitOperationAdd(name, folder / name) for name in files],
+                [
+                    *(CommitOperationAdd(name, folder / name) for name in files),
+                    *(CommitOperationDelete(name) for name in delete),
+                ],
                 commit_message=self.commit_message,
                 revision=self.revision,
+                repo_type=self.repo_type,
             )
         return str(commit.commit_url)
+
+    def files(self) -> list[str]:
+        """What the repo holds. Raises HubError where the Hub does not tell."""
+        from huggingface_hub import HfApi
+
+        with _explained(self.repo_id):
+            return HfApi(token=self.token).list_repo_files(
+                self.repo_id, revision=self.revision, repo_type=self.repo_type
+            )
 
 
 def make_target(
@@ -46,6 +64,7 @@ def make_target(
     token: str | bool | None = None,
     commit_message: str = COMMIT_MESSAGE,
     revision: str | None = None,
+    repo_type: RepoType = "model",
 ) -> Target:
     """Make the repo, and the branch, where they are not there yet.
 
@@ -59,10 +78,10 @@ def make_target(
 
     api = HfApi(token=token)
     with _explained(repo_id):
-        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        repo = api.create_repo(repo_id, private=private, exist_ok=True, repo_type=repo_type).repo_id
         if revision is not None:
-            api.create_branch(repo, branch=revision, exist_ok=True)
-    return Target(repo, token, commit_message, revision)
+            api.create_branch(repo, branch=revision, exist_ok=True, repo_type=repo_type)
+    return Target(repo, token, commit_message, revision, repo_type)
 
 
 @contextmanager

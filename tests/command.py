@@ -10,7 +10,8 @@ from conftest import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "data" / "official_tiny.pth"
 ROOM = ROOT / "concerto" / "assets" / "sample_room.npz"
-CONCERTO = ("-m", "concerto.cli")
+CONCERTO = "concerto.cli"
+PREPARE = "concerto.training.prepare"
 
 
 def run(
@@ -18,14 +19,16 @@ def run(
     code: int = 0,
     traceback: bool = False,
     through: tuple[str, ...] = (),
+    module: str = CONCERTO,
     **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     """`concerto ARGUMENTS`, which must end with `code`, and with a traceback only where wanted.
 
-    through: what launches it, such as ("-m", "accelerate.commands.launch", …).
+    through: what launches it, such as ("-m", "accelerate.commands.launch", …). module: another
+    command than `concerto`.
     """
     process = subprocess.run(
-        [sys.executable, *through, *CONCERTO, *map(str, arguments)],
+        [sys.executable, *through, "-m", module, *map(str, arguments)],
         capture_output=True,
         text=True,
         env=os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "100"} | environment,

@@ -2,6 +2,7 @@
 
 It knows git only as far as clients see it: branches that point to commits, and commits that hold
 files. Large files take the LFS way; the Hub's newer storage protocol (Xet) is not spoken.
+Data sets are repos whose id begins with "datasets/".
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 Files = dict[str, bytes]
+LARGE = (".safetensors", ".parquet")
 
 
 class Repo:
@@ -40,9 +42,13 @@ class Repo:
         self.messages: list[str] = []
         self.commit(files or {}, "initial commit")
 
-    def commit(self, changed: Files, message: str = "", branch: str = "main") -> str:
-        """Add or replace files on a branch; returns the new commit's id."""
+    def commit(
+        self, changed: Files, message: str = "", branch: str = "main", deleted: Iterable[str] = ()
+    ) -> str:
+        """Add, replace and delete files on a branch; returns the new commit's id."""
         files = (self.at(branch) or {}) | changed
+        for name in deleted:
+            del files[name]
         state = repr((len(self.commits), sorted(files.items())))
         commit = hashlib.sha1(state.encode()).hexdigest()
         self.commits[commit], self.branches[branch] = files, commit
@@ -89,6 +95,10 @@ def serve() -> Iterator[FakeHub]:
         server.server_close()
 
 
+def _owner(repo_id: str) -> str:
+    return repo_id.removeprefix("datasets/").split("/")[0]
+
+
 class _Refusal(Exception):
     """An answer other than success, with the Hub's error code and message."""
 
@@ -111,12 +121,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub: FakeHub = self.server.hub  # type: ignore[attr-defined]
         path = urlsplit(self.path).path
         self.hub.requests.append((self.command, unquote(path)))
+        path = path.replace("/api/datasets/", "/api/models/datasets/")
         body = self._body()
         for methods, pattern, answer in _ROUTES:
             match = re.fullmatch(pattern, path)
             if match and self.command in methods:
                 try:
-                    answer(self, *map(unquote, match.groups()), *([body] if body else []))
+                    parts = [part and unquote(part) for part in match.groups()]
+                    answer(self, *parts, *([body] if body else []))
                 except _Refusal as refusal:
                     headers = {"X-Error-Code": refusal.code, "X-Error-Message": refusal.message}
                     self._send(refusal.status, b"", headers)
@@ -134,24 +146,35 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refusal(404, "EntryNotFound")
         content = files[name]
         headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": commit}
-        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if start is not None:
-            self.hub.ranges.append(start[0])
-            headers["Content-Range"] = f"bytes {start[1]}-{len(content) - 1}/{len(content)}"
-            content = content[int(start[1]) :]
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted is not None:
+            self.hub.ranges.append(wanted[0])
+            first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+            content = content[first : last + 1]
         cut = repo.cuts.pop(0) if repo.cuts and self.command == "GET" else None
-        self._send(206 if start else 200, content, headers, cut)
+        self._send(206 if wanted else 200, content, headers, cut)
 
-    def _listing(self, repo_id: str, revision: str) -> None:
-        _, commit, files = self._state(repo_id, revision)
-        if "/tree/" in self.path:
-            rows = [
-                {"type": "file", "path": n, "size": len(c), "oid": ""} for n, c in files.items()
-            ]
-            self._json(rows)
-        else:
-            siblings = [{"rfilename": name} for name in files]
-            self._json({"id": repo_id, "sha": commit, "siblings": siblings})
+    def _info(self, repo_id: str, revision: str | None) -> None:
+        _, commit, files = self._state(repo_id, revision or "main")
+        siblings = [{"rfilename": name} for name in files]
+        repo_id = repo_id.removeprefix("datasets/")
+        self._json({"id": repo_id, "sha": commit, "siblings": siblings})
+
+    def _tree(self, repo_id: str, revision: str, folder: str | None) -> None:
+        """The files of a repo, or of a folder in it."""
+        _, _, files = self._state(repo_id, revision)
+        inside = f"{folder}/" if folder else ""
+        self._json([self._entry(n, c) for n, c in files.items() if n.startswith(inside)])
+
+    def _paths_info(self, repo_id: str, revision: str, body: bytes) -> None:
+        """Of the files asked for, those that there are."""
+        _, _, files = self._state(repo_id, revision)
+        wanted = json.loads(body)["paths"]
+        self._json([self._entry(name, files[name]) for name in wanted if name in files])
+
+    def _entry(self, name: str, content: bytes) -> dict[str, Any]:
+        return {"type": "file", "path": name, "size": len(content), "oid": ""}
 
     # --- uploads -----------------------------------------------------------------------------
 
@@ -159,7 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = json.loads(body)
         owner = wanted.get("organization") or self._user()
         self._may_write(owner)
-        repo_id = f"{owner}/{wanted['name']}"
+        kind = "datasets/" if wanted.get("type") == "dataset" else ""
+        repo_id = f"{kind}{owner}/{wanted['name']}"
         known = repo_id in self.hub.repos
         if not known:
             private = wanted.get("private") or wanted.get("visibility") == "private"
@@ -187,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "files": [
                     {
                         "path": file["path"],
-                        "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                        "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
                         "shouldIgnore": False,
                     }
                     for file in json.loads(body)["files"]
@@ -212,7 +236,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({})
 
     def _commit(self, repo_id: str, revision: str, body: bytes) -> None:
-        """A line with the message, then a line for each file: its content, or its LFS digest."""
+        """A line with the message, then a line for each file: its content, its LFS digest, or that
+        it is deleted."""
         repo = self._writable(repo_id)
         if revision not in repo.branches:
             raise _Refusal(404, "RevisionNotFound")
@@ -222,8 +247,10 @@ class _Handler(BaseHTTPRequestHandler):
             if line["key"] == "file"
             else self.hub.large[line["value"]["oid"]]
             for line in lines[1:]
+            if line["key"] != "deletedFile"
         }
-        commit = repo.commit(changed, lines[0]["value"]["summary"], revision)
+        deleted = [line["value"]["path"] for line in lines if line["key"] == "deletedFile"]
+        commit = repo.commit(changed, lines[0]["value"]["summary"], revision, deleted)
         url = f"{self.hub.url}/{repo_id}/commit/{commit}"
         self._json({"commitUrl": url, "commitOid": commit})
 
@@ -243,14 +270,14 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refusal(403, message=f"You may not write in the namespace {owner}")
 
     def _writable(self, repo_id: str) -> Repo:
-        self._may_write(repo_id.split("/")[0])
+        self._may_write(_owner(repo_id))
         return self.hub.repos[repo_id]
 
     def _state(self, repo_id: str, revision: str) -> tuple[Repo, str, Files]:
         """The repo, and the commit and files that a revision means, for those who may see them."""
         repo = self.hub.repos.get(repo_id)
         user = self._user()
-        if repo is None or (repo.private and user != repo_id.split("/")[0]):
+        if repo is None or (repo.private and user != _owner(repo_id)):
             raise _Refusal(401, "RepoNotFound")
         files = repo.at(revision)
         if files is None:
@@ -284,10 +311,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = cut is not None
 
 
-_REPO = r"([^/]+/[^/]+)"
+_REPO = r"((?:datasets/)?[^/]+/[^/]+)"
 _ROUTES: tuple[tuple[tuple[str, ...], str, Any], ...] = (
     (("HEAD", "GET"), rf"/{_REPO}/resolve/([^/]+)/(.+)", _Handler._file),
-    (("GET",), rf"/api/models/{_REPO}/(?:tree|revision)/([^/]+)", _Handler._listing),
+    (("GET",), rf"/api/models/{_REPO}(?:/revision/([^/]+))?", _Handler._info),
+    (("GET",), rf"/api/models/{_REPO}/tree/([^/]+)(?:/(.+))?", _Handler._tree),
+    (("POST",), rf"/api/models/{_REPO}/paths-info/([^/]+)", _Handler._paths_info),
     (("POST",), r"/api/repos/create", _Handler._create_repo),
     (("POST",), rf"/api/models/{_REPO}/branch/([^/]+)", _Handler._create_branch),
     (("POST",), r"/api/validate-yaml", _Handler._validate_card),

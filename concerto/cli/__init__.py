@@ -34,13 +34,21 @@ DESCRIPTION = """Features for any point cloud.
 
 def main() -> None:
     """Run one command. Exits with 1 and one line on stderr where it cannot be done."""
+    run(COMMANDS, prog="concerto", description=DESCRIPTION)
+
+
+def run(commands: dict[str, Callable[..., Any]], prog: str, description: str) -> None:
+    """Run the one of several commands that the arguments ask for, as `main` does.
+
+    prog: what the user typed. description: what `--help` says above the commands.
+    """
     import tyro
 
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="concerto", description=DESCRIPTION, args=arguments
+            commands, prog=prog, description=description, args=arguments
         )
     except ConcertoError as error:
         if "--debug" in sys.argv:

@@ -7,10 +7,15 @@ import re
 
 def in_flags(message: str) -> str:
     """Advice that names arguments of Python, such as scale=2, with the flags that set them."""
-    message = re.sub(r"color_range=\((\S+), (\S+)\)", r"--color-range \1 \2", message)
+    message = re.sub(
+        r"(color_range|intrinsics)=\(([^)]+)\)",
+        lambda match: f"--{match[1].replace('_', '-')} {match[2].replace(',', '')}",
+        message,
+    )
     message = message.replace("drop_invalid=True", "--drop-invalid")
+    message = message.replace("skip_bad=True", "--skip-bad")
     return re.sub(
-        r"\b(scale|grid_size|columns|filename|revision)=",
+        r"\b(scale|grid_size|columns|filename|revision|depth_scale|max_depth)=",
         lambda match: f"--{match[1].replace('_', '-')} ",
         message,
     )

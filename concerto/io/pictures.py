@@ -46,15 +46,6 @@ def read_depth(file: Path, steps_per_metre: float, invalid: int = 65535) -> NDAr
     return stored.astype(np.float32) / np.float32(steps_per_metre)
 
 
-def picture_size(content: bytes, name: str) -> tuple[int, int]:
-    """Width and height of an encoded image, from its header.
-
-    Raises InputError where it has none.
-    """
-    with _explained(name), Image.open(io.BytesIO(content)) as image:
-        return image.width, image.height
-
-
 def read_bytes(file: Path) -> bytes:
     """A file's content. Raises InputError where it cannot be read."""
     try:

@@ -144,6 +144,6 @@ def _check_range(frame: Frame, max_depth: float) -> None:
         raise InputError(
             f"{frame.name}: half of the depths are {'over' if median > 1 else 'under'} "
             f"{median:.3g} m; expected {NEAREST:g} to {max_depth:g} m. Is the unit right? "
-            "depth_scale is the number of stored steps a metre: 1000 for millimetres, 5000 as "
-            "TUM stores depth, 1 for metres. For a large space pass a larger max_depth."
+            "Pass depth_scale=1000 for millimetres, depth_scale=5000 as TUM RGB-D stores depth; "
+            "for a large space pass max_depth= in metres."
         )

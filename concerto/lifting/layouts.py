@@ -92,7 +92,7 @@ def _flat_frames(folder: Path) -> list[FrameFiles]:
     frames = []
     for pose in sorted(folder.glob("*.pose.txt")):
         stem = pose.name.removesuffix(".pose.txt")
-        color, depth = (_image(folder, f"{stem}.{kind}") for kind in ("color", "depth"))
+        color, depth = _image(folder, f"{stem}.color"), folder / f"{stem}.depth.png"
         frames.append(FrameFiles(f"{folder.name}/{stem}", color, depth, pose))
     return frames
 
@@ -104,8 +104,8 @@ def _flat_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, I
         if (folder / name).is_file():
             return (_intrinsics(folder / name),) * 2
     raise InputError(
-        f"{folder} has no intrinsics.txt, a 3x3 matrix. Pass intrinsics as fx fy cx cy, in pixels; "
-        "for 7-Scenes that is 585 585 320 240."
+        f"{folder} has no intrinsics.txt, a 3x3 matrix. For 7-Scenes pass "
+        "intrinsics=(585, 585, 320, 240); these are fx, fy, cx, cy in pixels."
     )
 
 
@@ -117,7 +117,7 @@ def _scannet_frames(folder: Path) -> list[FrameFiles]:
         FrameFiles(
             f"{folder.name}/{pose.stem}",
             _image(folder / "color", pose.stem),
-            _image(folder / "depth", pose.stem),
+            folder / "depth" / f"{pose.stem}.png",
             pose,
         )
         for pose in sorted((folder / "pose").glob("*.txt"), key=_number)
@@ -133,7 +133,7 @@ def _scannet_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics
     if missing:
         raise InputError(
             f"There is no {' and no '.join(missing)}, a 4x4 matrix. Export the intrinsics too, or "
-            "pass intrinsics as fx fy cx cy, in pixels, where colour and depth have one size."
+            "pass intrinsics=(fx, fy, cx, cy), in pixels, where colour and depth have one size."
         )
     return _intrinsics(files[0]), _intrinsics(files[1])
 
@@ -212,7 +212,8 @@ def _tum_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, In
             return camera, camera
     raise InputError(
         f"{folder} does not tell its camera, as names with {', '.join(TUM_CAMERAS)} do. Pass "
-        "intrinsics as fx fy cx cy, in pixels; 525 525 319.5 239.5 fits most Kinects."
+        "intrinsics=(fx, fy, cx, cy), in pixels; intrinsics=(525, 525, 319.5, 239.5) fits most "
+        "Kinects."
     )
 
 

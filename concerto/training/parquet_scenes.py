@@ -36,7 +36,7 @@ def files_of_split(files: Sequence[str], split: str, place: str) -> list[str]:
 
     Raises InputError where none does. place: where they lie, for the message.
     """
-    word = re.compile(rf"(^|[^a-zA-Z0-9]){re.escape(split)}([^a-zA-Z0-9]|$)")
+    word = re.compile(rf"(^|\W){re.escape(split)}(\W|$)")
     found = sorted(file for file in files if word.search(file.removesuffix(".parquet")))
     if not found:
         others = sorted({PurePosixPath(file).parts[0] for file in files})

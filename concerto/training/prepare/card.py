@@ -1,0 +1,117 @@
+"""The README.md beside prepared scenes, as the Hub shows it; the files themselves tell it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from concerto.files import replacing
+
+CARD = "README.md"
+# The key of a Parquet file's metadata under which JSON says how its rows were made.
+FACTS = b"concerto"
+
+
+def write_card(out: Path, license: str | None, repo_id: str | None) -> None:
+    """Write the card of a folder of splits; replaces one that is there.
+
+    license: as the Hub names it, or None. repo_id: where the folder will lie on the Hub, or None.
+    """
+    with replacing(out / CARD) as file:
+        file.write_text(dataset_card(out, license, repo_id), encoding="utf-8")
+
+
+def dataset_card(out: Path, license: str | None, repo_id: str | None) -> str:
+    """Markdown with the Hub's metadata: what the data is, how it was made, how to use it."""
+    from huggingface_hub import DatasetCardData
+
+    splits = [_Split(folder) for folder in sorted(out.iterdir()) if _is_split(folder)]
+    metadata = DatasetCardData(
+        license=license,
+        pretty_name=repo_id or out.resolve().name,
+        tags=["point-cloud", "3d", "rgb-d", "concerto"],
+        configs=[
+            {
+                "config_name": "default",
+                "data_files": [
+                    {"split": split.name, "path": f"{split.name}/*.parquet"} for split in splits
+                ],
+            }
+        ],
+    )
+    place = repo_id or "path/or/repo"
+    return f"""---
+{metadata.to_yaml()}
+---
+
+# {repo_id or out.resolve().name}
+
+Scenes as point clouds, each with images that see it, prepared for pretraining point-cloud encoders
+with Concerto. A row is a sample.
+
+| split | samples | scenes | size |
+|---|---|---|---|
+{_lines(split.row() for split in splits)}
+
+| column | what it holds |
+|---|---|
+| `name`, `scene` | the sample's name, and that of the scene, which other samples may show too |
+| `coord` | (n, 3) float32, metres, z up |
+| `color` | (n, 3) uint8 |
+| `normal` | (n, 3) int8, 127 being 1; zero where unknown |
+| `images` | encoded images |
+| `seen` | for each image the points that it sees: pixels `x` and `y`, and the row `point` |
+
+## Use
+
+```python
+from datasets import load_dataset
+
+rows = load_dataset("{place}", split="{splits[0].name}", streaming=True)
+```
+
+```bash
+accelerate launch -m concerto.training.pretrain --data {place} --output run
+```
+
+## How it was made
+
+{_lines(split.story() for split in splits)}
+
+What holds for the recordings that it was made from, their licence and the consent of those in
+them, holds for it too.
+"""
+
+
+class _Split:
+    """What the files of a split tell."""
+
+    def __init__(self, folder: Path) -> None:
+        import pyarrow.parquet as pq
+
+        files = sorted(folder.glob("*.parquet"))
+        self.name = folder.name
+        tables = [pq.read_table(file, columns=["scene"]) for file in files]
+        self.samples = sum(len(table) for table in tables)
+        self.scenes = len({name for table in tables for name in table["scene"].to_pylist()})
+        self.bytes = sum(file.stat().st_size for file in files)
+        metadata = pq.read_metadata(files[0]).metadata or {}
+        self.facts: dict[str, Any] = json.loads(metadata.get(FACTS, b"{}"))
+
+    def row(self) -> str:
+        """Its row of the table."""
+        return f"| {self.name} | {self.samples} | {self.scenes} | {self.bytes / 1e6:.0f} MB |"
+
+    def story(self) -> str:
+        """How it was made, as an item of a list."""
+        facts = ", ".join(f"{name} {value}" for name, value in self.facts.items())
+        return f"- {self.name}: {facts or 'nothing is known'}"
+
+
+def _is_split(folder: Path) -> bool:
+    return not folder.name.startswith(".") and next(folder.glob("*.parquet"), None) is not None
+
+
+def _lines(lines: Any) -> str:
+    return "\n".join(lines)

@@ -1,0 +1,191 @@
+"""Where prepared samples go: a folder of Parquet files with a card, and from there to the Hub.
+
+A split is written to a hidden folder and takes its place when it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from concerto.errors import InputError
+from concerto.files import check_writable
+from concerto.training.encoded import EncodedSample
+from concerto.training.parquet_format import features, to_table
+from concerto.training.prepare.card import CARD, FACTS, write_card
+from concerto.upload import Target, make_target
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+# A file is closed when it has grown to this: enough files to share, few enough to list.
+SHARD_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What becomes of the samples, whatever they are made from."""
+
+    split: str = "train"
+    """Name of the split to write; others in the folder stay."""
+    overwrite: bool = False
+    """Replace the split where the folder has it already."""
+    license: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None
+    """Licence of the data for the card, as the Hub names it: cc-by-4.0, other. Without it, the
+    card states none."""
+    push_to_hub: Annotated[str | None, tyro.conf.arg(metavar="REPO")] = None
+    """Upload the folder, in one commit, to this data set of the Hub; made where it is missing."""
+    private: bool = False
+    """Make a new data set on the Hub private."""
+
+    def write(self, out: Path, samples: Iterable[EncodedSample], facts: dict[str, Any]) -> None:
+        """Write the samples as a split of the folder `out`, with a card, and upload the folder.
+
+        samples: asked for only once all is found in order. facts: what the card says of how they
+        were made.
+
+        Raises InputError where the folder cannot be written, or has the split already; HubError
+        where the Hub does not take it, before the work where it can be known.
+        """
+        self._check(out)
+        target = None
+        if self.push_to_hub is not None:
+            target = make_target(
+                self.push_to_hub,
+                private=self.private or None,
+                commit_message="Upload prepared scenes",
+                repo_type="dataset",
+            )
+        with _replacing_folder(out / self.split) as folder:
+            written = write_shards(folder, samples, facts)
+        write_card(out, self.license, target.repo_id if target else None)
+        print(f"{out / self.split}  {written} samples")
+        if target is not None:
+            print(_push(target, out))
+
+    def _check(self, out: Path) -> None:
+        if not re.fullmatch(r"\w+", self.split):
+            raise InputError(f"split is {self.split!r}; it must be one word, such as train or val.")
+        check_writable(out)
+        if (out / self.split).exists() and not self.overwrite:
+            raise InputError(
+                f"{out / self.split} is there already. Choose another folder or --split, or "
+                "replace it with --overwrite."
+            )
+
+
+def write_shards(folder: Path, samples: Iterable[EncodedSample], facts: dict[str, Any]) -> int:
+    """Write samples to Parquet files in an empty folder, each a group of rows of its own.
+
+    Returns how many there were. Raises InputError where there are none.
+    """
+    shards = _Shards(folder, json.dumps(facts))
+    try:
+        for sample in samples:
+            shards.add(sample)
+    finally:
+        shards.close()
+    if not shards.rows:
+        raise InputError("There is nothing to write: not one sample was made.")
+    total = len(shards.files)
+    for number, file in enumerate(shards.files):
+        file.rename(folder / f"{number:05d}-of-{total:05d}.parquet")
+    return shards.rows
+
+
+@dataclass
+class _Shards:
+    """Parquet files of about equal size, one being written."""
+
+    folder: Path
+    facts: str
+    rows: int = 0
+    files: list[Path] = field(default_factory=list)
+    _stream: IO[bytes] | None = None
+    _writer: pq.ParquetWriter | None = None
+
+    def __post_init__(self) -> None:
+        schema = features().arrow_schema
+        self.schema = schema.with_metadata({**schema.metadata, FACTS: self.facts.encode()})
+
+    def add(self, sample: EncodedSample) -> None:
+        """Write a row."""
+        table = to_table(sample, self.schema)
+        if self._stream is None or self._writer is None:
+            self._open()
+        assert self._stream is not None
+        assert self._writer is not None
+        self._writer.write_table(table.replace_schema_metadata(self.schema.metadata))
+        self.rows += 1
+        if self._stream.tell() > SHARD_BYTES:
+            self.close()
+
+    def close(self) -> None:
+        """End the file that is being written."""
+        if self._writer is not None and self._stream is not None:
+            self._writer.close()
+            self._stream.close()
+        self._writer = self._stream = None
+
+    def _open(self) -> None:
+        import pyarrow.parquet as pq
+
+        self.files.append(self.folder / f"{len(self.files)}.part")
+        self._stream = self.files[-1].open("wb")
+        # Values of scans hardly repeat: dictionaries and extremes of them cost, and serve nobody.
+        self._writer = pq.ParquetWriter(
+            self._stream,
+            self.schema,
+            compression="zstd",
+            use_dictionary=False,
+            write_statistics=False,
+        )
+
+
+@contextmanager
+def _replacing_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target`; it takes its place at the end, or goes on an error."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    except OSError as error:
+        raise InputError(f"Cannot write {target}: {error.strerror or error}.") from error
+    new, old = scratch / "new", scratch / "old"
+    try:
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    except OSError as error:
+        raise InputError(f"Cannot write {target}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _push(target: Target, out: Path) -> str:
+    """Make the repo hold what the folder holds, of all its splits; returns the commit's URL."""
+    splits = [folder for folder in sorted(out.iterdir()) if next(folder.glob("*.parquet"), None)]
+    files = [CARD] + [
+        file.relative_to(out).as_posix()
+        for split in splits
+        for file in sorted(split.glob("*.parquet"))
+    ]
+    # Files of an earlier upload of these splits, which had another number of them.
+    stale = [
+        name
+        for name in target.files()
+        if name.endswith(".parquet")
+        and name.split("/")[0] in {split.name for split in splits}
+        and name not in files
+    ]
+    return target.upload(out, files, delete=stale)

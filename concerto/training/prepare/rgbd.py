@@ -1,0 +1,83 @@
+"""`prepare rgbd`: recordings of posed frames with depth → scenes with images that see them."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tqdm import tqdm
+
+from concerto.errors import ConcertoWarning, InputError
+from concerto.lifting.layouts import find_recordings
+from concerto.training.encoded import EncodedSample
+from concerto.training.prepare.output import OutputOptions
+from concerto.training.prepare.rgbd_scene import PreparedScene, RgbdOptions, prepare_scene
+
+
+def rgbd(
+    src: Annotated[Path, tyro.conf.arg(metavar="SRC")],
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
+    /,
+    recordings: tyro.conf.OmitArgPrefixes[RgbdOptions] = RgbdOptions(),
+    output: tyro.conf.OmitArgPrefixes[OutputOptions] = OutputOptions(),
+    workers: int = 1,
+) -> None:
+    """Make samples of posed RGB-D frames: fused points, and images that see them.
+
+    A scene is a folder with NAME.color.jpg, NAME.depth.png and NAME.pose.txt (7-Scenes), with
+    rgb.txt, depth.txt and groundtruth.txt (TUM RGB-D), or with color/, depth/, pose/ and intrinsic/
+    (ScanNet's exported frames). A sample is a scene with four of its images.
+
+    Args:
+        src: A scene, or a folder of scenes.
+        out: Folder to write to: Parquet files in a folder for each split, and a card.
+        workers: Scenes to work on at a time, each by a process.
+    """
+    folders = find_recordings(src)
+    facts = {"from": f"{len(folders)} RGB-D recordings", **recordings.facts()}
+    output.write(out, _samples(folders, recordings, workers), facts)
+
+
+def _samples(folders: list[Path], options: RgbdOptions, workers: int) -> Iterator[EncodedSample]:
+    """The samples of all scenes, scene after scene."""
+    with tqdm(total=len(folders), unit="scene", disable=len(folders) == 1) as bar:
+        for folder, scene in zip(folders, _scenes(folders, options, workers), strict=True):
+            if isinstance(scene, InputError):
+                if not options.skip_bad:
+                    raise scene
+                warnings.warn(f"{folder} is left out: {scene}", ConcertoWarning, stacklevel=2)
+            else:
+                for message in scene.messages:
+                    warnings.warn(message, ConcertoWarning, stacklevel=2)
+                yield from scene.samples
+            bar.update()
+
+
+def _scenes(
+    folders: list[Path], options: RgbdOptions, workers: int
+) -> Iterator[PreparedScene | InputError]:
+    """Each folder's scene, or why there is none, in order; few are held at a time."""
+    if workers <= 1 or len(folders) == 1:
+        yield from (_attempt(folder, options, progress=True) for folder in folders)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        waiting: deque[Future[PreparedScene | InputError]] = deque()
+        for folder in folders:
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(_attempt, folder, options))
+        yield from (scene.result() for scene in waiting)
+
+
+def _attempt(
+    folder: Path, options: RgbdOptions, progress: bool = False
+) -> PreparedScene | InputError:
+    try:
+        return prepare_scene(folder, options, progress)
+    except InputError as error:
+        return error

@@ -1,0 +1,185 @@
+"""One recording → the samples of one scene.
+
+The frames are fused to one cloud, and the images to train with are chosen evenly from them. A
+sample is the whole scene with four of these, taken one after another: so they see a part in common,
+and that is what the principal view is cut around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from concerto.errors import InputError
+from concerto.io.pictures import read_bytes
+from concerto.lifting.frame import Intrinsics
+from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE, Lifter
+from concerto.lifting.layouts import open_recording
+from concerto.lifting.recording import FrameFiles, Recording
+from concerto.lifting.upright import upright
+from concerto.lifting.visibility import TOLERANCE, visible
+from concerto.points.point_cloud import PointCloud
+from concerto.training.encoded import EncodedSample
+
+IMAGES_PER_SAMPLE = 4
+# Of the frames that were left out, so many are told with their reason.
+TOLD = 3
+
+
+@dataclass(frozen=True)
+class RgbdOptions:
+    """How recordings are read and fused."""
+
+    intrinsics: Annotated[
+        tuple[float, float, float, float] | None, tyro.conf.arg(metavar="FX FY CX CY")
+    ] = None
+    """Camera of colour and depth, in pixels, instead of what the folders tell."""
+    depth_scale: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Stored steps of depth a metre; by default 5000 for TUM RGB-D, else 1000 (millimetres)."""
+    stride: int = 1
+    """Use every n-th frame: a video has many that show the same."""
+    max_images: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Images of a scene to train with, chosen evenly, four a sample; by default all frames used."""
+    voxel_size: float = VOXEL_SIZE
+    """Metres from one point to the next."""
+    max_depth: float = MAX_DEPTH
+    """Metres beyond which depth is not used."""
+    tolerance: float = TOLERANCE
+    """Metres by which a point may miss an image's depth and still count as seen."""
+    up: Literal["auto", "z"] = "auto"
+    """Training wants z up. auto: find up from the cameras and level surfaces, and turn the scene;
+    z: it is up already."""
+    skip_bad: bool = False
+    """Leave out frames, and scenes, that cannot be used, with a warning, instead of stopping."""
+
+    def __post_init__(self) -> None:
+        for name in ("stride", "max_images"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1.")
+        if not self.tolerance > 0:
+            raise InputError(f"tolerance is {self.tolerance:g}; it must be over 0 (metres).")
+
+    def facts(self) -> dict[str, Any]:
+        """What a card says of them: those that are set."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class PreparedScene:
+    """The samples of a scene, which share their points, and what is to be said of it."""
+
+    samples: list[EncodedSample]
+    messages: list[str]
+
+
+def prepare_scene(folder: Path, options: RgbdOptions, progress: bool = False) -> PreparedScene:
+    """Fuse the frames of a folder, and see which points its images see.
+
+    Raises InputError where a frame cannot be used, or, with skip_bad, none can.
+    """
+    camera = None if options.intrinsics is None else Intrinsics(*options.intrinsics)
+    recording = open_recording(folder, camera, options.depth_scale)
+    listed = recording.frames[:: options.stride]
+    fused = _fuse(recording, listed, options, progress)
+    images = _evenly(fused.frames, options.max_images or len(fused.frames))
+    bar = tqdm(images, f"{recording.name}: seeing", unit="image", disable=not progress)
+    coord = fused.cloud.coord.numpy()
+    seen = [visible(coord, recording.read(files), options.tolerance) for files in bar]
+    samples = _samples(recording.name, fused, options.up, images, seen)
+    return PreparedScene(samples, _messages(recording.name, fused.left_out, len(listed)))
+
+
+@dataclass(frozen=True)
+class _Fused:
+    """A fused scene: the frames it was made of, their poses, and why others are left out."""
+
+    cloud: PointCloud
+    frames: list[FrameFiles]
+    poses: list[NDArray[np.float64]]
+    left_out: list[str]
+
+
+def _fuse(
+    recording: Recording, listed: Sequence[FrameFiles], options: RgbdOptions, progress: bool
+) -> _Fused:
+    lifter = Lifter(options.voxel_size, options.max_depth)
+    frames, poses, left_out = [], [], []
+    for files in tqdm(listed, f"{recording.name}: fusing", unit="frame", disable=not progress):
+        pose = _add(lifter, recording, files)
+        if not isinstance(pose, InputError):
+            frames.append(files)
+            poses.append(pose)
+        elif options.skip_bad:
+            left_out.append(str(pose))
+        else:
+            raise InputError(f"{pose} skip_bad=True leaves such frames out.") from pose
+    if not frames:
+        raise InputError(f"{recording.name}: no frame can be used. The first: {left_out[0]}")
+    return _Fused(lifter.cloud(), frames, poses, left_out)
+
+
+def _add(
+    lifter: Lifter, recording: Recording, files: FrameFiles
+) -> NDArray[np.float64] | InputError:
+    """Fuse a frame; returns its pose, or why it cannot be used."""
+    try:
+        frame = recording.read(files)
+        lifter.add(frame)
+    except InputError as error:
+        return error
+    return frame.pose
+
+
+def _evenly(frames: list[FrameFiles], most: int) -> list[FrameFiles]:
+    """At most so many of the frames, evenly chosen, a multiple of four where there are as many."""
+    count = min(most, len(frames))
+    if count >= IMAGES_PER_SAMPLE:
+        count -= count % IMAGES_PER_SAMPLE
+    return [frames[k * len(frames) // count] for k in range(count)]
+
+
+def _samples(
+    name: str,
+    fused: _Fused,
+    up: Literal["auto", "z"],
+    images: list[FrameFiles],
+    seen: list[NDArray[np.int64]],
+) -> list[EncodedSample]:
+    """The scene, z up, with each four of its images."""
+    cloud = fused.cloud
+    assert cloud.color is not None
+    assert cloud.normal is not None
+    normal = cloud.normal.numpy()
+    turn = (upright(normal, fused.poses) if up == "auto" else np.eye(3)).T.astype(np.float32)
+    coord, normal = cloud.coord.numpy() @ turn, normal @ turn
+    color = (cloud.color.numpy() * 255).round().astype(np.uint8)
+    return [
+        EncodedSample(
+            name=f"{name}_{first // IMAGES_PER_SAMPLE}",
+            scene=name,
+            coord=coord,
+            color=color,
+            normal=normal,
+            images=tuple(
+                read_bytes(files.color) for files in images[first : first + IMAGES_PER_SAMPLE]
+            ),
+            seen=tuple(seen[first : first + IMAGES_PER_SAMPLE]),
+        )
+        for first in range(0, len(images), IMAGES_PER_SAMPLE)
+    ]
+
+
+def _messages(name: str, left_out: list[str], frames: int) -> list[str]:
+    """One line, where there is anything to say."""
+    if not left_out:
+        return []
+    told = " ".join(left_out[:TOLD]) + (" …" if len(left_out) > TOLD else "")
+    return [f"{name}: {len(left_out)} of {frames} frames are left out. {told}"]

@@ -1,0 +1,69 @@
+"""A frame that cannot be used is refused when it is made, with the reason."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from recordings import VIEWS, record
+
+from concerto.errors import InputError
+from concerto.lifting.frame import Intrinsics
+
+FRAME = record(VIEWS[0], "frame 7")
+
+
+def posed(change: np.ndarray) -> np.ndarray:
+    pose = FRAME.pose.copy()
+    pose[:3, :3] = pose[:3, :3] @ change
+    return pose
+
+
+@pytest.mark.parametrize(
+    ("change", "determinant"), [(2 * np.eye(3), "8"), (np.diag([1, 1, -1]), "-1")]
+)
+def test_a_pose_that_scales_or_mirrors_is_refused_with_its_determinant(
+    change: np.ndarray, determinant: str
+) -> None:
+    with pytest.raises(InputError, match=f"frame 7.*no rigid motion.*determinant {determinant} "):
+        replace(FRAME, pose=posed(change))
+
+
+def test_a_pose_that_shears_is_refused() -> None:
+    with pytest.raises(InputError, match="no rigid motion"):
+        replace(FRAME, pose=posed(np.array([[1, 0.2, 0], [0, 1, 0], [0, 0, 1]])))
+
+
+def test_a_pose_written_with_four_digits_is_rigid_enough() -> None:
+    replace(FRAME, pose=FRAME.pose.round(4))
+
+
+def test_a_lost_pose_is_refused() -> None:
+    with pytest.raises(InputError, match=r"frame 7: the pose holds NaN.*tracking"):
+        replace(FRAME, pose=np.full((4, 4), -np.inf))
+
+
+@pytest.mark.parametrize(
+    ("depth", "reason"),
+    [
+        (np.zeros((72, 96), np.float32), "empty"),
+        (np.full((72, 96), 2.0, np.float32), "2 m everywhere"),
+        (np.where(FRAME.depth > 2, np.float32(np.nan), FRAME.depth), "NaN"),
+        (-FRAME.depth, "negative"),
+        (FRAME.depth[:50], "must agree"),
+        (FRAME.depth.astype(np.float64), "float32"),
+    ],
+)
+def test_depth_that_no_camera_measured_is_refused(depth: np.ndarray, reason: str) -> None:
+    with pytest.raises(InputError, match=f"frame 7.*{reason}"):
+        replace(FRAME, depth=depth)
+
+
+def test_an_image_without_colour_is_refused() -> None:
+    with pytest.raises(InputError, match=r"frame 7: the image is uint8 of shape \(72, 96\)"):
+        replace(FRAME, color=FRAME.color[..., 0])
+
+
+@pytest.mark.parametrize("values", [(0.0, 70, 1, 1), (70, np.nan, 1, 1)])
+def test_intrinsics_that_no_camera_has_are_refused(values: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="fx fy cx cy"):
+        Intrinsics(*values)

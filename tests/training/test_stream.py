@@ -1,0 +1,187 @@
+"""Batches depend on the seed alone; broken samples are named and replaced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from concerto.errors import HubError, InputError
+from concerto.training.samples import Batch, Sample, SampleViews, View
+from concerto.training.seeds import sample_seed
+from concerto.training.stream import BrokenSample, SampleStream, sample_at
+
+
+@dataclass
+class Numbers:
+    """Samples that are named by their index. broken: what some of them raise."""
+
+    samples: int
+    broken: dict[int, Exception] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int) -> Sample:
+        if index in self.broken:
+            raise self.broken[index]
+        coord = np.full((1, 3), index, np.float32)
+        return Sample(str(index), coord, np.zeros((1, 3), np.uint8), coord)
+
+
+def views(sample: Sample, seed: int) -> SampleViews:
+    """A sample of one point, whatever it is."""
+    coord = torch.from_numpy(sample.coord)
+    view = View(torch.zeros(1, 9), torch.zeros(1, 3, dtype=torch.int64), coord)
+    nothing = torch.zeros(0, 3, 4, 4)
+    return SampleViews(sample.name, seed, view, view, (view,), nothing, torch.zeros(1, 0, 2))
+
+
+def drawn(batches: list[Batch]) -> list[tuple[str, int]]:
+    return [
+        (name, int(seed))
+        for batch in batches
+        for name, seed in zip(batch.names, batch.seeds, strict=True)
+    ]
+
+
+def first(stream: SampleStream, count: int, start: int = 0) -> list[Batch]:
+    return list(islice(stream.batches(start), count))
+
+
+def broken(*indices: int, samples: int = 100) -> Numbers:
+    return Numbers(samples, {index: InputError(f"sample {index} is bad") for index in indices})
+
+
+@given(st.integers(1, 40), st.integers(0, 5), st.integers(0, 2**63 - 1))
+def test_every_epoch_goes_through_all_samples_once(samples: int, epoch: int, seed: int) -> None:
+    places = [sample_at(epoch * samples + k, samples, seed) for k in range(samples)]
+    assert {place[0] for place in places} == {epoch}
+    assert sorted(place[1] for place in places) == list(range(samples))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    orders = [
+        tuple(sample_at(epoch * 50 + k, 50, seed)[1] for k in range(50))
+        for epoch, seed in ((0, 0), (1, 0), (0, 1))
+    ]
+    assert len(set(orders)) == 3
+
+
+@given(st.sampled_from([1, 2, 3, 4, 6]), st.integers(1, 30), st.integers(0, 9))
+def test_a_batch_is_the_same_for_any_number_of_processes(
+    processes: int, samples: int, batch: int
+) -> None:
+    source = Numbers(samples)
+    [whole] = first(SampleStream(source, views, 12, seed=3), 1, batch)
+    parts = [
+        first(SampleStream(source, views, 12, 3, process, processes), 1, batch)[0]
+        for process in range(processes)
+    ]
+    assert drawn(parts) == drawn([whole])
+
+
+def test_seeds_are_those_of_the_sample_and_epoch() -> None:
+    batches = first(SampleStream(Numbers(6), views, 4, seed=9), 6)
+    for position, (name, seed) in enumerate(drawn(batches)):
+        assert seed == sample_seed(9, position // 6, int(name))
+
+
+def test_a_stream_begins_at_any_batch() -> None:
+    stream = SampleStream(Numbers(7), views, 4)
+    assert drawn(first(stream, 5, start=6)) == drawn(first(stream, 11))[6 * 4 :]
+
+
+def test_workers_give_what_no_workers_give() -> None:
+    source = broken(5, 50)
+    alone, together = ([], [])
+    without = SampleStream(source, views, 10, on_broken=alone.append)
+    with_workers = SampleStream(source, views, 10, workers=2, on_broken=together.append)
+    assert drawn(first(without, 12)) == drawn(first(with_workers, 12))
+    assert alone == together
+    assert {sample.index for sample in together} == {5, 50}
+
+
+def test_drawing_leaves_torchs_generator_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first(SampleStream(Numbers(4), views, 2), 3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_broken_sample_is_named_and_replaced_by_the_next_with_its_own_seed() -> None:
+    reports: list[BrokenSample] = []
+    source = broken(41, 42)
+    sound = drawn(first(SampleStream(Numbers(100), views, 10), 10))
+    mended = drawn(first(SampleStream(source, views, 10, on_broken=reports.append), 10))
+    changed = [(a[0], b) for a, b in zip(sound, mended, strict=True) if a != b]
+    assert dict(changed) == {
+        "41": ("43", sample_seed(0, 0, 43)),
+        "42": ("43", sample_seed(0, 0, 43)),
+    }
+    assert Counter(report.index for report in reports) == {41: 1, 42: 2}
+    assert "sample 42 is bad" in {report.reason for report in reports}
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), ValueError("odd"), InputError("bad")])
+def test_what_files_and_arrays_raise_counts_as_a_broken_sample(error: Exception) -> None:
+    reports: list[BrokenSample] = []
+    source = Numbers(40, {7: error})
+    first(SampleStream(source, views, 20, on_broken=reports.append), 2)
+    assert reports == [BrokenSample(7, str(error))]
+
+
+def test_a_sample_may_also_break_in_the_transform() -> None:
+    def picky(sample: Sample, seed: int) -> SampleViews:
+        if sample.name == "3":
+            raise InputError("3 has no points")
+        return views(sample, seed)
+
+    reports: list[BrokenSample] = []
+    first(SampleStream(Numbers(40), picky, 20, on_broken=reports.append), 2)
+    assert reports == [BrokenSample(3, "3 has no points")]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_many_broken_samples_stop_the_run(workers: int) -> None:
+    stream = SampleStream(broken(*range(0, 100, 10)), views, 10, workers=workers)
+    with pytest.raises(InputError, match=r"of the \d+ samples .* broken, over 5%.* is bad$"):
+        first(stream, 20)
+
+
+def test_up_to_a_twentieth_may_be_broken() -> None:
+    stream = SampleStream(broken(0, 20, 40, 60, samples=100), views, 100)
+    assert len(first(stream, 5)) == 5
+
+
+def test_few_draws_are_not_judged() -> None:
+    assert len(first(SampleStream(broken(0, 1, samples=10), views, 5), 2)) == 2
+
+
+def test_data_without_a_sound_sample_stops_the_run() -> None:
+    with pytest.raises(InputError, match="is bad"):
+        first(SampleStream(broken(*range(3), samples=3), views, 2), 1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreachable_source_stops_the_run_with_its_own_error(workers: int) -> None:
+    source = Numbers(40, {7: HubError("The Hub does not answer.")})
+    with pytest.raises(HubError, match=r"^The Hub does not answer.$"):
+        first(SampleStream(source, views, 20, workers=workers), 2)
+
+
+def test_a_mistake_in_the_code_is_no_broken_sample() -> None:
+    with pytest.raises(ZeroDivisionError):
+        first(SampleStream(Numbers(40, {7: ZeroDivisionError()}), views, 20), 2)
+
+
+@pytest.mark.parametrize(("batch", "processes"), [(10, 4), (2, 4), (0, 1)])
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(batch: int, processes: int) -> None:
+    with pytest.raises(InputError, match="evenly"):
+        SampleStream(Numbers(5), views, batch, processes=processes)
