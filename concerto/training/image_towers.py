@@ -117,16 +117,18 @@ class EfficientNetLite0(ImageTeacher):
     def patches(self, images: Tensor) -> Tensor:
         """See `ImageTeacher.patches`."""
         rows, cols = self.grid(images)
+        # Padding "same" moves a grid of stride 32 by half a cell where 32 does not divide the size.
+        down, right = -images.shape[2] % 32, -images.shape[3] % 32
+        x = F.pad(images, (0, right, 0, down), mode="replicate")
         net, levels = self.net, []
-        x = net._swish(net._bn0(net._conv_stem(images)))
+        x = net._swish(net._bn0(net._conv_stem(x)))
         for i, block in enumerate(net._blocks):
             x = block(x)
             if i in self.STAGE_ENDS:
                 levels.append(x)
         fine, *coarse = levels
-        # By a factor, then cropped: an odd number of rows must not stretch the grid.
         wide = [F.interpolate(level, scale_factor=2, mode="bilinear") for level in coarse]
-        return torch.cat([fine, *(level[:, :, :rows, :cols] for level in wide)], 1).flatten(2).mT
+        return torch.cat([fine, *wide], 1)[:, :, :rows, :cols].flatten(2).mT
 
 
 def from_transformers(name: str, revision: str | None = None) -> ImageTeacher:
