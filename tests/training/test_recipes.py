@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 
 from concerto.training.objective import JointObjective
 from concerto.training.pretrain import parse
 from concerto.training.recipes import RECIPES, Recipe, RecipeName
+from conftest import ROOT
 
 DATA = ["--data", "scenes", "--output", "run"]
 
@@ -181,3 +185,27 @@ def test_parts_that_do_not_fit_are_told_with_the_option_to_pass(
     with pytest.raises(SystemExit):
         parse(["--recipe", "concerto-tiny", *DATA, *options])
     assert advice in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def blocks(language: str) -> list[str]:
+    """The blocks of code of the page about pretraining."""
+    text = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_every_command_of_the_docs_is_understood() -> None:
+    text = "\n".join(blocks("bash")).replace("\\\n", " ")
+    commands = re.findall(r"-m concerto\.training\.pretrain (.*)", text)
+    assert len(commands) >= 5
+    for options in commands:
+        assert parse(shlex.split(options)).data
+
+
+def test_every_configuration_of_the_docs_is_accelerates(tmp_path: Path) -> None:
+    found = blocks("yaml")
+    assert len(found) == 3
+    for number, text in enumerate(found):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(text)
+        config = load_config_from_file(str(file))
+        assert config.num_processes == (32 if "num_machines: 4" in text else 8)
