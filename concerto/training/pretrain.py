@@ -21,10 +21,10 @@ from concerto.checkpoints import read_checkpoint
 from concerto.errors import ConcertoError, ConcertoWarning
 from concerto.io import read
 from concerto.points.point_cloud import PointCloud
-from concerto.training.cpu_launch import start_processes
 from concerto.training.feature_cache import CachedTeacher
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.images import load_teacher
+from concerto.training.launch import end_with_launcher, start_processes
 from concerto.training.loop import TrainResult, make_accelerator, train
 from concerto.training.pictures import cloud_of
 from concerto.training.pretraining import Pretraining
@@ -84,6 +84,7 @@ def main() -> None:
     """Run the command line. Exits with 1 and one line on stderr where it cannot be done."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     warnings.showwarning = _print_warning  # type: ignore[assignment]
+    end_with_launcher()
     try:
         recipe = parse(arguments)
         start_processes("concerto.training.pretrain")

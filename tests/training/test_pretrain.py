@@ -17,7 +17,6 @@ import torch
 
 from concerto import Concerto, ConcertoWarning, ConfigError
 from concerto.training.checkpointing import latest_checkpoint
-from concerto.training.cpu_launch import processes_wanted
 from concerto.training.metrics import read_metrics
 from concerto.training.pretrain import parse, pretrain
 from concerto.training.pretraining import Pretraining
@@ -180,18 +179,6 @@ def test_broken_samples_are_named_and_too_many_end_the_run_in_one_line(tmp_path:
     assert "warning: Left out:" in process.stderr
     assert "\nerror: " in process.stderr
     assert "Traceback" not in process.stderr
-
-
-def test_processes_are_started_only_where_accelerate_left_them_out() -> None:
-    command = ["python", "/bin/accelerate", "launch", "--cpu", "--num_processes", "3", "-m", "x"]
-    on_cpu = {"ACCELERATE_USE_CPU": "True"}
-    assert processes_wanted(command, on_cpu) == 3
-    assert processes_wanted(["python", *LAUNCH, "-m", "x"], on_cpu) == 2
-    assert processes_wanted(command, on_cpu | {"RANK": "0"}) == 1
-    assert processes_wanted(command, on_cpu | {"OMPI_COMM_WORLD_SIZE": "3"}) == 1
-    assert processes_wanted(command, {"ACCELERATE_USE_CPU": "False"}) == 1
-    assert processes_wanted(["bash"], on_cpu) == 1
-    assert processes_wanted(["accelerate", "launch", "--cpu", "-m", "x"], on_cpu) == 1
 
 
 def test_options_make_the_recipe_that_tests_run(scenes: Path, tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
-"""`accelerate launch --cpu --num_processes N`: N processes, where accelerate alone starts one.
+"""Two things that launchers leave undone: to start all processes on a CPU, and to end them.
 
-On a CPU, accelerate (1.15) starts a single process whatever number it is given, and leaves the
-others to MPI. So the one that it starts gives way to torchrun, which starts them all.
+On a CPU, accelerate (1.15) starts a single process whatever `--num_processes` says, and leaves the
+others to MPI. So the one that it starts gives way to torchrun, which starts them all. And where a
+launcher is killed, what it has started goes on, unseen, and writes to the folder of a run that
+someone may have resumed by then. So processes ask the system to be told.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +23,26 @@ STARTED = (
     "OMPI_COMM_WORLD_SIZE",
     "MV2_COMM_WORLD_SIZE",
 )
+# What accelerate and torchrun set for the processes that they start.
+LAUNCHED = ("LOCAL_RANK", "ACCELERATE_MIXED_PRECISION")
 LAUNCHERS = ("accelerate-launch", "launch", "accelerate.commands.launch")
+
+
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_launcher() -> None:
+    """On Linux, have SIGTERM come to this process when the one that launched it dies, or has died.
+
+    So a killed launcher ends the run where it can be resumed.
+    """
+    if sys.platform != "linux" or not any(name in os.environ for name in LAUNCHED):
+        return
+    launcher = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != launcher:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def start_processes(module: str) -> None:
