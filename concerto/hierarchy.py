@@ -15,8 +15,8 @@ from concerto.errors import InputError
 Stages = Sequence[int] | Literal["all"]
 Place = Literal["points", "voxels"] | int
 
-# Rows that `features` copies at a time, so that a copy of one stage never doubles the memory.
-COPY_ROWS = 2**15
+# Rows that `features` copies at a time, so that copies stay in the caches.
+COPY_ROWS = 2**12
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from concerto.encoder import cpu_attention
+
 
 @dataclass(frozen=True)
 class Patches:
@@ -74,24 +76,40 @@ class PatchAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, patches: Patches, order: int, slice_rows: int | None) -> Tensor:
-        """order: which of the four curves. slice_rows: about how many rows to work on at a time."""
+    def forward(
+        self,
+        x: Tensor,
+        patches: Patches,
+        order: int,
+        slice_rows: int | None = None,
+        scratch: Tensor | None = None,
+    ) -> Tensor:
+        """Attend along one of the four curves.
+
+        slice_rows: about how many rows to work on at a time. scratch: go the fast way for
+        inference on a CPU, in this memory (see `cpu_attention`).
+        """
         source, target = patches.source[order], patches.target[order]
+        merged = None if scratch is None else cpu_attention.merge_qkv(self.qkv, self.heads)
         parts, start = [], 0
         for count, length in patches.shapes:
             step = count if slice_rows is None else max(1, slice_rows // length)
             for first in range(0, count, step):
                 taken = min(step, count - first)
                 rows = source[start : start + taken * length]
-                parts.append(self._attend(x.index_select(0, rows), taken, length))
+                part = x.index_select(0, rows).view(taken, length, -1)
+                out = None
+                if merged is not None and scratch is not None:
+                    out = cpu_attention.attend(part, *merged, self.heads, scratch)
+                out = self._attend(part) if out is None else out
+                parts.append(self.proj(out).flatten(0, 1))
                 start += taken * length
         whole = torch.cat(parts) if len(parts) > 1 else parts[0]
-        out: Tensor = self.proj(whole.index_select(0, target))
-        return out
+        return whole.index_select(0, target)
 
-    def _attend(self, x: Tensor, count: int, length: int) -> Tensor:
-        """x: (count · length, C), patch after patch."""
-        qkv = self.qkv(x).view(count, length, 3, self.heads, -1)
+    def _attend(self, x: Tensor) -> Tensor:
+        """The plain way: (P, K, C) → (P, K, C)."""
+        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         out = F.scaled_dot_product_attention(query, key, value)
-        return out.transpose(1, 2).reshape(len(x), -1)
+        return out.transpose(1, 2).flatten(2)

@@ -9,6 +9,7 @@ Sources: arXiv 2312.10035 (PTv3), 2503.16429 (Sonata), 2510.23607 (Concerto).
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,10 +19,13 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from concerto.config import ConcertoConfig
-from concerto.encoder.attention import PatchAttention, Patches, cut_patches
+from concerto.encoder.attention import PatchAttention
+from concerto.encoder.cpu import fast_products, infers_on_cpu
+from concerto.encoder.cpu_attention import new_scratch
+from concerto.encoder.layout import Geometry, Layout, cut
 from concerto.encoder.pooling import GridPooling, Pooling, pool_grid
-from concerto.encoder.random import hash_seeds, hash_uniform
-from concerto.encoder.serialization import ORDERS, serialize
+from concerto.encoder.random import hash_uniform
+from concerto.encoder.serialization import ORDERS
 from concerto.encoder.sparse_conv import (
     Neighbors,
     SpconvNeighbors,
@@ -48,21 +52,6 @@ class EncodedLevel:
     grid_coord: Tensor
     offsets: Tensor
     pooling: Pooling | None
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the blocks of a level share: its geometry, and how they are to run.
-
-    slice_rows: bounds working memory. row_seeds: (n,) int64, what each row's drop path is drawn
-    from; None where nothing is dropped. recompute: keep no activations for the backward pass.
-    """
-
-    patches: Patches
-    neighbors: Neighbors | SpconvNeighbors
-    slice_rows: int | None
-    row_seeds: Tensor | None
-    recompute: bool
 
 
 class PointTransformer(nn.Module):
@@ -128,8 +117,22 @@ class PointTransformer(nn.Module):
             seeds = None
         elif seeds is None:
             seeds = torch.randint(2**62, (len(offsets),)).to(feat.device)
+        with fast_products() if infers_on_cpu(feat) else nullcontext():
+            return self._encode(feat, grid_coord, offsets, mask, seeds, slice_rows)
+
+    def _encode(
+        self,
+        feat: Tensor,
+        grid_coord: Tensor,
+        offsets: Tensor,
+        mask: Tensor | None,
+        seeds: Tensor | None,
+        slice_rows: int | None,
+    ) -> list[EncodedLevel]:
         batch = cloud_of_row(offsets, len(feat))
         x = self.embedding(feat, mask)
+        scratch = new_scratch() if infers_on_cpu(x) else None
+        recompute = self.activation_checkpointing and torch.is_grad_enabled()
         levels: list[EncodedLevel] = []
         pooling: Pooling | None = None
         for number, stage in enumerate(self.stages):
@@ -138,7 +141,10 @@ class PointTransformer(nn.Module):
                 offsets = torch.searchsorted(
                     batch, torch.arange(len(offsets), device=batch.device), right=True
                 )
-            layout = self._layout(grid_coord, batch, offsets, number, seeds, slice_rows)
+            geometry = Geometry(grid_coord, batch, offsets)
+            patches, row_seeds = cut(geometry, self.config, number, seeds)
+            neighbors = self._neighbors(geometry)
+            layout = Layout(patches, neighbors, scratch, slice_rows, row_seeds, recompute)
             x = stage(x, pooling, layout)
             last = number + 1 == len(self.stages)
             pooling = None if last else pool_grid(grid_coord, batch, self._torch_scatter)
@@ -153,42 +159,10 @@ class PointTransformer(nn.Module):
                 f"mask is {mask.dtype} {tuple(mask.shape)}; it must be bool ({rows},), like feat."
             )
 
-    def _layout(
-        self,
-        grid_coord: Tensor,
-        batch: Tensor,
-        offsets: Tensor,
-        stage: int,
-        seeds: Tensor | None,
-        slice_rows: int | None,
-    ) -> Layout:
-        clouds = len(offsets)
-        orders = serialize(grid_coord, batch, clouds)
-        row_seeds = None
-        if seeds is not None:
-            seeds = hash_seeds(seeds, stage)
-            if self.config.shuffle_orders:
-                orders = _shuffle(orders, batch, seeds)
-            if self.config.drop_path:
-                starts = offsets - torch.bincount(batch, minlength=clouds)
-                row = torch.arange(len(batch), device=batch.device) - starts[batch]
-                row_seeds = hash_seeds(seeds[batch], row)
-        sizes = torch.diff(offsets, prepend=offsets.new_zeros(1)).tolist()
-        patches = cut_patches(orders, sizes, self.config.patch_size[stage])
-        neighbors = (
-            spconv_neighbors(grid_coord, batch, clouds)
-            if self.backend == "spconv"
-            else find_neighbors(grid_coord, batch)
-        )
-        recompute = self.activation_checkpointing and torch.is_grad_enabled()
-        return Layout(patches, neighbors, slice_rows, row_seeds, recompute)
-
-
-def _shuffle(orders: Tensor, batch: Tensor, seeds: Tensor) -> Tensor:
-    """Exchange the curves (4, n) at random, for each cloud on its own."""
-    curves = torch.arange(len(ORDERS), device=orders.device)
-    drawn = hash_uniform(seeds[:, None], curves).argsort(dim=1)
-    return orders.gather(0, drawn[batch].T)
+    def _neighbors(self, level: Geometry) -> Neighbors | SpconvNeighbors:
+        if self.backend == "spconv":
+            return spconv_neighbors(level.grid_coord, level.batch, len(level.offsets))
+        return find_neighbors(level.grid_coord, level.batch)
 
 
 class Embedding(nn.Module):
@@ -265,9 +239,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         rows, order = layout.slice_rows, self.number % len(ORDERS)
         x = x + self.cpe(x, layout.neighbors)
-        attended = self.attention(self.norm1(x), layout.patches, order, rows)
-        x = x + self._drop(attended, layout, branch=0)
-        return x + self._drop(self.mlp(self.norm2(x), rows), layout, branch=1)
+        attended = self.attention(self.norm1(x), layout.patches, order, rows, layout.scratch)
+        x = _add(x, self._drop(attended, layout, branch=0))
+        return _add(x, self._drop(self.mlp(self.norm2(x), rows), layout, branch=1))
 
     def _drop(self, x: Tensor, layout: Layout, branch: int) -> Tensor:
         """Drop path, drawn per point."""
@@ -302,8 +276,18 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor, slice_rows: int | None) -> Tensor:
         parts = x.split(slice_rows) if slice_rows else (x,)
-        done = [self.fc2(F.gelu(self.fc1(part))) for part in parts]
+        done = [self.fc2(_gelu(self.fc1(part))) for part in parts]
         return torch.cat(done) if len(done) > 1 else done[0]
+
+
+def _add(x: Tensor, y: Tensor) -> Tensor:
+    """x + y, in place of x where autograd does not need it."""
+    return x + y if torch.is_grad_enabled() else x.add_(y)
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """GELU, in place of x where autograd does not need it."""
+    return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
 def _check(feat: Tensor, grid_coord: Tensor, offsets: Tensor, channels: int) -> None:

@@ -1,7 +1,8 @@
 """Grid pooling: voxels of twice the edge, each the maximum over the (up to eight) it covers.
 
 A fine voxel's octant within its coarse one is a free, fixed slot, so pooling is eight gathers into
-a running maximum or sum: no scatter, hence the same bits in every run, on a GPU too.
+a running maximum or sum: no scatter, hence the same bits in every run, on a GPU too. An empty slot
+repeats a filled one, which changes no maximum, and counts for nothing in a mean.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ OCTANTS = 8
 class Pooling:
     """How n fine voxels fall into m coarse ones, sorted by (cloud, x, y, z).
 
-    parent: (n,) int64 coarse row of each fine one. children: (8, m) int64 fine rows by octant, n
-    where there is none. grid_coord: (m, 3) int64. batch: (m,) int64.
+    parent: (n,) int64 coarse row of each fine one. children: (8, m) int64 fine rows by octant.
+    filled: (8, m) bool, whether there is one in that octant; where not, `children` names another.
+    grid_coord: (m, 3) int64. batch: (m,) int64.
     order, starts: fine rows sorted by parent (n,), and where each parent's begin (m,).
     torch_scatter: let that library take maxima.
     """
 
     parent: Tensor
     children: Tensor
+    filled: Tensor
     grid_coord: Tensor
     batch: Tensor
     order: Tensor
@@ -39,20 +42,17 @@ class Pooling:
         """Largest value of each channel over a coarse voxel's members: (n, C) → (m, C)."""
         if self.torch_scatter:
             return _segment_max(x, self)
-        padded = F.pad(x, (0, 0, 0, 1), value=-torch.inf)
-        out = padded.index_select(0, self.children[0])
+        out = x.index_select(0, self.children[0])
         for rows in self.children[1:]:
-            out = torch.maximum(out, padded.index_select(0, rows))
+            out = torch.maximum(out, x.index_select(0, rows))
         return out
 
     def mean(self, x: Tensor) -> Tensor:
         """Mean over a coarse voxel's members: (n, C) → (m, C)."""
-        padded = F.pad(x, (0, 0, 0, 1))
-        out = padded.index_select(0, self.children[0])
-        for rows in self.children[1:]:
-            out = out + padded.index_select(0, rows)
-        members = (self.children < len(x)).sum(0)
-        return out / members[:, None]
+        out = torch.zeros_like(x[:1]).expand(len(self.batch), -1)
+        for rows, filled in zip(self.children, self.filled, strict=True):
+            out = out + x.index_select(0, rows) * filled[:, None]
+        return out / self.filled.sum(0)[:, None]
 
 
 def pool_grid(grid_coord: Tensor, batch: Tensor, torch_scatter: bool = False) -> Pooling:
@@ -62,11 +62,14 @@ def pool_grid(grid_coord: Tensor, batch: Tensor, torch_scatter: bool = False) ->
     first = groups.order[groups.starts]
     x, y, z = (grid_coord & 1).unbind(1)
     octant = x << 2 | y << 1 | z
-    children = torch.full((OCTANTS, len(first)), len(batch), device=batch.device)
+    children = first.repeat(OCTANTS, 1)
     children[octant, groups.group] = torch.arange(len(batch), device=batch.device)
+    filled = torch.zeros_like(children, dtype=torch.bool)
+    filled[octant, groups.group] = True
     return Pooling(
         parent=groups.group,
         children=children,
+        filled=filled,
         grid_coord=coarse[first],
         batch=batch[first],
         order=groups.order,

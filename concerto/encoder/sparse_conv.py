@@ -70,15 +70,16 @@ def find_neighbors(grid_coord: Tensor, batch: Tensor) -> Neighbors:
         hit = _next_if(end, place, targets + step)
         found[1 + step :: 3] = hit
         place = place + (hit >= 0)
-    offset, behind = (found >= 0).nonzero(as_tuple=True)
-    ahead = found[offset, behind]
-    sizes = torch.bincount(offset, minlength=len(found)).tolist()
-    return Neighbors(rows[behind].split(sizes), rows[ahead].split(sizes))
+    exists = found >= 0
+    behind = rows.expand_as(found).masked_select(exists)
+    ahead = rows.index_select(0, found.masked_select(exists))
+    sizes = exists.sum(1).tolist()
+    return Neighbors(behind.split(sizes), ahead.split(sizes))
 
 
 def _next_if(end: Tensor, place: Tensor, wanted: Tensor) -> Tensor:
     """`place` where the key there is the wanted one, else -1."""
-    return torch.where(end[place] == wanted, place, -1)
+    return torch.where(torch.take(end, place) == wanted, place, -1)
 
 
 class SubmanifoldConv(nn.Module):

@@ -157,7 +157,7 @@ def _probe(module: nn.Module, image_size: int) -> tuple[int, int]:
         with torch.no_grad():
             found = module(torch.zeros(1, 3, image_size, image_size, device=device))
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ConfigError(
             f"{name} does not take images of {image_size}x{image_size} pixels: {reason}. "
             "Give the image_size that it takes."

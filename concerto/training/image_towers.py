@@ -172,7 +172,7 @@ def from_open_clip(name: str, image_size: int | None = None) -> ImageTeacher:
         )
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"] if isinstance(config["size"], int) else min(config["size"])
-    return GridTeacher(_DenseTower(model.visual), size, config["mean"], config["std"])
+    return GridTeacher(ClipTower(model.visual), size, config["mean"], config["std"])
 
 
 def efficientnet_lite0() -> ImageTeacher:
@@ -187,7 +187,7 @@ def efficientnet_lite0() -> ImageTeacher:
     return EfficientNetLite0(net)
 
 
-class _DenseTower(nn.Module):
+class ClipTower(nn.Module):
     """An open_clip image tower up to its last grid, normalised where the tower does so."""
 
     def __init__(self, visual: Any) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from concerto.errors import ConfigError, MissingExtraError
+from concerto.training.processes import check_distribution
 from concerto.training.task import BatchT, Task
 from concerto.training.tracking import require_tracker
 from concerto.training.trainer import Trainer
@@ -37,8 +38,9 @@ class LoopConfig:
     max_steps: int | None = None
     """Steps to train, instead of epochs; schedules span them."""
     accumulate: int = 1
-    """Forward passes that a step is split into, to save memory. Each is a batch of its own to the
-    objective, of batch_size / accumulate samples."""
+    """Forward passes that a step is split into, to save memory. Each is a batch of its own, of
+    batch_size / accumulate samples: what an objective reckons over a batch, it reckons over
+    those."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision; fp16 needs a GPU."""
     clip_norm: float | None = None
@@ -131,7 +133,10 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
         raise ConfigError(
             f"precision is {config.precision!r}, which cannot be had: {error}"
         ) from error
-    _check_distribution(accelerator)
+    # accelerate would leave it at float32, and say nothing.
+    if config.precision == "fp16" and accelerator.device.type == "cpu":
+        raise ConfigError('precision is "fp16", which needs a GPU; on a CPU take "bf16" or "no".')
+    check_distribution(accelerator)
     return accelerator
 
 
@@ -162,17 +167,3 @@ def train(
         return TrainResult(trainer.done, total, signal)
     finally:
         trainer.close()
-
-
-def _check_distribution(accelerator: Accelerator) -> None:
-    kind = accelerator.distributed_type.value
-    if kind in ("DEEPSPEED", "MEGATRON_LM", "XLA"):
-        raise ConfigError(
-            f"Training is set up for {kind}. Choose DDP, or FSDP with fsdp_version: 2, with "
-            "`accelerate config`."
-        )
-    if kind == "FSDP" and not getattr(accelerator, "is_fsdp2", False):
-        raise ConfigError(
-            "Averages of weights cannot be kept where FSDP flattens them. Put fsdp_version: 2 into "
-            "accelerate's configuration, which needs torch >= 2.6."
-        )

@@ -1,7 +1,7 @@
 """What a run logged: `metrics.jsonl`, one JSON object a line, and the picture of it.
 
-A line with "loss" holds the means since the line before; one with "skipped" tells of a step that
-was left out. Lines cut short by a kill are not read.
+A line with "loss" holds the means since the line before; one with "skipped_for" tells of a
+step that was left out, and of which samples. Lines cut short by a kill are not read.
 """
 
 from __future__ import annotations

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from concerto.errors import ConcertoError
+from concerto.errors import ConcertoError, ConcertoWarning, ConfigError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 T = TypeVar("T")
+
+
+def check_distribution(accelerator: Accelerator) -> None:
+    """Raise ConfigError where accelerate is set up for what training cannot do; warn where it
+    does something else than it was asked."""
+    kind = accelerator.distributed_type.value
+    if kind in ("DEEPSPEED", "MEGATRON_LM", "XLA"):
+        raise ConfigError(
+            f"accelerate is set up for {kind}. Choose DDP, or FSDP with fsdp_version: 2, by "
+            "`accelerate config`."
+        )
+    if kind == "FSDP" and not getattr(accelerator, "is_fsdp2", False):
+        raise ConfigError(
+            "Averages of weights cannot be kept where FSDP flattens them. Put fsdp_version: 2 into "
+            "accelerate's configuration, which needs torch >= 2.6."
+        )
+    if kind != "FSDP" and _is_on("ACCELERATE_USE_FSDP"):
+        warnings.warn(
+            "accelerate shards on GPUs alone; here every process holds the whole module.",
+            ConcertoWarning,
+            stacklevel=3,
+        )
+    # Told of several processes on CPUs, `accelerate launch` starts one, and says nothing.
+    if _is_on("ACCELERATE_USE_CPU") and "MASTER_ADDR" in os.environ and kind == "NO":
+        warnings.warn(
+            "This is a single process: on CPUs `accelerate launch` needs MPI to start several. "
+            "Without MPI use ACCELERATE_USE_CPU=true torchrun --nproc-per-node 2 -m …",
+            ConcertoWarning,
+            stacklevel=3,
+        )
 
 
 def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
@@ -46,3 +78,7 @@ def gather_lists(accelerator: Accelerator, own: list[T]) -> list[T]:
     from accelerate.utils import gather_object
 
     return cast(list[T], gather_object(own))
+
+
+def _is_on(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in ("1", "true", "yes")

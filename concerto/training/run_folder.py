@@ -23,7 +23,7 @@ from concerto.training.checkpointing import (
     list_checkpoints,
     step_of,
 )
-from concerto.training.metrics import forget_after
+from concerto.training.metrics import forget_after, read_metrics
 
 RUN_FILE = "run.json"
 
@@ -46,7 +46,8 @@ def open_run(
     CheckpointError where no checkpoint of it can be read.
     """
     check_writable(run)
-    exists = (run / RUN_FILE).exists() or bool(list_checkpoints(run))
+    # A start that failed before its first step left nothing to lose.
+    exists = bool(list_checkpoints(run) or read_metrics(run))
     if exists and not resume:
         raise ConfigError(
             f"{run} already holds a run. Go on with it by --resume, or choose another --output."

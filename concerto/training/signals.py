@@ -33,3 +33,16 @@ class StopSignals:
         self.received = number
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+
+
+def leave_to_parent(worker: int) -> None:
+    """For `DataLoader(worker_init_fn=…)`: workers outlive signals that are sent to all at once.
+
+    The trainer then ends them when it has saved. SIGTERM is obeyed when it comes again.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: _obey_next())
+
+
+def _obey_next() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

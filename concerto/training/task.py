@@ -62,7 +62,8 @@ class Task(ABC, Generic[BatchT]):
 
     module: nn.Module
     """What is trained and saved, frozen parts and averages included; the loop moves it to the
-    device, and wraps it for several processes. It stays this object."""
+    device, and wraps it for several processes. It stays this object, but sharding replaces its
+    parameters: look them up in it when they are needed."""
 
     @abstractmethod
     def forward(self, module: nn.Module, batch: BatchT, step: int, total: int) -> StepOutput:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 from PIL import Image
 
-from concerto.errors import ConcertoError, ConcertoWarning, MissingExtraError
+from concerto.errors import ConcertoWarning, MissingExtraError
 from concerto.training.metrics import Window, append_metrics, draw_curves
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Tracking:
         if self._accelerator.is_main_process:
             told = f"Step {step} is skipped: {what}; samples {', '.join(samples) or 'unnamed'}."
             warnings.warn(told, ConcertoWarning, stacklevel=4)
-            entry = {"step": step, "skipped": what, "samples": samples}
+            entry = {"step": step, "skipped_for": what, "samples": samples}
             self._try(lambda: append_metrics(self._run, entry))
 
     def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
@@ -115,10 +115,11 @@ class Tracking:
     def _try(self, work: Callable[[], object]) -> None:
         try:
             work()
-        except (OSError, ConcertoError) as error:
-            if str(error) not in self._told:
-                self._told.add(str(error))
-                warnings.warn(f"Not logged: {error}", ConcertoWarning, stacklevel=3)
+        except Exception as error:  # a tracker may raise anything, and is not worth a run
+            told = f"Not logged: {type(error).__name__}: {error}"
+            if told not in self._told:
+                self._told.add(told)
+                warnings.warn(told, ConcertoWarning, stacklevel=3)
 
 
 class Progress:

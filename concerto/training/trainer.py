@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -60,10 +61,13 @@ class Trainer(Generic[BatchT]):
             accelerator,
             lambda: open_run(config.output, self.settings, config.resume, config.allow_changes),
         )
-        self.groups = task.parameter_groups()
+        groups = task.parameter_groups()
         optimizer = torch.optim.AdamW(
-            [{"params": list(group.parameters), "lr": group.lr} for group in self.groups]
+            [{"params": list(group.parameters), "lr": group.lr} for group in groups]
         )
+        # Not the groups: they would keep whole parameters alive beside their shards.
+        self.bases = [(group.lr, group.decay) for group in groups]
+        del groups
         self.module, self.optimizer = accelerator.prepare(task.module, optimizer)
         self.done = self.bad_in_row = self.skipped = 0
         self.window = Window()
@@ -117,11 +121,15 @@ class Trainer(Generic[BatchT]):
     def _step(self, batches: list[BatchT]) -> dict[str, float]:
         """One optimiser step; returns what to log of it, nothing where it was skipped."""
         self._set_rates()
-        loss, values, suspects = self._passes(batches)
+        outputs = self._passes(batches)
         # Without a bound the norm is measured all the same.
         bound = math.inf if self.config.clip_norm is None else self.config.clip_norm
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), bound)
-        own = {"loss": loss, **values, "grad_norm": whole(norm)}
+        own = {
+            "loss": _mean([output.loss for output in outputs]),
+            **{name: _mean([o.values[name] for o in outputs]) for name in outputs[0].values},
+            "grad_norm": whole(norm),
+        }
         means = dict(zip(own, mean_over(self.accelerator, list(own.values())), strict=True))
         finite = math.isfinite(means["loss"]) and math.isfinite(means["grad_norm"])
         if finite:
@@ -134,15 +142,11 @@ class Trainer(Generic[BatchT]):
         if finite:
             self.bad_in_row = 0
             return means
-        # A gradient may fail where no loss does; then any sample may be the one.
-        everyone = [name for batch in batches for name in self.task.names(batch)]
-        names = gather_lists(self.accelerator, suspects) or gather_lists(self.accelerator, everyone)
-        self._skip(means, names)
+        self._skip(means, self._suspects(batches, outputs))
         return {}
 
-    def _passes(self, batches: list[BatchT]) -> tuple[Tensor, dict[str, Tensor], list[str]]:
-        """This process' forward passes, gradients added up: mean loss, mean values, and the
-        samples of those passes whose loss is not finite."""
+    def _passes(self, batches: list[BatchT]) -> list[StepOutput]:
+        """This process' forward passes, their gradients added up."""
         from accelerate.utils import send_to_device
 
         torch.manual_seed(sample_seed(self.config.seed, self.done, self.accelerator.process_index))
@@ -154,20 +158,23 @@ class Trainer(Generic[BatchT]):
                 output = self.task.forward(self.module, placed, self.done, self.total)
                 self.accelerator.backward(output.loss / len(batches))
             outputs.append(StepOutput(output.loss.detach(), output.values))
-        suspects = [
-            name
-            for batch, output in zip(batches, outputs, strict=True)
-            if not output.loss.isfinite()
-            for name in self.task.names(batch)
-        ]
-        values = {name: _mean([out.values[name] for out in outputs]) for name in outputs[0].values}
-        return _mean([output.loss for output in outputs]), values, suspects
+        return outputs
+
+    def _suspects(self, batches: list[BatchT], outputs: list[StepOutput]) -> list[str]:
+        """The samples, of all processes, of those passes whose loss is not finite. A gradient may
+        fail where no loss does; then it may have been any."""
+        names = [list(self.task.names(batch)) for batch in batches]
+        finite = [bool(output.loss.isfinite()) for output in outputs]
+        bad = [name for own, good in zip(names, finite, strict=True) if not good for name in own]
+        return gather_lists(self.accelerator, bad) or gather_lists(
+            self.accelerator, [*chain(*names)]
+        )
 
     def _set_rates(self) -> None:
         rates = self.task.rates(self.done, self.total)
-        for group, own in zip(self.optimizer.param_groups, self.groups, strict=True):
-            group["lr"] = own.lr * rates.lr_factor
-            group["weight_decay"] = own.decay * rates.weight_decay
+        for group, (lr, decay) in zip(self.optimizer.param_groups, self.bases, strict=True):
+            group["lr"] = lr * rates.lr_factor
+            group["weight_decay"] = decay * rates.weight_decay
             group["betas"] = rates.betas
 
     def _skip(self, means: Mapping[str, float], names: list[str]) -> None:

@@ -3,7 +3,7 @@ import torch
 
 from concerto import ConfigError, InputError
 from concerto.encoder import PointTransformer
-from concerto.encoder.point_transformer import Layout
+from concerto.encoder.layout import Layout
 from concerto.encoder.random import hash_seeds
 from conftest import SMALL, relative_l2
 
@@ -106,7 +106,8 @@ def test_training_shuffles_the_orders_and_inference_does_not() -> None:
 def test_drop_path_keeps_the_mean_and_drops_whole_points() -> None:
     block = encoder(drop_path=0.5).train().stages[-1].blocks[-1]
     assert block.drop == 0.5
-    layout = Layout(None, None, None, hash_seeds(torch.tensor(7), torch.arange(20_000)), False)
+    row_seeds = hash_seeds(torch.tensor(7), torch.arange(20_000))
+    layout = Layout(None, None, None, None, row_seeds, recompute=False)
     dropped = block._drop(torch.ones(20_000, 4), layout, branch=0)
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
     assert (dropped == dropped[:, :1]).all()

@@ -226,6 +226,11 @@ def open_clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
     towers = {
         "small-vit": vit,
         "small-coca": {**vit, "attentional_pool": True, "attn_pooler_heads": 2},
+        "small-timm": {
+            "image_size": 224,
+            "timm_model_name": "vit_tiny_patch16_224",
+            "timm_pool": "token",
+        },
         "small-resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 32},
     }
     for name, vision in towers.items():
@@ -244,7 +249,12 @@ def clip_weights(open_clip: Any, name: str, folder: Path) -> str:
 
 @pytest.mark.parametrize(
     ("name", "patch", "width"),
-    [("small-vit", 8, 64), ("small-coca", 8, 64), ("small-resnet", 32, 1024)],
+    [
+        ("small-vit", 8, 64),
+        ("small-coca", 8, 64),
+        ("small-timm", 16, 192),
+        ("small-resnet", 32, 1024),
+    ],
 )
 def test_a_clip_tower_gives_its_patches_before_pooling(
     open_clip: Any, tmp_path: Path, name: str, patch: int, width: int
@@ -273,11 +283,14 @@ def test_a_clip_tower_normalises_as_its_model_asks(open_clip: Any, tmp_path: Pat
     torch.testing.assert_close(teacher(images), tokens)
 
 
-def test_a_clip_tower_takes_another_size(open_clip: Any, tmp_path: Path) -> None:
-    file = clip_weights(open_clip, "small-vit", tmp_path)
-    teacher = load_teacher(f"open_clip:small-vit/{file}", image_size=48)
-    assert teacher.image_size == 48
-    assert teacher(picture(6, 6)).shape == (1, 36, 64)
+@pytest.mark.parametrize(("name", "size", "side"), [("small-vit", 48, 6), ("small-timm", 96, 6)])
+def test_a_clip_tower_takes_another_size(
+    open_clip: Any, tmp_path: Path, name: str, size: int, side: int
+) -> None:
+    file = clip_weights(open_clip, name, tmp_path)
+    teacher = load_teacher(f"open_clip:{name}/{file}", image_size=size)
+    assert teacher.image_size == size
+    assert teacher(picture(side, side, size // side)).shape == (1, 36, teacher.width)
 
 
 def test_unknown_clip_models_and_weights_are_told_of(open_clip: Any) -> None:

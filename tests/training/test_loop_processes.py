@@ -55,6 +55,17 @@ def test_a_signal_saves_and_ends_and_the_run_resumes(
     assert same_story(config.output, whole)
 
 
+def test_a_signal_to_the_workers_too_ends_as_cleanly(config: LoopConfig, whole: Path) -> None:
+    run = ToyProcess(Plan(config, pause_after=(4,), worker=True))
+    assert run.hear() == "after 4"
+    run.signal_all(signal.SIGTERM)
+    run.go_on()
+    assert run.end() == 143
+    assert latest(config.output) in (4, 5)
+    assert ToyProcess(Plan(replace(config, resume=True), worker=True)).end() == 0
+    assert same_state(config.output, whole)
+
+
 def test_a_second_interrupt_ends_at_once(config: LoopConfig) -> None:
     run = ToyProcess(Plan(config, pause_after=(4, 4)))
     assert run.hear() == "after 4"

@@ -16,10 +16,13 @@ import numpy as np
 import torch
 from accelerate import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
+from concerto.training import tracking
 from concerto.training.checkpointing import list_checkpoints, read_checkpoint
 from concerto.training.loop import LoopConfig, TrainResult, make_accelerator, train
 from concerto.training.metrics import read_metrics
+from concerto.training.signals import leave_to_parent
 from concerto.training.task import ParameterGroup, Rates, StepOutput, Task
 
 WIDTH = 8
@@ -156,6 +159,7 @@ def run_toy(
     task: ToyTask | None = None,
     shard: bool = False,
     fail_at: int | None = None,
+    worker: bool = False,
 ) -> TrainResult:
     """Train the toy in this process. shard: with FSDP2, which accelerate does not offer on CPUs."""
     accelerator = make_accelerator(config)
@@ -167,7 +171,40 @@ def run_toy(
     size = config.forward_size(accelerator.num_processes)
     rank, processes = accelerator.process_index, accelerator.num_processes
     batches = toy_batches(size, rank, processes, bad, fail_at)
+    if worker:
+        batches = by_worker(batches)
     return train(task or ToyTask(), batches, config, accelerator, samples=40)
+
+
+@dataclass(frozen=True)
+class Numbered(IterableDataset[ToyBatch]):
+    """The batches from a number on."""
+
+    batches: Callable[[int], Iterator[ToyBatch]]
+    start: int
+
+    def __iter__(self) -> Iterator[ToyBatch]:
+        return self.batches(self.start)
+
+
+def by_worker(
+    batches: Callable[[int], Iterator[ToyBatch]],
+) -> Callable[[int], Iterator[ToyBatch]]:
+    """The same batches, made by a process of its own."""
+
+    def loaded(start: int) -> Iterator[ToyBatch]:
+        data = Numbered(batches, start)
+        # A child of the forks' server would have the server start its own children too.
+        loader = DataLoader(
+            data,
+            batch_size=None,
+            num_workers=1,
+            worker_init_fn=leave_to_parent,
+            multiprocessing_context="fork",
+        )
+        return iter(loader)
+
+    return loaded
 
 
 @dataclass(frozen=True)
@@ -176,7 +213,7 @@ class Plan:
 
     pause_after: steps after which to say so to the parent, and wait for its word. half_save: write
     half of each checkpoint, say so, and wait. fail_at: number of the batch that process `fail_rank`
-    cannot read.
+    cannot read. worker: a process of its own makes the batches.
     """
 
     config: LoopConfig
@@ -186,6 +223,7 @@ class Plan:
     shard: bool = False
     fail_at: int | None = None
     fail_rank: int = 0
+    worker: bool = False
 
 
 class ToyProcess:
@@ -209,6 +247,11 @@ class ToyProcess:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
+    def signal_all(self, number: int) -> None:
+        """Send it to the process and its workers at once."""
+        assert self.process.pid is not None
+        os.killpg(self.process.pid, number)
+
     def go_on(self) -> None:
         """Let it go on."""
         self.line.send("go on")
@@ -231,6 +274,8 @@ def group(plan: Plan, processes: int = 2) -> list[ToyProcess]:
 
 
 def _play(plan: Plan, line: Connection, rank: int, processes: int, port: int) -> None:
+    os.setsid()
+    tracking.draw_curves = lambda run: None  # longer than all the rest
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     os.environ["ACCELERATE_USE_CPU"] = "true"
@@ -256,7 +301,7 @@ def _play(plan: Plan, line: Connection, rank: int, processes: int, port: int) ->
     if plan.half_save:
         torch.save = half_save
     fail_at = plan.fail_at if rank == plan.fail_rank else None
-    result = run_toy(plan.config, plan.bad, ToyTask(pause), plan.shard, fail_at)
+    result = run_toy(plan.config, plan.bad, ToyTask(pause), plan.shard, fail_at, plan.worker)
     raise SystemExit(result.exit_code)
 
 

@@ -39,7 +39,8 @@ def rgbd(
         workers: Scenes to work on at a time, each by a process.
     """
     folders = find_recordings(src)
-    facts = {"from": f"{len(folders)} RGB-D recordings", **recordings.facts()}
+    found = f"{len(folders)} RGB-D recording{'s' if len(folders) > 1 else ''}"
+    facts = {"from": found, **recordings.facts()}
     output.write(out, _samples(folders, recordings, workers), facts)
 
 

@@ -68,8 +68,10 @@ class RgbdOptions:
             raise InputError(f"tolerance is {self.tolerance:g}; it must be over 0 (metres).")
 
     def facts(self) -> dict[str, Any]:
-        """What a card says of them: those that are set."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """What a card says of them: those that decide what the samples are, where they are set."""
+        values = asdict(self)
+        del values["skip_bad"]
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)

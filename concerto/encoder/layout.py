@@ -1,0 +1,66 @@
+"""What the blocks of a level share: its geometry, worked out once, and how they are to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from concerto.config import ConcertoConfig
+from concerto.encoder.attention import Patches, cut_patches
+from concerto.encoder.random import hash_seeds, hash_uniform
+from concerto.encoder.serialization import ORDERS, serialize
+from concerto.encoder.sparse_conv import Neighbors, SpconvNeighbors
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Patches and neighbours of a level.
+
+    scratch: memory for the fast attention of `cpu_attention`, None where that is not for use.
+    slice_rows: bounds working memory. row_seeds: (n,) int64, what each row's drop path is drawn
+    from; None where nothing is dropped. recompute: keep no activations for the backward pass.
+    """
+
+    patches: Patches
+    neighbors: Neighbors | SpconvNeighbors
+    scratch: Tensor | None
+    slice_rows: int | None
+    row_seeds: Tensor | None
+    recompute: bool
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The voxels of a level. grid_coord: (n, 3), batch: (n,), offsets: (B,), all int64."""
+
+    grid_coord: Tensor
+    batch: Tensor
+    offsets: Tensor
+
+
+def cut(
+    level: Geometry, config: ConcertoConfig, stage: int, seeds: Tensor | None
+) -> tuple[Patches, Tensor | None]:
+    """The patches of a stage, and its rows' seeds. seeds: (B,) int64 in training, else None."""
+    batch, offsets = level.batch, level.offsets
+    orders = serialize(level.grid_coord, batch, len(offsets))
+    row_seeds = None
+    if seeds is not None:
+        seeds = hash_seeds(seeds, stage)
+        if config.shuffle_orders:
+            orders = _shuffle(orders, batch, seeds)
+        if config.drop_path:
+            starts = offsets - torch.bincount(batch, minlength=len(offsets))
+            row = torch.arange(len(batch), device=batch.device) - starts[batch]
+            row_seeds = hash_seeds(seeds[batch], row)
+    sizes = torch.diff(offsets, prepend=offsets.new_zeros(1)).tolist()
+    return cut_patches(orders, sizes, config.patch_size[stage]), row_seeds
+
+
+def _shuffle(orders: Tensor, batch: Tensor, seeds: Tensor) -> Tensor:
+    """Exchange the curves (4, n) at random, for each cloud on its own."""
+    curves = torch.arange(len(ORDERS), device=orders.device)
+    drawn = hash_uniform(seeds[:, None], curves).argsort(dim=1)
+    return orders.gather(0, drawn[batch].T)
