@@ -39,9 +39,9 @@ def end_with_launcher() -> None:
     """
     if sys.platform != "linux" or not any(name in os.environ for name in LAUNCHED):
         return
-    launcher = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != launcher:
+    # Orphans are the first process' children. In a container that may be the launcher itself.
+    if os.getppid() == 1 and not any("launch" in word or "torch" in word for word in _parent()):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -50,13 +50,7 @@ def start_processes(module: str) -> None:
 
     module: what `python -m` is given to run the command again, with the same arguments.
     """
-    import psutil  # accelerate needs it
-
-    launcher = psutil.Process(os.getppid())
-    try:
-        wanted = processes_wanted(launcher.cmdline(), os.environ)
-    except psutil.Error:
-        return
+    wanted = processes_wanted(_parent(), os.environ)
     if wanted > 1:
         run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(wanted)]
         os.execv(sys.executable, [sys.executable, *run, "-m", module, *sys.argv[1:]])
@@ -77,3 +71,13 @@ def processes_wanted(launcher: Sequence[str], environment: Mapping[str, str]) ->
             options, _ = launch_command_parser().parse_known_args(list(launcher[place + 1 :]))
             return options.num_processes or 1
     return 1
+
+
+def _parent() -> list[str]:
+    """The command line of the parent process; empty where the system does not tell."""
+    import psutil  # accelerate needs it
+
+    try:
+        return list(psutil.Process(os.getppid()).cmdline())
+    except psutil.Error:
+        return []

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 import torch.distributed as dist
 from torch import nn
 
-from concerto.encoder import Block
-from concerto.errors import ConcertoWarning, ConfigError
+from concerto.encoder import Block, PointTransformer
+from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.points.point_cloud import PointCloud
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.monitors import CollapseWatch
@@ -21,6 +22,7 @@ from concerto.training.pictures import feature_picture
 from concerto.training.recipes import Recipe
 from concerto.training.samples import Batch
 from concerto.training.schedules import cosine
+from concerto.training.state import whole
 from concerto.training.task import ParameterGroup, Rates, StepOutput, Task
 
 # What makes no difference to the result, so that a run may go on with other values.
@@ -96,11 +98,20 @@ class Pretraining(Task[Batch]):
 
     def pictures(self, step: int) -> dict[str, np.ndarray]:
         """The fixed scene as the teacher sees it."""
-        encoder = self.module.teacher.encoder
-        sharded = any(hasattr(parameter, "full_tensor") for parameter in encoder.parameters())
-        if self.scene is None or not (_is_main() or sharded):
+        if self.scene is None:
             return {}
-        return {"features": feature_picture(encoder, self.scene)}
+        # Sharded parameters are put together, which takes all processes; the main one draws.
+        state = {k: whole(v) for k, v in self.module.teacher.encoder.state_dict().items()}
+        if not _is_main():
+            return {}
+        with torch.device("meta"):
+            encoder = PointTransformer(self.module.teacher.encoder.config, self.recipe.backend)
+        encoder.load_state_dict(state, assign=True)
+        try:
+            return {"features": feature_picture(encoder, self.scene)}
+        except InputError as error:
+            warnings.warn(f"No picture at step {step}: {error}", ConcertoWarning, stacklevel=2)
+            return {}
 
     def settings(self) -> dict[str, Any]:
         """The recipe, but for what the loop keeps itself and what changes no result."""
