@@ -26,8 +26,6 @@ STARTED = (
 # What accelerate and torchrun set for the processes that they start.
 LAUNCHED = ("LOCAL_RANK", "ACCELERATE_MIXED_PRECISION")
 LAUNCHERS = ("accelerate-launch", "launch", "accelerate.commands.launch")
-
-
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
 
