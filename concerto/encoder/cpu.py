@@ -1,6 +1,6 @@
 """What the encoder does on a CPU to be fast there: when, and by which matrix products.
 
-`cpu_attention` and `cpu_conv` hold the two layers that have a way of their own.
+`cpu_attention` holds the one layer that has a way of its own.
 """
 
 from __future__ import annotations
@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+# Since torch 2.9 the precision of products can be set for oneDNN alone; before, for all devices.
+ONEDNN: Any = getattr(torch.backends.mkldnn, "matmul", None)
+EXACT = ("highest",) if ONEDNN is None else ("none", "ieee")
+ALLOW_BFLOAT16 = "medium" if ONEDNN is None else "bf16"
 # The largest block that glibc ever serves from memory it keeps, less its own few bytes.
 KEPT_BYTES = 2**25 - 2**14
 # Relative error of a float32 product, with room; bfloat16's would be 3e-3.
@@ -34,26 +39,37 @@ def fast_products() -> Iterator[None]:
     """Within, float32 products on a CPU go the faster of torch's two ways, where that is exact.
 
     By default torch gives them to MKL, which on some processors runs at half of oneDNN's rate.
-    Precision "medium" gives them to oneDNN, which may then compute in bfloat16, and does so where
-    the processor has hardware tiles for it. So it is chosen only where products have been seen to
-    come out in true float32. For CPUs only: it would change what a GPU computes in.
+    Where bfloat16 is allowed inside of products, it gives them to oneDNN, which makes use of that
+    where the processor has hardware tiles for it, and else stays in float32. So it is allowed only
+    where products have been seen to come out in true float32.
     """
     _let_memory_stay()
-    before = torch.get_float32_matmul_precision()
-    # Whoever chose another precision keeps it.
-    if before != "highest" or not _medium_is_exact():
+    before = _get_precision()
+    # Whoever chose a lower precision keeps it.
+    if before not in EXACT or not _bfloat16_is_unused():
         yield
         return
-    torch.set_float32_matmul_precision("medium")
+    _set_precision(ALLOW_BFLOAT16)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        _set_precision(before)
+
+
+def _get_precision() -> str:
+    return torch.get_float32_matmul_precision() if ONEDNN is None else ONEDNN.fp32_precision
+
+
+def _set_precision(precision: str) -> None:
+    if ONEDNN is None:
+        torch.set_float32_matmul_precision(precision)
+    else:
+        ONEDNN.fp32_precision = precision
 
 
 @lru_cache(maxsize=1)
-def _medium_is_exact() -> bool:
-    """Multiply once at precision "medium", in the shapes of a linear layer and of attention."""
+def _bfloat16_is_unused() -> bool:
+    """Multiply once where it is allowed, in the shapes of a linear layer and of attention."""
     if not torch.backends.mkldnn.is_available():
         return False
     generator = torch.Generator().manual_seed(0)
@@ -62,8 +78,8 @@ def _medium_is_exact() -> bool:
         ((4, 1024, 16), (4, 16, 256)),
         ((4, 17, 1024), (4, 1024, 256)),
     ]
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
+    before = _get_precision()
+    _set_precision(ALLOW_BFLOAT16)
     try:
         for left, right in shapes:
             a = torch.randn(left, generator=generator)
@@ -72,7 +88,7 @@ def _medium_is_exact() -> bool:
             if (a @ b - exact).norm() > FLOAT32_ERROR * exact.norm():
                 return False
     finally:
-        torch.set_float32_matmul_precision(before)
+        _set_precision(before)
     return True
 
 

@@ -5,18 +5,14 @@ from concerto.encoder import PointTransformer, cpu
 from conftest import SMALL, relative_l2
 
 
-@pytest.fixture
-def precision() -> str:
-    return torch.get_float32_matmul_precision()
-
-
-def test_the_precision_of_products_is_restored(precision: str) -> None:
+def test_the_precision_of_products_is_restored() -> None:
+    before = cpu._get_precision()
     with cpu.fast_products():
         pass
-    assert torch.get_float32_matmul_precision() == precision
+    assert cpu._get_precision() == before
     with pytest.raises(KeyError), cpu.fast_products():
         raise KeyError
-    assert torch.get_float32_matmul_precision() == precision
+    assert cpu._get_precision() == before
 
 
 def test_a_precision_chosen_by_the_user_is_kept() -> None:
@@ -24,15 +20,28 @@ def test_a_precision_chosen_by_the_user_is_kept() -> None:
     try:
         with cpu.fast_products():
             assert torch.get_float32_matmul_precision() == "high"
+        assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="needs torch 2.9")
+def test_what_is_chosen_for_a_gpu_neither_matters_nor_changes() -> None:
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        with cpu.fast_products():
+            assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before
 
 
 def test_a_forward_pass_for_training_leaves_products_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else layers run again in the backward pass would differ from the first time."""
-    monkeypatch.setattr(torch, "set_float32_matmul_precision", pytest.fail)
+    monkeypatch.setattr(cpu, "_set_precision", pytest.fail)
     grid = torch.tensor([[0, 0, 0], [0, 0, 1]])
     PointTransformer(SMALL)(torch.randn(2, 9), grid, torch.tensor([2]))
 
@@ -47,12 +56,12 @@ def test_products_within_are_true_float32() -> None:
 
 def test_imprecise_products_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "FLOAT32_ERROR", 0.0)
-    cpu._medium_is_exact.cache_clear()
+    cpu._bfloat16_is_unused.cache_clear()
     try:
         with cpu.fast_products():
-            assert torch.get_float32_matmul_precision() == "highest"
+            assert cpu._get_precision() in cpu.EXACT
     finally:
-        cpu._medium_is_exact.cache_clear()
+        cpu._bfloat16_is_unused.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
