@@ -15,7 +15,6 @@ Sources: arXiv 2503.16429 (Sonata), whose recipe is weights of 2/8, 2/8, 4/8 and
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -170,15 +169,16 @@ class JointObjective(nn.Module):
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
         """teacher = momentum · teacher + (1 - momentum) · student."""
-        averages: list[Tensor] = []
-        values: list[Tensor] = []
-        for average, value in (
+        average = get_ema_multi_avg_fn(momentum)
+        pairs = (
             (self.teacher.encoder, self.student.encoder),
             (self.teacher.mask_head, self.student.mask_head),
-        ):
-            averages += itertools.chain(average.parameters(), average.buffers())
-            values += itertools.chain(value.parameters(), value.buffers())
-        get_ema_multi_avg_fn(momentum)(averages, values, None)
+        )
+        for teacher, student in pairs:
+            average([*teacher.parameters()], [*student.parameters()], None)
+            # Apart: where parameters are sharded (FSDP) buffers are not, and torch mixes no two.
+            if buffers := [*teacher.buffers()]:
+                average(buffers, [*student.buffers()], None)
 
     def forward(
         self, batch: Batch, image_features: Tensor | None, settings: StepSettings
