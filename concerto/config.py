@@ -20,43 +20,46 @@ PresetName = Literal["small", "base", "large", "tiny"]
 
 @dataclass(frozen=True)
 class ConcertoConfig:
-    """Architecture of the encoder and preprocessing of its input.
-
-    channels, depths, heads, patch_size: one entry a stage, fine to coarse.
-    mlp_ratio: width of each block's hidden layer over its channels.
-    drop_path: drop rate of the last block's branches, growing linearly from 0; training only.
-    shuffle_orders: draw the order of the four curves at random in training; never in inference.
-    mask_token: whether the embedding has a learned token for masked points.
-    grid_size: voxel edge after scaling. coord_scale: factor on the user's coordinates (metres).
-    center: "xyz" centres x and y by mid-range and puts z's minimum at 0, before voxels;
-        "xy" centres x and y after voxels and keeps z; "none" keeps all three.
-    default_stages: the stages (0 is finest) whose features `model(points)` returns.
-    license: licence of the weights, as a Hub identifier.
-    base_model: Hub repo of the published weights that these derive from.
-    untrained: the weights are an initialisation; loading them warns.
-
-    Raises ConfigError where the parts do not fit together.
-    """
+    """Architecture of the encoder and preprocessing of its input."""
 
     channels: tuple[int, ...] = (48, 96, 192, 384, 512)
+    """Width of each stage, fine to coarse."""
     depths: tuple[int, ...] = (3, 3, 3, 12, 3)
+    """Blocks of each stage."""
     heads: tuple[int, ...] = (3, 6, 12, 24, 32)
+    """Attention heads of each stage."""
     patch_size: tuple[int, ...] = (1024, 1024, 1024, 1024, 1024)
+    """Points that attend to each other, for each stage."""
     in_channels: int = 9
+    """Coordinates, colour, normal: always 9."""
     mlp_ratio: float = 4.0
+    """Width of each block's hidden layer over its channels."""
     qkv_bias: bool = True
+    """Whether queries, keys and values have a bias."""
     drop_path: float = 0.0
+    """Drop rate of the last block's branches, growing linearly from 0; training only."""
     shuffle_orders: bool = True
+    """Draw the order of the four curves at random in training; never in inference."""
     mask_token: bool = True
+    """Whether the embedding has a learned token for masked points."""
     grid_size: float = 0.02
+    """Voxel edge after scaling."""
     coord_scale: float = 1.0
+    """Factor on the user's coordinates (metres)."""
     center: Center = "xyz"
+    """xyz centres x and y by mid-range and puts z's minimum at 0, before voxels; xy centres x and y
+    after voxels and keeps z; none keeps all three."""
     default_stages: tuple[int, ...] = (2, 3, 4)
+    """The stages (0 is finest) whose features `model(points)` returns."""
     license: str | None = None
+    """Licence of the weights, as a Hub identifier."""
     base_model: str | None = None
+    """Hub repo of the published weights that these derive from."""
     untrained: bool = False
+    """The weights are an initialisation; loading them warns."""
 
     def __post_init__(self) -> None:
+        """Raises ConfigError where the parts do not fit together."""
         self._check_types()
         for name in ("channels", "depths", "heads", "patch_size", "default_stages"):
             value = getattr(self, name)

@@ -172,7 +172,12 @@ def main() -> None:
     """Run the command line. Exits with 1 and one line on stderr where it cannot be done."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        tyro.cli(export, prog="python -m concerto.training.export", args=arguments)
+        tyro.cli(
+            export,
+            prog="python -m concerto.training.export",
+            description="Make a model of the latest checkpoint of a run.",
+            args=arguments,
+        )
     except ConcertoError as error:
         if "--debug" in sys.argv:
             raise

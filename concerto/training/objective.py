@@ -15,7 +15,6 @@ Sources: arXiv 2503.16429 (Sonata), whose recipe is weights of 2/8, 2/8, 4/8 and
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,36 +50,37 @@ MASK, JITTER, TEACHER, STUDENT, LOCAL = range(5)
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What the objective is made of, apart from the encoder.
-
-    mask_weight, roll_mask_weight, unmask_weight, cross_modal_weight: of the terms; without
-        cross-modal weight there is no layer for it, and images are not looked at.
-    head_hidden, head_width, prototypes: sizes of the projection heads.
-    up_cast, image_up_cast: levels that features are copied down from the coarsest, for the heads
-        and for the image encoder's features.
-    image_width: channels of the image encoder's features.
-    student_temperature: divides the student's logits.
-    match_radius: points further apart than this (metres, before augmentation) are no pair.
-    mask_jitter: deviation of the noise on masked points' coordinates, metres.
-
-    Raises ConfigError for what cannot be.
-    """
+    """What the objective is made of, apart from the encoder."""
 
     mask_weight: float = 1 / 8
+    """Weight of the term: masked global views of the student, the same ones of the teacher."""
     roll_mask_weight: float = 1 / 8
+    """Weight of the term: masked global views of the student, each other one of the teacher."""
     unmask_weight: float = 2 / 8
+    """Weight of the term: local views of the student, the principal one of the teacher."""
     cross_modal_weight: float = 4 / 8
+    """Weight of the term with images; 0 makes no layer for it, and images are not looked at."""
     head_hidden: int = 4096
+    """Width of the projection heads' hidden layer."""
     head_width: int = 256
+    """Width of what is compared with the prototypes."""
     prototypes: int = 4096
+    """Directions that points are assigned to."""
     up_cast: int = 2
+    """Levels that features are copied down from the coarsest, for the heads."""
     image_up_cast: int = 3
+    """The same, for the image encoder's features."""
     image_width: int = 1536
+    """Channels of the image encoder's features."""
     student_temperature: float = 0.1
+    """Divides the student's logits."""
     match_radius: float = 0.32
+    """Points further apart than this (metres, before augmentation) are no pair."""
     mask_jitter: float = 0.01
+    """Deviation of the noise on masked points' coordinates, metres."""
 
     def __post_init__(self) -> None:
+        """Raises ConfigError for what cannot be."""
         if min(self.self_weights) < 0 or self.cross_modal_weight < 0 or not sum(self.self_weights):
             raise ConfigError(
                 "Weights of the terms cannot be negative, and one of mask, roll mask and unmask "
@@ -170,15 +170,16 @@ class JointObjective(nn.Module):
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
         """teacher = momentum · teacher + (1 - momentum) · student."""
-        averages: list[Tensor] = []
-        values: list[Tensor] = []
-        for average, value in (
+        average = get_ema_multi_avg_fn(momentum)
+        pairs = (
             (self.teacher.encoder, self.student.encoder),
             (self.teacher.mask_head, self.student.mask_head),
-        ):
-            averages += itertools.chain(average.parameters(), average.buffers())
-            values += itertools.chain(value.parameters(), value.buffers())
-        get_ema_multi_avg_fn(momentum)(averages, values, None)
+        )
+        for teacher, student in pairs:
+            average([*teacher.parameters()], [*student.parameters()], None)
+            # Apart: where parameters are sharded (FSDP) buffers are not, and torch mixes no two.
+            if buffers := [*teacher.buffers()]:
+                average(buffers, [*student.buffers()], None)
 
     def forward(
         self, batch: Batch, image_features: Tensor | None, settings: StepSettings

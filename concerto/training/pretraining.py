@@ -27,6 +27,10 @@ from concerto.training.task import ParameterGroup, Rates, StepOutput, Task
 
 # What makes no difference to the result, so that a run may go on with other values.
 HOW = ("loop", "workers", "picture_scene", "activation_checkpointing", "backend")
+NO_IMAGES = (
+    "In a whole step no image saw a point, so the other terms stood in for the cross-modal one. If "
+    "the data have no images, pass --objective.cross-modal-weight 0 --images.name None."
+)
 
 
 class Pretraining(Task[Batch]):
@@ -62,6 +66,8 @@ class Pretraining(Task[Batch]):
             features = self.image_encoder(batch.images)
         losses = module(batch, features, self.recipe.schedules.settings(step, total))
         values = {field.name: getattr(losses, field.name) for field in dataclasses.fields(losses)}
+        if not self.recipe.objective.cross_modal_weight:
+            del values["cross_modal"], values["patches"]  # there is no such term to show
         return StepOutput(values.pop("total"), values)
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -90,6 +96,9 @@ class Pretraining(Task[Batch]):
         """The teacher follows; the monitors are read once the task is as hard as it gets."""
         schedules = self.recipe.schedules
         self.module.update_teacher(cosine(step, total, schedules.momentum))
+        if values.get("patches") == 0 and _is_main():
+            # Without the step's number, so that Python tells it once.
+            warnings.warn(NO_IMAGES, ConcertoWarning, stacklevel=2)
         if step < schedules.warmup * total:
             return
         for message in self.watch.read(values):

@@ -23,33 +23,32 @@ from concerto.training.samples import Sample, SampleViews, View
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """What the views of a sample are.
-
-    grid_size: voxel edge in metres, of the sample and of each view.
-    most_points: points of the principal view; the sizes of others are shares of it, or of all
-        points where the sample has fewer.
-    second_size: least and largest share of the second global view.
-    local_views: number of local views. local_size: their least and largest share.
-    drops: drop colours and normals, of all points or of some.
-    use_images: whether samples bring their images; without, views are as if there were none.
-    augment_images: change colours and sharpness of images; off where a teacher's features are kept.
-    image_size: side in pixels of the images. patch_size: side in pixels of the teacher's patches.
-
-    Raises ConfigError where a value is out of range.
-    """
+    """What the views of a sample are."""
 
     grid_size: float = 0.02
+    """Voxel edge in metres, of the sample and of each view."""
     most_points: int = 65_536
+    """Points of the principal view at most; sizes of others are shares of this, or of all points
+    where the sample has fewer."""
     second_size: tuple[float, float] = (0.4, 1.0)
+    """Least and largest share of the second global view."""
     local_views: int = 4
+    """Number of local views."""
     local_size: tuple[float, float] = (0.1, 0.4)
+    """Least and largest share of each local view."""
     drops: bool = True
+    """Drop colours and normals, of all points or of some."""
     use_images: bool = True
+    """Whether samples bring their images; without, views are as if there were none."""
     augment_images: bool = True
+    """Change colours and sharpness of images; off where a teacher's features are kept."""
     image_size: int = 518
+    """Side in pixels of the images."""
     patch_size: int = 14
+    """Side in pixels of the image encoder's patches."""
 
     def __post_init__(self) -> None:
+        """Raises ConfigError where a value is out of range."""
         for name in ("grid_size", "most_points", "local_views", "image_size", "patch_size"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive.")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import fsdp
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
+from concerto.training.objective import JointObjective
 from concerto.training.samples import SampleViews, collate
+from concerto.training.state import gather_module
 from small_batches import (
     SETTINGS,
     image_features,
@@ -65,3 +71,33 @@ def test_two_processes_find_the_losses_and_gradients_of_one(
         for key, wanted in alone.items():
             error = (results[name][key] - wanted).norm()
             assert error <= 1e-5 * wanted.norm(), key
+
+
+def updated(objective: JointObjective) -> Result:
+    """All tensors after the teacher followed a student that has changed."""
+    with torch.no_grad():
+        for parameter in objective.student.parameters():
+            parameter.mul_(1.5)
+        for gain in objective.student.buffers():
+            gain.mul_(2)
+    objective.update_teacher(0.75)
+    return gather_module(objective, keep=True)
+
+
+def update_shards(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", f"file://{folder}/shards", world_size=2, rank=rank)
+    objective = small_objective()
+    fsdp.fully_shard(objective, mesh=init_device_mesh("cpu", (2,)))
+    torch.save(updated(objective), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not hasattr(fsdp, "fully_shard"), reason="FSDP 2 needs torch 2.6")
+def test_the_teacher_follows_a_sharded_student_too(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(update_shards, (str(tmp_path),), nprocs=2)
+    wanted = updated(small_objective())
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert found.keys() == wanted.keys()
+        for name, tensor in wanted.items():
+            assert torch.equal(found[name], tensor), name

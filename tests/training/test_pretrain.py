@@ -44,7 +44,8 @@ def finished(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 def losses(run: Path) -> list[dict[str, float]]:
     """What was logged of each step, apart from times."""
-    return [{n: entry[n] for n in (*LOSSES, *MONITORS)} for entry in read_metrics(run)]
+    names = (*LOSSES, *MONITORS)
+    return [{n: entry[n] for n in names if n in entry} for entry in read_metrics(run)]
 
 
 def tensors(run: Path) -> dict[str, torch.Tensor]:
@@ -121,9 +122,15 @@ def test_a_run_without_images_needs_no_image_encoder(scenes: Path, tmp_path: Pat
     )
     pretrain(recipe)
     (entry,) = losses(tmp_path / "run")
-    assert entry["patches"] == 0
+    assert not {"cross_modal", "patches"} & entry.keys()
     weights = zip(recipe.objective.self_weights, ("mask", "roll_mask", "unmask"), strict=True)
     assert entry["loss"] == pytest.approx(sum(weight * entry[name] for weight, name in weights))
+
+
+def test_images_that_are_missing_are_told(scenes: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(scenes, tmp_path / "run", max_steps=1)
+    with pytest.warns(ConcertoWarning, match=r"--objective\.cross-modal-weight 0"):
+        pretrain(replace(recipe, views=replace(recipe.views, use_images=False)))
 
 
 def test_blocks_near_the_input_learn_more_slowly(finished: Recipe) -> None:

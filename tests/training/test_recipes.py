@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -114,6 +115,11 @@ def test_every_value_is_an_option_with_its_default_in_the_help(
     text = capsys.readouterr().out
     for name, _ in fields(make("concerto-tiny")):
         assert f"--{name}" in text
+    # An option without words of its own stands straight before its default.
+    lines = [line.strip("│ ") for line in text.splitlines()]
+    bare = [a for a, b in pairwise(lines) if a[:2] == "--" and b.startswith("(default")]
+    assert bare == []
+    assert "Raises" not in text
     assert "Defaults shown are those of --recipe concerto-tiny." in text
 
 
