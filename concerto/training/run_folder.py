@@ -72,10 +72,14 @@ def read_run(run: Path) -> dict[str, Any]:
 
     Raises CheckpointError where there is none.
     """
+    if not (run / RUN_FILE).is_file():
+        raise CheckpointError(
+            f"{run} holds no {RUN_FILE}: it is not the folder of a run. Pass what --output was."
+        )
     try:
         values = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{run} is no folder of a run: {error}.") from error
+        raise CheckpointError(f"{run / RUN_FILE} cannot be read: {error}.") from error
     if not isinstance(values, dict) or "name" not in values:
         raise CheckpointError(f"{run / RUN_FILE} does not describe a run.")
     return values

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from concerto.errors import InputError
+from concerto.errors import ConcertoWarning, InputError
 from concerto.training.hub_scenes import hub_scenes
 from concerto.training.parquet_scenes import ParquetScenes, files_of_split
 from concerto.training.published_scenes import PublishedScenes
@@ -77,6 +78,13 @@ class JoinedScenes:
 def _open(place: str, split: str, streaming: bool) -> SceneSource:
     folder = Path(place)
     if folder.is_dir():
+        if streaming:
+            warnings.warn(
+                f"{place} is a folder on this machine; its samples are read from there, not "
+                "streamed.",
+                ConcertoWarning,
+                stacklevel=2,
+            )
         return _in_folder(folder, split)
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", place) and not place.startswith("."):
         return hub_scenes(place, split, streaming)

@@ -25,7 +25,12 @@ def concerto_base(data: tuple[str, ...], output: Path) -> Recipe:
         data=data,
         recipe="concerto-base",
         loop=LoopConfig(
-            output=output, batch_size=BATCH, epochs=100, precision="bf16", clip_norm=3.0
+            output=output,
+            batch_size=BATCH,
+            epochs=100,
+            precision="bf16",
+            clip_norm=3.0,
+            picture_every=1000,
         ),
         model=encoder("base"),
     )
