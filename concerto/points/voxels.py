@@ -62,19 +62,6 @@ def voxelize(cloud: PointCloud, grid_size: float, scale: float, center: Center) 
     return Voxels(kept.float(), grid_coord, points, groups.group)
 
 
-def _cells(coord: Tensor, grid_size: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Each point's cell as a key (N,), the lowest cell (3,), and squared distances to centres (N,).
-
-    coord: (N, 3); overwritten. Distances are in units of the grid.
-    """
-    cell = coord.div_(grid_size).floor()
-    lowest = cell.amin(0)
-    off_center = coord.sub_(cell).sub_(0.5).square_().sum(1)
-    grid_coord = cell.sub_(lowest).to(torch.int64)
-    no_batch = torch.zeros((), dtype=torch.int64, device=coord.device)
-    return pack(grid_coord, no_batch, spans(grid_coord)), lowest, off_center
-
-
 def check_finite(coord: Tensor) -> None:
     """Raise InputError where a coordinate is NaN or infinite, with count and first index."""
     finite = torch.isfinite(coord).all(1)
@@ -86,6 +73,19 @@ def check_finite(coord: Tensor) -> None:
         f"coord is NaN or infinite at {bad} of {len(coord)} points, first at index {first}. "
         "Pass drop_invalid=True to leave them out and get zeros there."
     )
+
+
+def _cells(coord: Tensor, grid_size: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Each point's cell as a key (N,), the lowest cell (3,), and squared distances to centres (N,).
+
+    coord: (N, 3); overwritten. Distances are in units of the grid.
+    """
+    cell = coord.div_(grid_size).floor()
+    lowest = cell.amin(0)
+    off_center = coord.sub_(cell).sub_(0.5).square_().sum(1)
+    grid_coord = cell.sub_(lowest).to(torch.int64)
+    no_batch = torch.zeros((), dtype=torch.int64, device=coord.device)
+    return pack(grid_coord, no_batch, spans(grid_coord)), lowest, off_center
 
 
 def _check_extent(low: Tensor, high: Tensor, grid_size: float, scale: float) -> None:
