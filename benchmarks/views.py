@@ -12,13 +12,12 @@ import os
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.clock import Clock
 from concerto.training import augment, views
 from concerto.training.samples import Sample
 from concerto.training.seeds import sample_seed
@@ -37,35 +36,6 @@ PARTS: dict[str, tuple[ModuleType, str]] = {
     "cut and resize images": (views, "fit_image"),
     "offset and blur images": (views, "augment_images"),
 }
-
-
-class Clock:
-    """Seconds of each part of a run, without those of the parts inside it."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.inside: list[str] = []
-        self.since = 0.0
-
-    def switch(self) -> None:
-        """Book the time since the last switch to the innermost part."""
-        now = time.perf_counter()
-        if self.inside:
-            self.seconds[self.inside[-1]] += now - self.since
-        self.since = now
-
-    def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, booking its time to `part`."""
-
-        def run(*args: Any) -> Any:
-            self.switch()
-            self.inside.append(part)
-            result = function(*args)
-            self.switch()
-            self.inside.pop()
-            return result
-
-        return run
 
 
 def main() -> None:

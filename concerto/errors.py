@@ -21,6 +21,10 @@ class HubError(ConcertoError):
     """A name does not lead to its file: unknown, unreachable, private, changed, not published."""
 
 
+class TrainingError(ConcertoError):
+    """Training cannot go on: its losses are no numbers, or its data have run dry."""
+
+
 class MissingExtraError(ConcertoError, ImportError):
     """An optional dependency is needed and absent; the message names the extra that brings it."""
 

@@ -39,7 +39,7 @@ def read_weights(file: Path) -> Content:
     """
     if file.suffix == ".safetensors":
         return Content(_read_safetensors(file))
-    content = _read_pickle(file)
+    content = read_pickle(file)
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
         raise CheckpointError(f"{file} holds {type(content).__name__}, not named tensors.")
@@ -53,17 +53,8 @@ def read_weights(file: Path) -> Content:
     return Content(tensors, config, own)
 
 
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(_damaged(file, error)) from error
-
-
-def _read_pickle(file: Path) -> Any:
+def read_pickle(file: Path) -> Any:
+    """What `torch.save` wrote, tensors of an archive mapped. Raises CheckpointError."""
     is_zip = zipfile.is_zipfile(file)
     with file.open("rb") as stream:
         start = stream.read(64)
@@ -85,6 +76,16 @@ def _read_pickle(file: Path) -> Any:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         if not is_zip:
             raise CheckpointError(_no_weights(file, start)) from error
+        raise CheckpointError(_damaged(file, error)) from error
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(_damaged(file, error)) from error
 
 

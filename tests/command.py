@@ -24,7 +24,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """`concerto ARGUMENTS`, which must end with `code`, and with a traceback only where wanted.
 
-    through: what launches it, such as ("-m", "accelerate.commands.launch", …). module: another
+    through: what launches it, such as ("-m", "torch.distributed.run", …). module: another
     command than `concerto`.
     """
     process = subprocess.run(

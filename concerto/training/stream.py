@@ -19,6 +19,7 @@ from concerto.errors import ConcertoError, InputError
 from concerto.training.samples import Batch, Sample, SampleViews, collate
 from concerto.training.scenes import SceneSource
 from concerto.training.seeds import sample_seed
+from concerto.training.signals import leave_to_parent
 
 # What a broken sample raises: wherever it is read, decoded or cut into views.
 BROKEN = (InputError, OSError, ValueError)
@@ -104,6 +105,7 @@ class SampleStream:
             prefetch_factor=1 if self.workers else None,
             # Without an own generator, DataLoader draws from torch's global one.
             generator=torch.Generator(),
+            worker_init_fn=leave_to_parent,
         )
         return iter(loader)
 

@@ -120,11 +120,17 @@ def test_more_workers_than_scans_change_nothing(folder: Path, tmp_path: Path) ->
     assert len(files(tmp_path / "out")) == 5
 
 
-def test_accelerate_launch_shares_the_scans_out(folder: Path, tmp_path: Path) -> None:
-    launch = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2")
-    process = run("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN, through=launch)
+def test_processes_of_a_launcher_share_the_scans_out(folder: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    launch = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    options = ("--redirects", "3", "--log_dir", str(logs))
+    run(
+        "encode", folder, "-o", tmp_path / "out", "--model", GOLDEN,
+        through=("-m", *launch, *options), OMP_NUM_THREADS="1",
+    )  # fmt: skip
     assert len(files(tmp_path / "out")) == 5
-    assert process.stdout.count(" x 72") == 5
+    told = [log.read_text().count(" x 72") for log in sorted(logs.rglob("stdout.log"))]
+    assert told == [3, 2]
 
 
 def test_a_process_takes_every_nth_scan(folder: Path, tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from recordings import VIEWS, record
 
 from concerto.errors import InputError
 from concerto.lifting.frame import Intrinsics
+from recordings import VIEWS, record
 
 FRAME = record(VIEWS[0], "frame 7")
 

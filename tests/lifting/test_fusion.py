@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recordings import COLORS, PILLAR_COLOR, ROOM, VIEWS, distance_to_room, frames, record
 from scipy.spatial import KDTree
 
 from concerto.errors import InputError
@@ -16,6 +15,7 @@ from concerto.lifting.fusion import Lifter
 from concerto.lifting.layouts import open_recording
 from concerto.lifting.surface import noise
 from concerto.points.point_cloud import PointCloud
+from recordings import COLORS, PILLAR_COLOR, ROOM, VIEWS, distance_to_room, frames, record
 
 FRAMES = frames()
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recordings import CAMERA, frames, write_flat, write_scannet, write_tum
 
 from concerto.errors import InputError
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.layouts import find_recordings, open_recording
+from recordings import CAMERA, frames, write_flat, write_scannet, write_tum
 
 FRAMES = frames()
 Write = Callable[[Path, list], Path]

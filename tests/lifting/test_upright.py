@@ -3,11 +3,11 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import frames
 from scipy.spatial.transform import Rotation
 
 from concerto.lifting.fusion import Lifter
 from concerto.lifting.upright import upright
+from recordings import frames
 
 FRAMES = frames()
 POSES = [frame.pose for frame in FRAMES]

@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from recordings import CAMERA, SHAPE, VIEWS, record
 
 from concerto.lifting.fusion import Lifter
 from concerto.lifting.layouts import open_recording
 from concerto.lifting.visibility import visible
+from recordings import CAMERA, SHAPE, VIEWS, record
 
 FRAME = record(VIEWS[0])
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from huggingface_hub import DatasetCard, constants
-from made_samples import assert_same, made, write_published
-from recordings import distance_to_room, frames, turned, write_flat, write_scannet, write_tum
 
 from command import PREPARE, run
 from concerto.errors import ConcertoWarning
 from concerto.training.scenes import open_scenes
 from hub_server import FakeHub
+from made_samples import assert_same, made, write_published
+from recordings import distance_to_room, frames, turned, write_flat, write_scannet, write_tum
 
 FRAMES = frames()
 

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_samples import assert_same, made, write_prepared, write_published
 
 from concerto.errors import HubError, InputError
 from concerto.training.parquet_format import features, from_table, to_table
 from concerto.training.scenes import JoinedScenes, open_scenes
 from hub_server import FakeHub, Repo
+from made_samples import assert_same, made, write_prepared, write_published
 
 SAMPLES = [made(number) for number in range(5)]
 

@@ -1,0 +1,146 @@
+"""The command: `accelerate launch -m concerto.training.pretrain --recipe … --data … --output …`.
+
+A recipe's name gives every option its default; `--recipe NAME --help` shows them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import cast, get_args
+
+import torch
+import tyro
+
+from concerto import hub
+from concerto.checkpoints import read_checkpoint
+from concerto.errors import ConcertoError, ConcertoWarning
+from concerto.io import read
+from concerto.points.point_cloud import PointCloud
+from concerto.training.feature_cache import CachedTeacher
+from concerto.training.image_teacher import ImageTeacher
+from concerto.training.images import load_teacher
+from concerto.training.launch import end_with_launcher, start_processes
+from concerto.training.loop import TrainResult, make_accelerator, train
+from concerto.training.pictures import cloud_of
+from concerto.training.pretraining import Pretraining
+from concerto.training.published import warm_start
+from concerto.training.recipes import RECIPES, Recipe, RecipeName
+from concerto.training.samples import Sample, SampleViews
+from concerto.training.scenes import SceneSource, open_scenes
+from concerto.training.stream import BrokenSample, SampleStream
+from concerto.training.views import ViewConfig, make_views
+
+DEFAULT: RecipeName = "concerto-base"
+
+
+def pretrain(recipe: Recipe) -> TrainResult:
+    """Run a recipe, in as many processes as this is called in.
+
+    Raises ConfigError, InputError, HubError, MissingExtraError before anything is computed where
+    something is missing or does not fit; during the run, the errors of `train`.
+    """
+    accelerator = make_accelerator(recipe.loop)
+    source = open_scenes(recipe.data, split=recipe.split, streaming=recipe.streaming)
+    start = None if recipe.start_from is None else hub.locate(recipe.start_from)
+    if start is not None:
+        recipe = _inherit_licence(recipe, start)
+    image_encoder = _image_encoder(recipe, accelerator.device)
+    scene = _picture_scene(recipe, source)
+    torch.manual_seed(recipe.loop.seed)  # the same first weights in every process
+    task = Pretraining(recipe, image_encoder, scene)
+    if start is not None:
+        warm_start(task.module, start.weights, start.config)
+    stream = SampleStream(
+        source,
+        partial(_views, recipe.views),
+        batch_size=recipe.loop.batch_size // recipe.loop.accumulate,
+        seed=recipe.loop.seed,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+        workers=recipe.workers,
+        on_broken=_tell_broken,
+    )
+    return train(task, stream.batches, recipe.loop, accelerator, samples=len(source))
+
+
+def parse(arguments: Sequence[str]) -> Recipe:
+    """A recipe, by name, with all that the command line says otherwise."""
+    name = _recipe_name(arguments)
+    return tyro.cli(
+        Recipe,
+        default=RECIPES[name](tyro.MISSING, tyro.MISSING),
+        args=list(arguments),
+        prog="python -m concerto.training.pretrain",
+        description=f"{Recipe.__doc__}\n\nDefaults shown are those of --recipe {name}.",
+    )
+
+
+def main() -> None:
+    """Run the command line. Exits with 1 and one line on stderr where it cannot be done."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    warnings.showwarning = _print_warning  # type: ignore[assignment]
+    end_with_launcher()
+    try:
+        recipe = parse(arguments)
+        start_processes("concerto.training.pretrain")
+        result = pretrain(recipe)
+    except ConcertoError as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.exit(f"error: {error}")
+    sys.exit(result.exit_code)
+
+
+def _recipe_name(arguments: Sequence[str]) -> RecipeName:
+    """What --recipe says; a name that is none is left for the real parser to refuse."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--recipe", default=DEFAULT)
+    name = parser.parse_known_args(arguments)[0].recipe
+    return cast(RecipeName, name) if name in get_args(RecipeName) else DEFAULT
+
+
+def _inherit_licence(recipe: Recipe, start: hub.Source) -> Recipe:
+    """What is made from weights is bound by their licence, unless the recipe states one."""
+    known = start.model.config if start.model is not None else None
+    before = read_checkpoint(start.weights, start.config, known).config
+    model = recipe.model.replace(
+        license=recipe.model.license or before.license,
+        base_model=recipe.model.base_model or before.base_model,
+    )
+    return replace(recipe, model=model)
+
+
+def _image_encoder(recipe: Recipe, device: torch.device) -> ImageTeacher | None:
+    images = recipe.images
+    if images.name is None:
+        return None
+    dtype = getattr(torch, images.precision)
+    encoder = load_teacher(images.name, device, dtype, recipe.views.image_size)
+    return encoder if images.cache is None else CachedTeacher(encoder, images.cache)
+
+
+def _picture_scene(recipe: Recipe, source: SceneSource) -> PointCloud | None:
+    if not recipe.loop.picture_every:
+        return None
+    return cloud_of(source[0]) if recipe.picture_scene is None else read(recipe.picture_scene)
+
+
+def _views(config: ViewConfig, sample: Sample, seed: int) -> SampleViews:
+    return make_views(sample, config, seed)
+
+
+def _tell_broken(sample: BrokenSample) -> None:
+    warnings.warn(f"Left out: {sample.reason}", ConcertoWarning, stacklevel=2)
+
+
+def _print_warning(message: Warning | str, *_: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The card of a pretrained encoder: what the run's own record says of it, and nothing more."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from concerto.card import model_card
+from concerto.config import ConcertoConfig
+from concerto.training.recipes import RECIPES
+
+# What the card tells of the beginning and the end of a run: means over this share of its lines.
+SHARE = 0.1
+SHOWN = (
+    "loss",
+    "mask",
+    "roll_mask",
+    "unmask",
+    "cross_modal",
+    "agreement",
+    "prototype_use",
+    "feature_rank",
+    "grad_norm",
+)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run wrote down. settings: the recipe. loop: batch size, precision and the like.
+    step: how many were done. entries: lines of the log with losses, in order."""
+
+    settings: Mapping[str, Any]
+    loop: Mapping[str, Any]
+    versions: Mapping[str, str]
+    step: int
+    entries: Sequence[Mapping[str, Any]]
+
+
+def run_card(
+    config: ConcertoConfig, record: RunRecord, branch: str, source: str, curves: str | None
+) -> str:
+    """Markdown with the Hub's metadata.
+
+    branch: "student" or "teacher", whose encoder it is. source: what `from_pretrained` is given in
+    the example. curves: the picture that lies beside, if any.
+    """
+    settings, loop = record.settings, record.loop
+    data = ", ".join(map(_place, settings["data"]))
+    picture = f"\n![Curves of the run]({curves})\n" if curves else ""
+    started = settings["start_from"]
+    rows = {
+        "recipe": settings["recipe"],
+        "data": f"{data} ({settings['split']})",
+        "started from": "random weights" if started is None else _place(started),
+        "image encoder": settings["images"]["name"] or "none",
+        "steps": f"{record.step:,} of {loop['steps']:,}, of {loop['batch_size']} samples",
+        "epochs": _epochs(record.entries),
+        "precision": loop["precision"],
+        "weights": f"the {branch}'s, of the last checkpoint",
+        "made with": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+    }
+    return f"""{model_card(config, source)}
+## How it was trained
+
+By joint 2D-3D self-supervision ([Concerto](https://arxiv.org/abs/2510.23607)), with
+`python -m concerto.training.pretrain`. All of this is from the run's own record.
+
+| | |
+|---|---|
+{_lines(f"| {name} | {value} |" for name, value in rows.items())}
+
+{_changes(record)}
+
+| | first | last |
+|---|---|---|
+{_lines(_losses(record.entries))}
+
+Means over the first and the last tenth of the log. Losses are cross-entropies in nats, the
+cross-modal one 10 · (1 - cosine). Agreement and prototype use (0 to 1) and feature rank would be
+near 0, 0 and 1 had training collapsed.
+{picture}
+## Licence
+
+{_licence(config)}
+
+## Limits
+
+Nothing but the losses above was measured: how good the features are for a task is not known. They
+are best for scenes like those that they were trained on.
+"""
+
+
+def _place(place: str) -> str:
+    """A data set or model of the Hub in full; of a path the last part, which tells nothing else."""
+    return f"`{PurePath(place).name}`" if Path(place).exists() or place[:1] in "/.~" else place
+
+
+def _epochs(entries: Sequence[Mapping[str, Any]]) -> str:
+    return f"{entries[-1]['epoch']:.3g}" if entries and "epoch" in entries[-1] else "not known"
+
+
+def _losses(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    count = max(1, round(SHARE * len(entries)))
+    for name in SHOWN:
+        if any(name in entry for entry in entries):
+            first, last = (_mean(part, name) for part in (entries[:count], entries[-count:]))
+            yield f"| {name.replace('_', ' ')} | {first} | {last} |"
+
+
+def _mean(entries: Sequence[Mapping[str, Any]], name: str) -> str:
+    values = [float(entry[name]) for entry in entries if name in entry]
+    return f"{sum(values) / len(values):.4g}" if values else "-"
+
+
+def _changes(record: RunRecord) -> str:
+    """Where the run left its recipe."""
+    recipe = RECIPES[record.settings["recipe"]]((), Path())
+    defaults = dict(_flat(json.loads(json.dumps(dataclasses.asdict(recipe), default=str))))
+    own = dict(_flat(record.settings))
+    apart = ("data", "split", "start_from", "recipe")
+    changed = {
+        name: value
+        for name, value in own.items()
+        if name not in apart and value != defaults.get(name, value)
+    }
+    if not changed:
+        return "All other values are the recipe's."
+    listed = ", ".join(f"`{name}` {value}" for name, value in changed.items())
+    return f"Other than in the recipe: {listed}."
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _licence(config: ConcertoConfig) -> str:
+    stated = "None is stated" if config.license is None else f"Weights: {config.license}"
+    source = (
+        ""
+        if config.base_model is None
+        else f" They derive from {config.base_model}, whose licence they inherit."
+    )
+    return (
+        f"{stated}.{source} The terms of the data that it was trained on may bind what is made "
+        "from them."
+    )
+
+
+def _lines(lines: Iterator[str]) -> str:
+    return "\n".join(lines)

@@ -1,0 +1,132 @@
+"""A run's folder, opened: begun where it is new, gone on with where asked, refused elsewhere."""
+
+from __future__ import annotations
+
+import json
+import platform
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import concerto
+from concerto.errors import CheckpointError, ConcertoWarning, ConfigError
+from concerto.files import check_writable, replacing
+from concerto.training.checkpointing import (
+    clear_way,
+    latest_checkpoint,
+    list_checkpoints,
+    step_of,
+)
+from concerto.training.metrics import forget_after, read_metrics
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """name: by which trackers know it. checkpoint: to go on from, None at the beginning."""
+
+    name: str
+    checkpoint: Path | None
+
+
+def open_run(
+    run: Path, settings: Mapping[str, Any], resume: bool, allow_changes: bool
+) -> OpenedRun:
+    """Make a run's folder ready and say where to begin. Only the main process calls it.
+
+    settings: as JSON holds them; a resumed run must have those of its checkpoint, or be allowed
+    to change. Raises ConfigError where it may not, or the folder holds a run and resume is off;
+    CheckpointError where no checkpoint of it can be read.
+    """
+    check_writable(run)
+    # A start that failed before its first step left nothing to lose.
+    exists = bool(list_checkpoints(run) or read_metrics(run))
+    if exists and not resume:
+        raise ConfigError(
+            f"{run} already holds a run. Go on with it by --resume, or choose another --output."
+        )
+    found = latest_checkpoint(run) if exists else None
+    step = 0
+    if found is not None:
+        file, content = found
+        step = step_of(file)
+        _check_settings(file, content["settings"], settings, allow_changes)
+    elif resume:
+        warnings.warn(f"{run} holds no checkpoint: beginning anew.", ConcertoWarning, stacklevel=2)
+    clear_way(run, step)
+    forget_after(run, step)
+    known = read_run(run) if (run / RUN_FILE).exists() else {"name": uuid.uuid4().hex[:8]}
+    _write_run(run, known, settings)
+    return OpenedRun(known["name"], None if found is None else found[0])
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """What `run.json` says: name, when it was started, versions, settings of "loop" and "task".
+
+    Raises CheckpointError where there is none.
+    """
+    try:
+        values = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{run} is no folder of a run: {error}.") from error
+    if not isinstance(values, dict) or "name" not in values:
+        raise CheckpointError(f"{run / RUN_FILE} does not describe a run.")
+    return values
+
+
+def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as they come back from a file: tuples as lists, paths as text."""
+    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return plain
+
+
+def _write_run(run: Path, known: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    values = {
+        "name": known["name"],
+        "started": known.get("started", now),
+        "versions": {
+            "concerto": concerto.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "settings": settings,
+    }
+    with replacing(run / RUN_FILE) as path:
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_settings(
+    file: Path, before: Mapping[str, Any], now: Mapping[str, Any], allow_changes: bool
+) -> None:
+    old, new = dict(_flat(before)), dict(_flat(now))
+    absent = "absent"
+    changes = [
+        f"{name} was {old.get(name, absent)!r}, is {new.get(name, absent)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, absent) != new.get(name, absent)
+    ]
+    if not changes:
+        return
+    told = f"The settings are not those of {file}: {'; '.join(changes)}."
+    if not allow_changes:
+        raise ConfigError(
+            f"{told} Give the same again, begin a new run in another --output, or pass "
+            "--allow-changes."
+        )
+    warnings.warn(f"{told} Going on with the new ones.", ConcertoWarning, stacklevel=3)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

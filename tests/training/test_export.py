@@ -1,0 +1,182 @@
+"""A run becomes a model: a folder with a card, a repo on the Hub, or the published layout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard, constants
+
+import concerto
+from concerto import CheckpointError, Concerto, ConcertoConfig, InputError
+from concerto.training.checkpointing import latest_checkpoint
+from concerto.training.export import export
+from concerto.training.pretrain import pretrain
+from concerto.training.pretraining import Pretraining
+from concerto.training.published import warm_start
+from concerto.training.recipes import Recipe
+from conftest import ROOT, Loader, random_cloud
+from hub_server import FakeHub
+from small_scenes import small_recipe, write_scenes
+
+FILES = {"config.json", "model.safetensors", "README.md", "curves.png"}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """What the run was, that is exported here."""
+    folder = tmp_path_factory.mktemp("export")
+    recipe = small_recipe(write_scenes(folder / "scenes"), folder / "run", max_steps=2)
+    recipe = replace(recipe, lr=0.002)
+    pretrain(recipe)
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Recipe) -> dict[str, torch.Tensor]:
+    """The tensors of the run's checkpoint."""
+    found = latest_checkpoint(recipe.loop.output)
+    assert found is not None
+    module: dict[str, torch.Tensor] = found[1]["module"]
+    return module
+
+
+def holds(model: Concerto, branch: str, trained: dict[str, torch.Tensor]) -> bool:
+    """Whether a model has the weights of "student" or "teacher"."""
+    return all(
+        torch.equal(tensor, trained[f"{branch}.{name}"])
+        for name, tensor in model.state_dict().items()
+    )
+
+
+def test_the_exported_model_loads_and_encodes_with_the_students_weights(
+    recipe: Recipe, trained: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    export(recipe.loop.output, tmp_path / "model")
+    assert {file.name for file in (tmp_path / "model").iterdir()} == FILES
+    model = concerto.from_pretrained(tmp_path / "model")
+    assert model.config == recipe.model
+    assert not model.config.untrained
+    assert holds(model, "student", trained)
+    features = model.encode(random_cloud(300))
+    assert isinstance(features, torch.Tensor)
+    assert features.shape == (300, model.feature_dim())
+    assert features.isfinite().all()
+
+
+def test_the_teacher_can_be_had_instead(
+    recipe: Recipe, trained: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    export(recipe.loop.output, tmp_path / "model", teacher=True)
+    assert holds(concerto.from_pretrained(tmp_path / "model"), "teacher", trained)
+    assert "the teacher's" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_the_card_says_what_the_run_recorded(recipe: Recipe, tmp_path: Path) -> None:
+    export(recipe.loop.output, tmp_path / "model", license="mit")
+    card = ModelCard.load(tmp_path / "model" / "README.md")
+    assert card.data.license == "mit"
+    for wanted in (
+        "| recipe | concerto-tiny |",
+        "| data | `scenes` (train) |",
+        "| image encoder | efficientnet-lite0 |",
+        "| steps | 2 of 2, of 4 samples |",
+        "`lr` 0.002",
+        "| cross modal |",
+        "![Curves of the run](curves.png)",
+        "Weights: mit",
+    ):
+        assert wanted in card.text
+    # Where on a machine the data lay is nobody's business.
+    assert str(tmp_path.parent) not in card.text
+
+
+def test_without_a_licence_the_card_states_none(recipe: Recipe, tmp_path: Path) -> None:
+    export(recipe.loop.output, tmp_path / "model")
+    card = ModelCard.load(tmp_path / "model" / "README.md")
+    assert card.data.license is None
+    assert "None is stated." in card.text
+
+
+def test_the_published_layout_holds_all_that_was_trained(
+    recipe: Recipe, trained: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    file = tmp_path / "state.pth"
+    export(recipe.loop.output, file)
+    model = concerto.from_pretrained(file)
+    assert model.config == recipe.model
+    assert holds(model, "student", trained)
+    again = Pretraining(recipe).module
+    warm_start(again, file)
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in again.state_dict().items())
+    names = torch.load(file, weights_only=True)["state_dict"]
+    assert "module.student.backbone.embedding.stem.linear.weight" in names
+    assert "module.teacher.unmask_head.mlp.0.weight" in names
+
+
+def test_a_pushed_model_is_read_back_from_the_hub(
+    recipe: Recipe,
+    trained: dict[str, torch.Tensor],
+    hub: FakeHub,
+    load: Loader,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hub.users = {"mine": "me"}
+    monkeypatch.setenv("HF_TOKEN", "mine")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    export(recipe.loop.output, push_to_hub="me/kitchen", private=True)
+    repo = hub.repos["me/kitchen"]
+    assert repo.private
+    files = repo.at("main")
+    assert files is not None
+    assert files.keys() == FILES
+    assert 'from_pretrained("me/kitchen")' in files["README.md"].decode()
+    assert f"{hub.url}/me/kitchen/commit/" in capsys.readouterr().out
+    assert holds(load("me/kitchen"), "student", trained)
+
+
+def test_a_model_that_started_from_other_weights_names_them(recipe: Recipe, tmp_path: Path) -> None:
+    start = ConcertoConfig.from_dict(recipe.model.to_dict()).replace(
+        license="cc-by-nc-4.0", base_model="org/published"
+    )
+    Concerto(start).save_pretrained(tmp_path / "start")
+    loop = replace(recipe.loop, output=tmp_path / "run", max_steps=1)
+    pretrain(replace(recipe, loop=loop, start_from=str(tmp_path / "start")))
+    export(tmp_path / "run", tmp_path / "model")
+    text = (tmp_path / "model" / "README.md").read_text()
+    assert "license: cc-by-nc-4.0" in text
+    assert "| started from | `start` |" in text
+    assert "They derive from org/published, whose licence they inherit." in text
+
+
+def test_what_cannot_be_exported_is_told(recipe: Recipe, tmp_path: Path) -> None:
+    run = recipe.loop.output
+    with pytest.raises(InputError, match="pass OUT, or --push-to-hub"):
+        export(run)
+    with pytest.raises(InputError, match="let OUT be a folder"):
+        export(run, tmp_path / "state.pth", push_to_hub="me/kitchen")
+    with pytest.raises(CheckpointError, match="no folder of a run"):
+        export(tmp_path, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_command_ends_in_one_line(recipe: Recipe, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "concerto.training.export"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for arguments, code in (([recipe.loop.output, tmp_path / "out"], 0), ([tmp_path], 1)):
+        process = subprocess.run(
+            [*command, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=300,
+        )
+        assert process.returncode == code, process.stderr
+        assert "Traceback" not in process.stderr
+    assert process.stderr.startswith("error: Nowhere to write to")

@@ -1,0 +1,198 @@
+"""Pretraining from end to end, as a function and through `accelerate launch`."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from concerto import Concerto, ConcertoWarning, ConfigError
+from concerto.training.checkpointing import latest_checkpoint
+from concerto.training.metrics import read_metrics
+from concerto.training.pretrain import parse, pretrain
+from concerto.training.pretraining import Pretraining
+from concerto.training.recipes import Recipe
+from conftest import ROOT, SMALL
+from small_scenes import as_options, small_recipe, write_scenes
+
+LOSSES = ("loss", "mask", "roll_mask", "unmask", "cross_modal", "grad_norm")
+MONITORS = ("agreement", "prototype_use", "feature_rank", "pairs", "patches")
+LAUNCH = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scenes(tmp_path_factory.mktemp("scenes"))
+
+
+@pytest.fixture(scope="module")
+def finished(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """A run of four steps, over in this process."""
+    recipe = small_recipe(scenes, tmp_path_factory.mktemp("runs") / "run", picture_every=4)
+    assert pretrain(recipe).exit_code == 0
+    return recipe
+
+
+def losses(run: Path) -> list[dict[str, float]]:
+    """What was logged of each step, apart from times."""
+    return [{n: entry[n] for n in (*LOSSES, *MONITORS)} for entry in read_metrics(run)]
+
+
+def tensors(run: Path) -> dict[str, torch.Tensor]:
+    """What the latest checkpoint holds of student and teacher."""
+    found = latest_checkpoint(run)
+    assert found is not None
+    module: dict[str, torch.Tensor] = found[1]["module"]
+    return module
+
+
+def test_a_run_logs_finite_losses_and_monitors_and_draws_its_scene(finished: Recipe) -> None:
+    run = finished.loop.output
+    logged = losses(run)
+    assert len(logged) == 4
+    assert all(math.isfinite(value) for entry in logged for value in entry.values())
+    assert all(entry["pairs"] > 0 and entry["patches"] > 0 for entry in logged)
+    assert [file.name for file in (run / "pictures").iterdir()] == ["features-00000004.png"]
+
+
+def test_the_teacher_follows_the_student_and_is_not_it(finished: Recipe) -> None:
+    state = tensors(finished.loop.output)
+    torch.manual_seed(finished.loop.seed)
+    start = Pretraining(finished).module.state_dict()
+    name = "encoder.stages.0.blocks.0.mlp.fc1.weight"
+    student, teacher = state[f"student.{name}"], state[f"teacher.{name}"]
+    assert not torch.equal(teacher, start[f"teacher.{name}"])
+    moved = (student - start[f"student.{name}"]).norm()
+    assert (teacher - start[f"teacher.{name}"]).norm() < 0.5 * moved
+
+
+def test_two_processes_of_accelerate_launch_do_what_one_does(
+    finished: Recipe, scenes: Path, tmp_path: Path
+) -> None:
+    options = as_options(replace(finished, loop=replace(finished.loop, output=tmp_path / "two")))
+    process = launch(*options)
+    assert process.returncode == 0, process.stderr
+    two, one = losses(tmp_path / "two"), losses(finished.loop.output)
+    assert two[0] == pytest.approx(one[0], rel=1e-5)
+    assert len(two) == len(one)
+    for given, wanted in zip(two, one, strict=True):
+        assert given == pytest.approx(wanted, rel=1e-2)
+    # Not one process that was taken for two: sums in another order round differently.
+    assert two != one
+
+
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(
+    finished: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = replace(finished.loop, output=tmp_path / "run", picture_every=0)
+    follow = Pretraining.after_step
+
+    def stop(self: Pretraining, step: int, total: int, values: Mapping[str, float]) -> None:
+        follow(self, step, total, values)
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pretraining, "after_step", stop)
+        result = pretrain(replace(finished, loop=loop))
+    assert (result.steps, result.exit_code) == (2, 128 + signal.SIGTERM)
+    assert pretrain(replace(finished, loop=replace(loop, resume=True))).exit_code == 0
+    assert losses(loop.output) == losses(finished.loop.output)
+    wanted, given = tensors(finished.loop.output), tensors(loop.output)
+    assert all(torch.equal(given[name], wanted[name]) for name in wanted)
+
+
+def test_a_run_without_images_needs_no_image_encoder(scenes: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(scenes, tmp_path / "run", max_steps=1)
+    recipe = replace(
+        recipe,
+        images=replace(recipe.images, name=None),
+        objective=replace(recipe.objective, cross_modal_weight=0.0),
+        views=replace(recipe.views, use_images=False),
+    )
+    pretrain(recipe)
+    (entry,) = losses(tmp_path / "run")
+    assert entry["patches"] == 0
+    weights = zip(recipe.objective.self_weights, ("mask", "roll_mask", "unmask"), strict=True)
+    assert entry["loss"] == pytest.approx(sum(weight * entry[name] for weight, name in weights))
+
+
+def test_blocks_near_the_input_learn_more_slowly(finished: Recipe) -> None:
+    task = Pretraining(finished)
+    rates = {id(p): group.lr for group in task.parameter_groups() for p in group.parameters}
+    trained = [p for p in task.module.parameters() if p.requires_grad]
+    assert set(rates) == set(map(id, trained))
+    stages = task.module.student.encoder.stages
+    blocks = [block for stage in stages for block in stage.blocks]  # type: ignore[union-attr]
+    given = [rates[id(block.mlp.fc1.weight)] for block in blocks]
+    # lr · .9^(D - D_e - b - 1), D blocks in all, D_e before stage e.
+    depths = finished.model.depths
+    wanted = [
+        finished.lr * 0.9 ** (sum(depths) - sum(depths[:e]) - b - 1)
+        for e in range(len(depths))
+        for b in range(depths[e])
+    ]
+    assert given == pytest.approx(wanted)
+    assert rates[id(task.module.student.encoder.embedding.linear.weight)] == finished.lr
+    assert rates[id(task.module.student.mask_head.fc1.weight)] == finished.lr
+
+
+def test_it_starts_from_an_encoder_and_takes_over_its_licence(scenes: Path, tmp_path: Path) -> None:
+    start = Concerto(SMALL.replace(grid_size=0.04, license="cc-by-nc-4.0"))
+    start.save_pretrained(tmp_path / "start")
+    recipe = small_recipe(scenes, tmp_path / "run", max_steps=1)
+    with pytest.warns(ConcertoWarning, match="no projection heads"):
+        pretrain(replace(recipe, start_from=str(tmp_path / "start"), lr=0.0))
+    found = latest_checkpoint(tmp_path / "run")
+    assert found is not None
+    settings: dict[str, Any] = found[1]["settings"]["task"]
+    assert settings["model"]["license"] == "cc-by-nc-4.0"
+    for name, tensor in start.encoder.state_dict().items():
+        assert torch.equal(found[1]["module"][f"student.encoder.{name}"], tensor)
+
+
+def test_an_image_encoder_of_other_sizes_is_refused_with_the_options_to_pass(
+    scenes: Path, tmp_path: Path
+) -> None:
+    recipe = small_recipe(scenes, tmp_path / "run")
+    recipe = replace(recipe, objective=replace(recipe.objective, image_width=100))
+    with pytest.raises(ConfigError, match=r"--objective\.image-width 624 --views\.patch-size 16"):
+        pretrain(recipe)
+    assert not (tmp_path / "run").exists()
+
+
+def test_broken_samples_are_named_and_too_many_end_the_run_in_one_line(tmp_path: Path) -> None:
+    data = write_scenes(tmp_path / "scenes")
+    for scene in ("room0", "room1", "room2"):
+        (data / scene / "color.npy").write_bytes(b"")
+    process = launch(*as_options(small_recipe(data, tmp_path / "run")), through=())
+    assert process.returncode == 1
+    assert "warning: Left out:" in process.stderr
+    assert "\nerror: " in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_options_make_the_recipe_that_tests_run(scenes: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(scenes, tmp_path / "run")
+    assert parse(as_options(recipe)) == recipe
+
+
+def launch(*options: str, through: tuple[str, ...] = LAUNCH) -> subprocess.CompletedProcess[str]:
+    """The command, by default in two processes."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *through, "-m", "concerto.training.pretrain", *options],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
