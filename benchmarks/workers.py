@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 import concerto
 from benchmarks import published
 from benchmarks.floor import Rates, measure_rates
+from benchmarks.peak import PeakOnCpu
 from concerto.config import PresetName
 from concerto.encoder import Backend
 from concerto.model import ENCODE_SLICE_ROWS
@@ -87,7 +87,7 @@ def _serve(connection: Connection, job: Job) -> None:
             connection.recv()
             connection.send(Result(0.0, 0, measure_rates(job.dtype, job.device)))
     run = _encoding(job)
-    peak = _PeakOnCuda() if job.device.startswith("cuda") else _PeakOnCpu()
+    peak = _PeakOnCuda() if job.device.startswith("cuda") else PeakOnCpu()
     memory: int | None = None
     while True:
         wanted = connection.recv()
@@ -118,21 +118,6 @@ def _encoding(job: Job) -> Callable[[], list[Tensor]]:
         return [level.feat for level in levels]
 
     return ours
-
-
-class _PeakOnCpu:
-    """The process's high-water mark (Linux, proc(5))."""
-
-    def begin(self) -> None:
-        Path("/proc/self/clear_refs").write_text("5")
-        self.before = self._status("VmRSS")
-
-    def end(self) -> int:
-        return self._status("VmHWM") - self.before
-
-    def _status(self, field: str) -> int:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * int(next(line.split()[1] for line in lines if line.startswith(field)))
 
 
 class _PeakOnCuda:

@@ -47,8 +47,9 @@ def pack(grid_coord: Tensor, batch: Tensor, spans: Tensor) -> Tensor:
     With `spans` from the function of that name, the key of a neighbour is the voxel's own key
     plus a constant, and keys of different lines along z never touch.
     """
-    x, y, z = (grid_coord + 1).unbind(1)
-    return ((batch * spans[0] + x) * spans[1] + y) * spans[2] + z
+    x, y, z = grid_coord.unbind(1)
+    border = (spans[1] + 1) * spans[2] + 1
+    return ((batch * spans[0] + x) * spans[1] + y) * spans[2] + z + border
 
 
 def cloud_of_row(offsets: Tensor, rows: int) -> Tensor:

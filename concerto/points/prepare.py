@@ -51,7 +51,8 @@ def prepare(
     voxels = voxelize(cloud, grid_size, scale, center)
     zeros = torch.zeros_like(voxels.coord)
     color, normal = (
-        zeros if values is None else values[voxels.points] for values in (cloud.color, cloud.normal)
+        zeros if values is None else values.index_select(0, voxels.points)
+        for values in (cloud.color, cloud.normal)
     )
     rows = voxels.voxel_of_point
     if valid is not None:

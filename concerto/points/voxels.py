@@ -42,25 +42,24 @@ def voxelize(cloud: PointCloud, grid_size: float, scale: float, center: Center) 
 
     Raises InputError where a coordinate is not finite, or the scene is too large for the grid.
     """
-    check_finite(cloud.coord)
     coord = cloud.coord * scale if scale != 1 else cloud.coord
-    _check_extent(coord, grid_size, scale)
-    if center == "xyz":
-        low, high = coord.amin(0), coord.amax(0)
-        origin = torch.cat([((low + high) / 2)[:2], low[2:]])
-        coord = coord - origin
-    cell = torch.floor(coord.detach() / grid_size)
-    grid_coord = cell.to(torch.int64)
-    grid_coord = grid_coord - grid_coord.amin(0)
-    no_batch = torch.zeros((), dtype=torch.int64, device=coord.device)
-    groups = group_rows(pack(grid_coord, no_batch, spans(grid_coord)))
-    off_center = (coord.detach() / grid_size - cell - 0.5).square().sum(1)
+    # Axis after axis in memory: what runs along an axis is then several times faster.
+    columns = torch.stack(coord.unbind(1)).T
+    low, high = columns.amin(0), columns.amax(0)
+    if not (low.isfinite() & high.isfinite()).all():
+        check_finite(cloud.coord)
+    _check_extent(low, high, grid_size, scale)
+    centered = center == "xyz"
+    origin = torch.cat([(low + high)[:2] / 2, low[2:]]) if centered else torch.zeros_like(low)
+    keys, lowest, off_center = _cells((columns - origin).detach(), grid_size)
+    groups = group_rows(keys)
     points = _nearest(off_center, groups.group, len(groups.starts), cloud)
-    kept = coord[points]
+    kept = coord.index_select(0, points) - origin
+    grid_coord = (kept.detach().div(grid_size).floor() - lowest).to(torch.int64)
     if center == "xy":
         middle = (kept.amin(0) + kept.amax(0)) / 2
         kept = kept - middle * middle.new_tensor([1, 1, 0])
-    return Voxels(kept.float(), grid_coord[points], points, groups.group)
+    return Voxels(kept.float(), grid_coord, points, groups.group)
 
 
 def check_finite(coord: Tensor) -> None:
@@ -76,8 +75,21 @@ def check_finite(coord: Tensor) -> None:
     )
 
 
-def _check_extent(coord: Tensor, grid_size: float, scale: float) -> None:
-    extent = float((coord.amax(0).double() - coord.amin(0).double()).max().detach())
+def _cells(coord: Tensor, grid_size: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Each point's cell as a key (N,), the lowest cell (3,), and squared distances to centres (N,).
+
+    coord: (N, 3); overwritten. Distances are in units of the grid.
+    """
+    cell = coord.div_(grid_size).floor()
+    lowest = cell.amin(0)
+    off_center = coord.sub_(cell).sub_(0.5).square_().sum(1)
+    grid_coord = cell.sub_(lowest).to(torch.int64)
+    no_batch = torch.zeros((), dtype=torch.int64, device=coord.device)
+    return pack(grid_coord, no_batch, spans(grid_coord)), lowest, off_center
+
+
+def _check_extent(low: Tensor, high: Tensor, grid_size: float, scale: float) -> None:
+    extent = float((high.double() - low.double()).max().detach())
     limit = 2**MAX_DEPTH - 1
     if extent / grid_size < limit - 1:
         return
@@ -94,11 +106,11 @@ def _check_extent(coord: Tensor, grid_size: float, scale: float) -> None:
 def _nearest(distance: Tensor, voxel: Tensor, voxels: int, cloud: PointCloud) -> Tensor:
     """For each voxel its point of the smallest distance, whatever the order of the points."""
     least = distance.new_full((voxels,), torch.inf).scatter_reduce(0, voxel, distance, "amin")
-    rows = (distance == least[voxel]).nonzero().flatten()
+    rows = (distance == least.index_select(0, voxel)).nonzero().flatten()
     if len(rows) > voxels:
         rows = _break_ties(rows, voxel, cloud)
     points = torch.empty(voxels, dtype=torch.int64, device=voxel.device)
-    points[voxel[rows]] = rows
+    points[voxel.index_select(0, rows)] = rows
     return points
 
 
