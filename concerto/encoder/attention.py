@@ -25,12 +25,14 @@ class Patches:
 
     source: (4, r) int64, the point in each row of the patched layout (borrowed ones included).
     target: (4, n) int64, the row in which each point finds its own result.
+    borrowed: (r,) bool, the rows whose results are dropped.
     shapes: patches and their length, in the order of the rows; each cloud no longer than K is
         alone or with others of its length.
     """
 
     source: Tensor
     target: Tensor
+    borrowed: Tensor
     shapes: tuple[tuple[int, int], ...]
 
 
@@ -64,7 +66,7 @@ def cut_patches(orders: Tensor, sizes: list[int], patch_size: int) -> Patches:
     target = torch.empty_like(orders)
     rows = own.nonzero().flatten()
     target.scatter_(1, source.index_select(1, rows), rows.expand(len(orders), -1))
-    return Patches(source, target, tuple(shapes))
+    return Patches(source, target, ~own, tuple(shapes))
 
 
 class PatchAttention(nn.Module):
@@ -76,36 +78,47 @@ class PatchAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(
+    def forward(self, x: Tensor, patches: Patches, order: int) -> Tensor:
+        """Attend along one of the four curves."""
+        rows, parts, start = patches.source[order], [], 0
+        for count, length in patches.shapes:
+            end = start + count * length
+            part = x.index_select(0, rows[start:end]).view(count, length, -1)
+            parts.append(self._attend(part).flatten(0, 1))
+            start = end
+        whole = torch.cat(parts) if len(parts) > 1 else parts[0]
+        out: Tensor = self.proj(whole.index_select(0, patches.target[order]))
+        return out
+
+    def add_to(
         self,
         x: Tensor,
+        norm: nn.Module,
         patches: Patches,
         order: int,
-        slice_rows: int | None = None,
-        scratch: Tensor | None = None,
-    ) -> Tensor:
-        """Attend along one of the four curves.
+        slice_rows: int,
+        scratch: Tensor | None,
+    ) -> None:
+        """x += self(norm(x)) in place, for inference, in slices of about so many rows.
 
-        slice_rows: about how many rows to work on at a time. scratch: go the fast way for
-        inference on a CPU, in this memory (see `cpu_attention`).
+        scratch: go the fast way on a CPU, in this memory (see `cpu_attention`).
         """
-        source, target = patches.source[order], patches.target[order]
+        source = patches.source[order]
         merged = None if scratch is None else cpu_attention.merge_qkv(self.qkv, self.heads)
-        parts, start = [], 0
-        for count, length in patches.shapes:
-            step = count if slice_rows is None else max(1, slice_rows // length)
-            for first in range(0, count, step):
-                taken = min(step, count - first)
-                rows = source[start : start + taken * length]
-                part = x.index_select(0, rows).view(taken, length, -1)
+        end = len(source)
+        # The last patch of a cloud borrows points of the one before, so it comes first.
+        for count, length in reversed(patches.shapes):
+            step = max(1, slice_rows // length)
+            for left in range(count, 0, -step):
+                start = end - min(step, left) * length
+                rows = source[start:end]
+                part = norm(x.index_select(0, rows)).view(-1, length, x.shape[1])
                 out = None
                 if merged is not None and scratch is not None:
                     out = cpu_attention.attend(part, *merged, self.heads, scratch)
-                out = self._attend(part) if out is None else out
-                parts.append(self.proj(out).flatten(0, 1))
-                start += taken * length
-        whole = torch.cat(parts) if len(parts) > 1 else parts[0]
-        return whole.index_select(0, target)
+                out = self.proj(self._attend(part) if out is None else out).flatten(0, 1)
+                x.index_add_(0, rows, out.masked_fill_(patches.borrowed[start:end, None], 0))
+                end = start
 
     def _attend(self, x: Tensor) -> Tensor:
         """The plain way: (P, K, C) → (P, K, C)."""

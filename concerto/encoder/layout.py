@@ -18,15 +18,16 @@ from concerto.encoder.sparse_conv import Neighbors, SpconvNeighbors
 class Layout:
     """Patches and neighbours of a level.
 
-    scratch: memory for the fast attention of `cpu_attention`, None where that is not for use.
-    slice_rows: bounds working memory. row_seeds: (n,) int64, what each row's drop path is drawn
-    from; None where nothing is dropped. recompute: keep no activations for the backward pass.
+    slice_rows: for inference, about how many rows to work on at a time, in place; None: go the
+    plain way, which gradients can pass. scratch: memory for the fast attention of `cpu_attention`,
+    None where that is not for use. row_seeds: (n,) int64, what each row's drop path is drawn from;
+    None where nothing is dropped. recompute: keep no activations for the backward pass.
     """
 
     patches: Patches
     neighbors: Neighbors | SpconvNeighbors
-    scratch: Tensor | None
     slice_rows: int | None
+    scratch: Tensor | None
     row_seeds: Tensor | None
     recompute: bool
 

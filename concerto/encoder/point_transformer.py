@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from concerto.config import ConcertoConfig
 from concerto.encoder.attention import PatchAttention
-from concerto.encoder.cpu import fast_products, infers_on_cpu
+from concerto.encoder.cpu import fast_products, infers, infers_on_cpu, rows_at_a_time
 from concerto.encoder.cpu_attention import new_scratch
 from concerto.encoder.layout import Geometry, Layout, cut
 from concerto.encoder.pooling import GridPooling, Pooling, pool_grid
@@ -104,9 +104,9 @@ class PointTransformer(nn.Module):
         feat: (n, 9), coordinates (m), colour (0-1), unit normal. grid_coord: (n, 3) int64 >= 0.
         offsets: (B,) int64, where each cloud's rows end. mask: (n,) bool, voxels that the learned
         token replaces. seeds: (B,) int64, what the order of the curves and the drop path of each
-        cloud are drawn from in training; drawn themselves where not given. slice_rows: work on
-        about that many rows at a time where rows are independent; bounds memory without changing
-        the result.
+        cloud are drawn from in training; drawn themselves where not given. slice_rows: in
+        inference, work on at most about that many rows at a time where rows are independent;
+        bounds memory without changing the result.
 
         Raises InputError for shapes or grids that no curve fits.
         """
@@ -131,7 +131,8 @@ class PointTransformer(nn.Module):
     ) -> list[EncodedLevel]:
         batch = cloud_of_row(offsets, len(feat))
         x = self.embedding(feat, mask)
-        scratch = new_scratch() if infers_on_cpu(x) else None
+        in_place = seeds is None and infers(x)
+        scratch = new_scratch() if in_place and infers_on_cpu(x) else None
         recompute = self.activation_checkpointing and torch.is_grad_enabled()
         levels: list[EncodedLevel] = []
         pooling: Pooling | None = None
@@ -144,7 +145,9 @@ class PointTransformer(nn.Module):
             geometry = Geometry(grid_coord, batch, offsets)
             patches, row_seeds = cut(geometry, self.config, number, seeds)
             neighbors = self._neighbors(geometry)
-            layout = Layout(patches, neighbors, scratch, slice_rows, row_seeds, recompute)
+            channels = self.config.channels[number]
+            rows = rows_at_a_time(grid_coord, channels, slice_rows) if in_place else None
+            layout = Layout(patches, neighbors, rows, scratch, row_seeds, recompute)
             x = stage(x, pooling, layout)
             last = number + 1 == len(self.stages)
             pooling = None if last else pool_grid(grid_coord, batch, self._torch_scatter)
@@ -185,7 +188,7 @@ class Embedding(nn.Module):
         precise = torch.promote_types(weight.dtype, torch.float32)
         with torch.autocast(feat.device.type, enabled=False):
             x = F.linear(feat.to(precise), weight.to(precise), bias.to(precise))
-        x = F.gelu(self.norm(x.to(weight.dtype)))
+        x = _gelu(self.norm(x.to(weight.dtype)))
         if self.mask_token is None:
             return x
         if mask is None:
@@ -237,11 +240,22 @@ class Block(nn.Module):
         self.drop = drop
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        rows, order = layout.slice_rows, self.number % len(ORDERS)
+        """The block's output, in inference in the memory of its input."""
+        order = self.number % len(ORDERS)
+        if layout.slice_rows is not None:
+            self._infer(x, layout, order, layout.slice_rows)
+            return x
         x = x + self.cpe(x, layout.neighbors)
-        attended = self.attention(self.norm1(x), layout.patches, order, rows, layout.scratch)
-        x = _add(x, self._drop(attended, layout, branch=0))
-        return _add(x, self._drop(self.mlp(self.norm2(x), rows), layout, branch=1))
+        attended = self.attention(self.norm1(x), layout.patches, order)
+        x = x + self._drop(attended, layout, branch=0)
+        return x + self._drop(self.mlp(self.norm2(x)), layout, branch=1)
+
+    def _infer(self, x: Tensor, layout: Layout, order: int, rows: int) -> None:
+        """The same in place: only the convolution holds something of all rows beside x."""
+        self.cpe.add_to(x, layout.neighbors, rows)
+        self.attention.add_to(x, self.norm1, layout.patches, order, rows, layout.scratch)
+        for part in x.split(rows):
+            part += self.mlp(self.norm2(part))
 
     def _drop(self, x: Tensor, layout: Layout, branch: int) -> Tensor:
         """Drop path, drawn per point."""
@@ -265,24 +279,24 @@ class PositionalEncoding(nn.Module):
         out: Tensor = self.norm(self.linear(self.conv(x, neighbors)))
         return out
 
+    def add_to(self, x: Tensor, neighbors: Neighbors | SpconvNeighbors, slice_rows: int) -> None:
+        """x += self(x) in place, for inference, in slices of rows."""
+        convolved = self.conv(x, neighbors, slice_rows)
+        for part, row in zip(x.split(slice_rows), convolved.split(slice_rows), strict=True):
+            part += self.norm(self.linear(row))
+
 
 class Mlp(nn.Module):
-    """Linear, GELU, linear, in slices of rows where asked."""
+    """Linear, GELU, linear: (n, C) → (n, C)."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, channels)
 
-    def forward(self, x: Tensor, slice_rows: int | None) -> Tensor:
-        parts = x.split(slice_rows) if slice_rows else (x,)
-        done = [self.fc2(_gelu(self.fc1(part))) for part in parts]
-        return torch.cat(done) if len(done) > 1 else done[0]
-
-
-def _add(x: Tensor, y: Tensor) -> Tensor:
-    """x + y, in place of x where autograd does not need it."""
-    return x + y if torch.is_grad_enabled() else x.add_(y)
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(_gelu(self.fc1(x)))
+        return out
 
 
 def _gelu(x: Tensor) -> Tensor:
