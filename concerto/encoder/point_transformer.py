@@ -212,7 +212,7 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, pooling: Pooling | None, layout: Layout) -> Tensor:
         """x: (n, C_in) of the level before → (m, C). pooling: None in the first stage."""
         if self.down is not None:
-            x = self.down(x, pooling)
+            x = self.down(x, pooling, layout.slice_rows)
         for block in self.blocks:
             if layout.recompute:
                 x = checkpoint(block, x, layout, use_reentrant=False, preserve_rng_state=False)
