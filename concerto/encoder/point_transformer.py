@@ -240,22 +240,21 @@ class Block(nn.Module):
         self.drop = drop
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """The block's output, in inference in the memory of its input."""
         order = self.number % len(ORDERS)
         if layout.slice_rows is not None:
-            self._infer(x, layout, order, layout.slice_rows)
-            return x
+            return self._infer(x, layout, order, layout.slice_rows)
         x = x + self.cpe(x, layout.neighbors)
         attended = self.attention(self.norm1(x), layout.patches, order)
         x = x + self._drop(attended, layout, branch=0)
         return x + self._drop(self.mlp(self.norm2(x)), layout, branch=1)
 
-    def _infer(self, x: Tensor, layout: Layout, order: int, rows: int) -> None:
-        """The same in place: only the convolution holds something of all rows beside x."""
-        self.cpe.add_to(x, layout.neighbors, rows)
-        self.attention.add_to(x, self.norm1, layout.patches, order, rows, layout.scratch)
-        for part in x.split(rows):
+    def _infer(self, x: Tensor, layout: Layout, order: int, rows: int) -> Tensor:
+        """The same, with nothing of all rows but x and the result, which all layers add to."""
+        out = self.cpe.added_to(x, layout.neighbors, rows)
+        self.attention.add_to(out, self.norm1, layout.patches, order, rows, layout.scratch)
+        for part in out.split(rows):
             part += self.mlp(self.norm2(part))
+        return out
 
     def _drop(self, x: Tensor, layout: Layout, branch: int) -> Tensor:
         """Drop path, drawn per point."""
@@ -279,11 +278,14 @@ class PositionalEncoding(nn.Module):
         out: Tensor = self.norm(self.linear(self.conv(x, neighbors)))
         return out
 
-    def add_to(self, x: Tensor, neighbors: Neighbors | SpconvNeighbors, slice_rows: int) -> None:
-        """x += self(x) in place, for inference, in slices of rows."""
-        convolved = self.conv(x, neighbors, slice_rows)
-        for part, row in zip(x.split(slice_rows), convolved.split(slice_rows), strict=True):
-            part += self.norm(self.linear(row))
+    def added_to(
+        self, x: Tensor, neighbors: Neighbors | SpconvNeighbors, slice_rows: int
+    ) -> Tensor:
+        """x + self(x), for inference, in slices of rows and in the memory of the convolution."""
+        out = self.conv(x, neighbors, slice_rows)
+        for before, part in zip(x.split(slice_rows), out.split(slice_rows), strict=True):
+            torch.add(before, self.norm(self.linear(part)), out=part)
+        return out
 
 
 class Mlp(nn.Module):
