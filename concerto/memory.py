@@ -16,8 +16,8 @@ from concerto.errors import InputError
 GEOMETRY_BYTES, LAYOUT_BYTES, KEPT_BYTES = 600, 200, 60
 # Float32 tensors of a slice of rows: gathered rows, queries, keys and values, or a hidden layer.
 SLICE_TENSORS = 14
-# What the libraries and the allocator keep for themselves.
-LIBRARY_BYTES = 64 * 2**20
+# What the libraries keep for themselves, and the most that the allocator keeps of a level's geometry.
+LIBRARY_BYTES, ALLOCATOR_BYTES = 64 * 2**20, 192 * 2**20
 # Slices below this cost time and save nothing.
 MIN_SLICE_ROWS = 2**13
 
@@ -72,8 +72,10 @@ def working_memory(
         # The convolution sums in float32 at least.
         convolved = voxels * channels * max(4, itemsize)
         slices = SLICE_TENSORS * min(slice_rows, voxels) * channels * 4
-        blocks = features + convolved + LAYOUT_BYTES * voxels + slices
-        most = max(most, kept + blocks, kept + features + GEOMETRY_BYTES * voxels)
+        blocks = 2 * features + convolved + LAYOUT_BYTES * voxels + slices
+        geometry = GEOMETRY_BYTES * voxels
+        freed = min(geometry, ALLOCATOR_BYTES)
+        most = max(most, kept + freed + blocks, kept + features + geometry)
         kept += features + KEPT_BYTES * voxels
     return most + LIBRARY_BYTES
 

@@ -282,7 +282,7 @@ class PositionalEncoding(nn.Module):
         self, x: Tensor, neighbors: Neighbors | SpconvNeighbors, slice_rows: int
     ) -> Tensor:
         """x + self(x), for inference, in slices of rows and in the memory of the convolution."""
-        out = self.conv(x, neighbors, slice_rows)
+        out: Tensor = self.conv(x, neighbors, slice_rows)
         for before, part in zip(x.split(slice_rows), out.split(slice_rows), strict=True):
             torch.add(before, self.norm(self.linear(part)), out=part)
         return out
