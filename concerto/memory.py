@@ -16,7 +16,7 @@ from concerto.errors import InputError
 GEOMETRY_BYTES, LAYOUT_BYTES, KEPT_BYTES = 600, 200, 60
 # Float32 tensors of a slice of rows: gathered rows, queries, keys and values, or a hidden layer.
 SLICE_TENSORS = 14
-# What the libraries keep for themselves, and the most that the allocator keeps of a level's geometry.
+# What the libraries keep for themselves, and the allocator of a level's geometry at the most.
 LIBRARY_BYTES, ALLOCATOR_BYTES = 64 * 2**20, 192 * 2**20
 # Slices below this cost time and save nothing.
 MIN_SLICE_ROWS = 2**13
