@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +25,16 @@ class Patches:
 
     source: (4, r) int64, the point in each row of the patched layout (borrowed ones included).
     target: (4, n) int64, the row in which each point finds its own result.
-    borrowed: (r,) bool, the rows whose results are dropped.
     shapes: patches and their length, in the order of the rows; each cloud no longer than K is
         alone or with others of its length.
+    runs: the same with those patches apart whose last points are borrowed: patches, their
+        length, and how many points of each are its own.
     """
 
     source: Tensor
     target: Tensor
-    borrowed: Tensor
     shapes: tuple[tuple[int, int], ...]
+    runs: tuple[tuple[int, int, int], ...]
 
 
 def cut_patches(orders: Tensor, sizes: list[int], patch_size: int) -> Patches:
@@ -47,7 +48,7 @@ def cut_patches(orders: Tensor, sizes: list[int], patch_size: int) -> Patches:
         if size:
             by_length[min(size, patch_size)].append(cloud)
     device = orders.device
-    places, owned, shapes = [], [], []
+    places, owned, shapes, runs = [], [], [], []
     for length, clouds in sorted(by_length.items(), reverse=True):
         patches = 0
         for cloud in clouds:
@@ -60,13 +61,19 @@ def cut_patches(orders: Tensor, sizes: list[int], patch_size: int) -> Patches:
             places.append(place + starts[cloud])
             owned.append(own)
             patches += count
+            full, rest = divmod(size, length)
+            runs += [(full, length, length)] + [(1, length, rest)] * (rest > 0)
         shapes.append((patches, length))
     place, own = torch.cat(places), torch.cat(owned)
     source = orders.index_select(1, place)
     target = torch.empty_like(orders)
     rows = own.nonzero().flatten()
     target.scatter_(1, source.index_select(1, rows), rows.expand(len(orders), -1))
-    return Patches(source, target, ~own, tuple(shapes))
+    merged = [
+        (sum(count for count, *_ in equal), length, own)
+        for (length, own), equal in groupby(runs, key=lambda run: run[1:])
+    ]
+    return Patches(source, target, tuple(shapes), tuple(merged))
 
 
 class PatchAttention(nn.Module):
@@ -107,7 +114,7 @@ class PatchAttention(nn.Module):
         merged = None if scratch is None else cpu_attention.merge_qkv(self.qkv, self.heads)
         end = len(source)
         # The last patch of a cloud borrows points of the one before, so it comes first.
-        for count, length in reversed(patches.shapes):
+        for count, length, own in reversed(patches.runs):
             step = max(1, slice_rows // length)
             for left in range(count, 0, -step):
                 start = end - min(step, left) * length
@@ -115,14 +122,14 @@ class PatchAttention(nn.Module):
                 part = norm(x.index_select(0, rows)).view(-1, length, x.shape[1])
                 out = None
                 if merged is not None and scratch is not None:
-                    out = cpu_attention.attend(part, *merged, self.heads, scratch)
-                out = self.proj(self._attend(part) if out is None else out).flatten(0, 1)
-                x.index_add_(0, rows, out.masked_fill_(patches.borrowed[start:end, None], 0))
+                    out = cpu_attention.attend(part, *merged, self.heads, scratch, own)
+                out = self.proj(self._attend(part, own) if out is None else out).flatten(0, 1)
+                x.index_add_(0, rows if own == length else rows[:own], out)
                 end = start
 
-    def _attend(self, x: Tensor) -> Tensor:
-        """The plain way: (P, K, C) → (P, K, C)."""
+    def _attend(self, x: Tensor, queries: int | None = None) -> Tensor:
+        """The plain way: (P, K, C) → (P, K, C), or the first so many queries of each patch."""
         qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(query, key, value)
+        out = F.scaled_dot_product_attention(query[:, :, :queries], key, value)
         return out.transpose(1, 2).flatten(2)

@@ -39,10 +39,11 @@ def test_it_is_softmax_attention(
     x = torch.randn(patches, length, channels)
     with torch.no_grad():
         merged = cpu_attention.merge_qkv(qkv, heads)
-        given = cpu_attention.attend(x, *merged, heads, cpu_attention.new_scratch())
-    assert given is not None
-    assert given.shape == x.shape
-    assert relative_l2(given, exact(x, qkv, heads)) < 2e-6
+        for queries in {length, length // 2 + 1}:
+            given = cpu_attention.attend(x, *merged, heads, cpu_attention.new_scratch(), queries)
+            assert given is not None
+            assert given.shape == (patches, queries, channels)
+            assert relative_l2(given, exact(x, qkv, heads)[:, :queries]) < 2e-6
 
 
 @pytest.mark.parametrize("factor", [1.0, 10.0, 40.0, 1000.0])
@@ -66,7 +67,7 @@ def test_scores_too_large_for_bare_powers_are_declined() -> None:
     with torch.no_grad():
         qkv.weight[:32] *= 100
         merged = cpu_attention.merge_qkv(qkv, 1)
-        assert cpu_attention.attend(x, *merged, 1, cpu_attention.new_scratch()) is None
+        assert cpu_attention.attend(x, *merged, 1, cpu_attention.new_scratch(), 50) is None
 
 
 def test_nan_spreads_as_in_the_plain_way() -> None:
