@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -142,10 +142,38 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
         Raises InputError also where a scene cannot be encoded within `max_memory`.
         """
         self.feature_dim(stages)
+        return self.infer(
+            points,
+            lambda hierarchy: cast(Tensor, hierarchy.features(stages)),
+            max_memory=max_memory,
+            progress=progress,
+            scale=scale,
+            grid_size=grid_size,
+            color_range=color_range,
+            drop_invalid=drop_invalid,
+        )
+
+    def infer(
+        self,
+        points: Any,
+        read: Callable[[Hierarchy], Tensor],
+        *,
+        max_memory: int | str | None = None,
+        progress: bool = False,
+        scale: float | None = None,
+        grid_size: float | None = None,
+        color_range: tuple[float, float] | None = None,
+        drop_invalid: bool = False,
+    ) -> Tensor | list[Tensor]:
+        """What `read` makes of each scene's hierarchy, as `encode` gives features: scene by scene,
+        without autograd, in evaluation mode. For scenes packed together it must give a row a point.
+
+        Otherwise as `encode`.
+        """
         self._check_scale(scale, grid_size)
         budget = None if max_memory is None else parse_memory(max_memory)
         scenes = to_scenes(points, color_range)
-        features = []
+        results = []
         with torch.no_grad(), _evaluating(self), self._progress(len(scenes.items), progress):
             for item in scenes.items:
                 prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
@@ -156,12 +184,12 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
                     )
                     rows = min(rows, fitting)
                 hierarchy = self._encode([prepared], Scenes([item], as_list=False), rows)
-                features.append(cast(Tensor, hierarchy.features(stages)))
+                results.append(read(hierarchy))
         if scenes.as_list:
-            return features
+            return results
         if scenes.rows is None:
-            return features[0]
-        packed = torch.cat(features)
+            return results[0]
+        packed = torch.cat(results)
         return torch.empty_like(packed).index_copy_(0, scenes.rows.to(packed.device), packed)
 
     @classmethod
