@@ -1,0 +1,1 @@
+"""What kinds of features know of labelled scenes: `python -m benchmarks.probing`."""

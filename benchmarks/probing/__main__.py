@@ -1,0 +1,119 @@
+"""Linear probing of joint features against their parts: `python -m benchmarks.probing`.
+
+For each collection of scenes and each kind of features a row: raw input, image features lifted to
+the points (2D alone), an encoder trained without images (3D alone), the two side by side, one
+trained with both (joint), and one with random weights. `docs/tiny.md` says what was fixed before
+the first run, and holds the table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+import tyro
+
+import concerto
+from benchmarks.probing.kinds import Kind, encoded, lifted, raw_input, together
+from benchmarks.probing.protocol import FEW, SEEDS, Result, probe
+from benchmarks.probing.rooms import group_samples
+from concerto.training.images import load_teacher
+from concerto.training.scenes import open_scenes
+
+PROBES = ("linear", *(f"linear, {few} scenes" for few in reversed(FEW)), "k-NN")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare, on what."""
+
+    joint: str
+    """Encoder trained with images: a name, folder or file."""
+    alone: str
+    """Encoder trained without images, otherwise alike."""
+    rooms: Path | None = None
+    """Prepared procedural rooms that training has not seen."""
+    osd: Path | None = None
+    """What `python -m benchmarks.osd prepare` wrote."""
+    train: str = "train"
+    """Split of both to fit to."""
+    test: str = "val"
+    """Split of both to score on."""
+    teacher: str = "efficientnet-lite0"
+    """The image encoder."""
+    kinds: tuple[str, ...] = ()
+    """Only these rows."""
+    output: Path = Path("out/probing.json")
+    """Where every score goes."""
+
+
+def main(options: Options) -> None:
+    """Probe everything, print a table for each collection, and write every score."""
+    written = {}
+    for name, folder in (("rooms", options.rooms), ("osd", options.osd)):
+        if folder is not None:
+            results = dict(_probe_all(options, folder))
+            print_table(name, results)
+            written[name] = {kind: [asdict(r) for r in found] for kind, found in results.items()}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(written, indent=1) + "\n")
+
+
+def kinds_of(options: Options) -> dict[str, Callable[[int], Kind]]:
+    """What is compared; each is made for a seed."""
+    alone = encoded(concerto.Concerto.from_pretrained(options.alone))
+    joint = encoded(concerto.Concerto.from_pretrained(options.joint))
+    images = lifted(load_teacher(options.teacher))
+    both = together([images, alone])
+
+    def untrained(seed: int) -> Kind:
+        torch.manual_seed(seed)
+        return encoded(concerto.Concerto(concerto.ConcertoConfig.preset("tiny")).eval())
+
+    return {
+        "raw input": lambda seed: raw_input,
+        "random weights": untrained,
+        "2D alone": lambda seed: images,
+        "3D alone": lambda seed: alone,
+        "2D and 3D alone, side by side": lambda seed: both,
+        "joint": lambda seed: joint,
+    }
+
+
+def print_table(name: str, results: dict[str, list[Result]]) -> None:
+    """mIoU (and accuracy of the linear probe), mean ± standard deviation over seeds."""
+    probes = [probe for probe in PROBES if any(r.probe == probe for r in results["joint"])]
+    print(f"\n| {name}: mIoU | {' | '.join(probes)} | accuracy, linear |")
+    print("|" + "---|" * (len(probes) + 2))
+    for kind, found in results.items():
+        cells = [_spread([r.miou for r in found if r.probe == probe]) for probe in probes]
+        cells.append(_spread([r.accuracy for r in found if r.probe == "linear"]))
+        print(f"| {kind} | {' | '.join(cells)} |", flush=True)
+
+
+def _probe_all(options: Options, folder: Path) -> Iterator[tuple[str, list[Result]]]:
+    train, test = (
+        group_samples(open_scenes(folder, split=split)) for split in (options.train, options.test)
+    )
+    classes = len(train.source.classes)
+    for name, kind in kinds_of(options).items():
+        if not options.kinds or name in options.kinds:
+            found: dict[int, list[Result]] = defaultdict(list)
+            for seed in SEEDS:
+                found[seed] = list(probe(kind(seed), train, test, classes, seed))
+            linear = [r.miou for seed in SEEDS for r in found[seed] if r.probe == "linear"]
+            print(f"{folder} {name}: {_spread(linear)}", flush=True)
+            yield name, [result for seed in SEEDS for result in found[seed]]
+
+
+def _spread(values: list[float]) -> str:
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
