@@ -11,9 +11,7 @@ Asked = TypeVar("Asked")
 Made = TypeVar("Made")
 
 
-def in_order(
-    work: Callable[[Asked], Made], asked: Sequence[Asked], workers: int
-) -> Iterator[Made]:
+def in_order(work: Callable[[Asked], Made], asked: Sequence[Asked], workers: int) -> Iterator[Made]:
     """`work` of each, in order; few results are held at a time.
 
     work: must be picklable for more than one worker. workers: processes; with one, or one thing to

@@ -61,9 +61,7 @@ def _samples(folders: list[Path], options: RgbdOptions, workers: int) -> Iterato
             bar.update()
 
 
-def _attempt(
-    folder: Path, options: RgbdOptions, progress: bool
-) -> PreparedScene | InputError:
+def _attempt(folder: Path, options: RgbdOptions, progress: bool) -> PreparedScene | InputError:
     try:
         return prepare_scene(folder, options, progress)
     except InputError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from concerto.training.prepare.rooms.classes import Kind
@@ -29,19 +31,41 @@ def bed(palette: Palette) -> Item:
     parts.append(soft_box(sheet, x, y, (leg + rim, rise), 0.06))
     parts += _head(palette, x, y[1], rise, leg)
     if chance(rng, 0.25):
-        parts.append(box(frame, (x[0] - 0.02, x[1] + 0.02), (y[0] - 0.05, y[0] - 0.02), (0, rise + rng.uniform(0, 0.25))))
+        parts.append(
+            box(
+                frame,
+                (x[0] - 0.02, x[1] + 0.02),
+                (y[0] - 0.05, y[0] - 0.02),
+                (0, rise + rng.uniform(0, 0.25)),
+            )
+        )
     end = y[1] - rng.uniform(0.5, 0.8)
     thick = rng.uniform(0.03, 0.08)
     hang = leg + rng.uniform(0, rim)
-    parts.append(soft_box(cover, (x[0] - 0.035, x[1] + 0.035), (y[0] + 0.01, end), (rise - 0.01, rise + thick), 0.03, puff=0.04))
+    parts.append(
+        soft_box(
+            cover,
+            (x[0] - 0.035, x[1] + 0.035),
+            (y[0] + 0.01, end),
+            (rise - 0.01, rise + thick),
+            0.03,
+            puff=0.04,
+        )
+    )
     for side in (-1, 1):
         edge = side * (width / 2 + 0.028)
-        parts.append(soft_box(cover, (edge - 0.008, edge + 0.008), (y[0] + 0.03, end), (hang, rise + 0.02), 0.006))
+        parts.append(
+            soft_box(
+                cover, (edge - 0.008, edge + 0.008), (y[0] + 0.03, end), (hang, rise + 0.02), 0.006
+            )
+        )
     if chance(rng, 0.4):
         throw = palette.cloth()
         far = y[0] + rng.uniform(0.3, 0.7)
         top = rise + thick + 0.025
-        parts.append(soft_box(throw, (x[0] - 0.05, x[1] + 0.05), (y[0] + 0.1, far), (rise, top), 0.02))
+        parts.append(
+            soft_box(throw, (x[0] - 0.05, x[1] + 0.05), (y[0] + 0.1, far), (rise, top), 0.02)
+        )
     tops = (Top((x[0] + 0.04, x[1] - 0.04), (end + 0.01, y[1] - 0.03), rise, 0.8),)
     return Item(Kind.BED, tuple(parts), tops=tops)
 
@@ -52,7 +76,9 @@ def lying_pillow(palette: Palette, width: float, depth: float) -> Item:
     material = palette.cloth() if chance(rng, 0.5) else cloth(rng)
     half = min(width, rng.uniform(0.45, 0.8)) / 2, min(depth, rng.uniform(0.35, 0.5)) / 2
     height = rng.uniform(0.1, 0.15)
-    part = soft_box(material, (-half[0], half[0]), (-half[1], half[1]), (0.03, height - 0.03), 0.03, puff=0.06)
+    part = soft_box(
+        material, (-half[0], half[0]), (-half[1], half[1]), (0.03, height - 0.03), 0.03, puff=0.06
+    )
     return Item(Kind.PILLOW, (part.moved(z=-part.bounds()[0, 2]),), rests="top")
 
 
@@ -61,12 +87,16 @@ def leaning_pillow(palette: Palette) -> Item:
     rng = palette.rng
     side, thick = rng.uniform(0.34, 0.5), rng.uniform(0.05, 0.08)
     high = side * rng.choice([1.0, 0.7])
-    part = soft_box(palette.cloth(), (-side / 2, side / 2), (-thick / 2, thick / 2), (0, high), 0.024, puff=0.07)
+    part = soft_box(
+        palette.cloth(), (-side / 2, side / 2), (-thick / 2, thick / 2), (0, high), 0.024, puff=0.07
+    )
     part = part.turned("x", -rng.uniform(5, 15))
     return Item(Kind.PILLOW, (part.moved(z=-part.bounds()[0, 2]),), rests="top")
 
 
-def _head(palette: Palette, x: tuple[float, float], back: float, rise: float, leg: float) -> list[Part]:
+def _head(
+    palette: Palette, x: tuple[float, float], back: float, rise: float, leg: float
+) -> list[Part]:
     """A headboard: a panel, bars, or a cushion; or none."""
     rng = palette.rng
     top = rise + rng.uniform(0.25, 0.65)
@@ -82,13 +112,28 @@ def _head(palette: Palette, x: tuple[float, float], back: float, rise: float, le
         cover, edges = palette.cloth(), np.linspace(*wide, int(rng.integers(3, 7)))
         rows = np.linspace(rise - 0.1, top, int(rng.integers(2, 4)))
         pads = [
-            soft_box(cover, (a + 0.003, b - 0.003), (back + 0.02, back + 0.09), (c + 0.003, d - 0.003), 0.03, puff=0.02)
-            for a, b in zip(edges[:-1], edges[1:], strict=True)
-            for c, d in zip(rows[:-1], rows[1:], strict=True)
+            soft_box(
+                cover,
+                (a + 0.003, b - 0.003),
+                (back + 0.02, back + 0.09),
+                (c + 0.003, d - 0.003),
+                0.03,
+                puff=0.02,
+            )
+            for a, b in itertools.pairwise(edges)
+            for c, d in itertools.pairwise(rows)
         ]
         return [*pads, box(cover, wide, (back, back + 0.02), (0, top))]
     metal = palette.metal() if chance(rng, 0.5) else palette.wood()
     places = np.linspace(wide[0] + 0.02, wide[1] - 0.02, int(rng.integers(6, 14)))
-    bars = [box(metal, (p - 0.012, p + 0.012), (back, back + 0.025), (0 if p in (places[0], places[-1]) else rise - 0.1, top)) for p in places]
+    bars = [
+        box(
+            metal,
+            (p - 0.012, p + 0.012),
+            (back, back + 0.025),
+            (0 if p in (places[0], places[-1]) else rise - 0.1, top),
+        )
+        for p in places
+    ]
     rails = [box(metal, wide, (back, back + 0.03), (z, z + 0.04)) for z in (rise - 0.12, top)]
     return bars + rails

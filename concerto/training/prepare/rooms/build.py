@@ -31,23 +31,27 @@ from concerto.training.prepare.rooms.shell import (
     surfaces,
 )
 
+# Sizes of rooms are multiples of this: metres.
+STEP = 0.02
 # Least and most width and depth by what the room is for: metres.
 SIZES = {
-    "living": (3.6, 6.2),
-    "bedroom": (3.0, 4.8),
-    "office": (3.0, 6.0),
-    "kitchen": (2.8, 4.8),
-    "bathroom": (2.2, 3.4),
-    "dining": (3.2, 5.2),
+    "living": (3.4, 5.4),
+    "bedroom": (2.9, 4.5),
+    "office": (2.9, 5.2),
+    "kitchen": (2.7, 4.4),
+    "bathroom": (2.2, 3.3),
+    "dining": (3.0, 4.8),
 }
 
 
 def build_room(seed: int, number: int) -> Room:
     """Room `number` of an endless row of rooms, one row a seed; the same every time."""
     rng = np.random.default_rng([seed, number])
-    style = STYLES[int(rng.choice(len(STYLES), p=[0.24, 0.2, 0.2, 0.14, 0.1, 0.12]))]
-    width, depth = rng.uniform(*SIZES[style], size=2)
-    height = rng.uniform(2.35, 3.0)
+    style = STYLES[int(rng.choice(len(STYLES), p=[0.22, 0.2, 0.17, 0.15, 0.14, 0.12]))]
+    width, depth, height = (
+        float(np.round(side / STEP) * STEP)
+        for side in (*rng.uniform(*SIZES[style], size=2), rng.uniform(2.35, 3.0))
+    )
     palette = make_palette(rng)
     walls = _open(four_walls(width, depth), height, style, rng)
     room = Room(style, (width, depth, height), palette, walls, [])
@@ -77,7 +81,9 @@ def _open(walls: list[Wall], height: float, style: str, rng: np.random.Generator
 
 
 def _windows(length: float, height: float, style: str, rng: np.random.Generator) -> list[Opening]:
-    sill = rng.uniform(1.2, 1.5) if style == "bathroom" else rng.choice([0.15, 0.85, 0.95, 1.05])
+    sill = float(rng.choice([0.15, 0.85, 0.95, 1.05]))
+    if style in ("bathroom", "kitchen"):
+        sill = rng.uniform(1.0, 1.5)
     top = min(rng.uniform(1.95, 2.25), height - 0.2)
     count = 2 if length > 4 and chance(rng, 0.4) else 1
     room = length / count

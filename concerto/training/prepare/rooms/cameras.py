@@ -80,8 +80,8 @@ def _focus(room: Room, rng: Rng) -> Floats:
     weight = np.array([float(np.prod(item.size) ** 0.5) for item in standing])
     item = standing[int(rng.choice(len(standing), p=weight / weight.sum()))]
     middle = item.to_room(np.array([(item.low + item.high) / 2]))[0]
-    middle[2] = np.clip(middle[2], 0.4, 1.1)
-    return middle.astype(np.float32)
+    middle[2] = np.clip(middle[2], 0.4, 1.1) + (0.7 if rng.random() < 0.25 else 0.0)
+    return np.asarray(middle, np.float32)
 
 
 def _best(
@@ -97,10 +97,12 @@ def _best(
         distance = np.where(hits.hit, hits.distance, 0)
         cells = np.floor(hits.point[hits.hit] / CELL).astype(np.int64) + 512
         keys = cells @ [1 << 20, 1 << 10, 1]
-        shell = np.isin(geometry.kind[geometry.part[hits.face[hits.hit]]], (Kind.WALL, Kind.FLOOR, Kind.CEILING))
+        shell = np.isin(
+            geometry.kind[geometry.part[hits.face[hits.hit]]], (Kind.WALL, Kind.FLOOR, Kind.CEILING)
+        )
         new = ~np.isin(keys, np.fromiter(seen, np.int64, len(seen)))
         score = (new * np.where(shell, 0.35, 1.0)).sum() + 0.3 * (~shell).sum()
-        score -= 400 * (np.mean(distance < 0.6) > 0.15) + 300 * (np.median(distance) < 1.0)
+        score -= 400 * (np.mean(distance < 0.6) > 0.15) + 200 * (np.median(distance) < 1.3)
         if score > most:
             best, most, cells_of_best = pose, score, set(keys.tolist())
     assert best is not None
@@ -113,15 +115,23 @@ def _candidate(room: Room, solids: Solids, focus: Floats, rng: Rng) -> Pose:
         at = rng.uniform(0.25, np.array(room.size[:2]) - 0.25)
         eye = np.array([*at, rng.uniform(1.1, 1.75)], np.float32)
         apart = np.linalg.norm(eye[:2] - focus[:2])
-        if apart > 0.9 and _is_free(eye, solids):
+        if apart > 1.2 and _is_free(eye, solids):
             break
     else:
-        eye = np.array([room.size[0] / 2, room.size[1] / 2, min(2.2, room.size[2] - 0.2)], np.float32)
+        eye = np.array(
+            [room.size[0] / 2, room.size[1] / 2, min(2.2, room.size[2] - 0.2)], np.float32
+        )
         focus = focus + np.array([0.3, 0.2, 0], np.float32)
     target = focus + rng.normal(scale=(0.25, 0.25, 0.15)).astype(np.float32)
     return look(eye, target, float(rng.normal(scale=2)))
 
 
 def _is_free(eye: Floats, solids: Solids) -> bool:
-    point = Solids(eye[None, :2].astype(np.float64), np.full((1, 2), BODY), np.zeros(1), eye[2:] - BODY, eye[2:] + BODY)
-    return bool((point.overlap(solids) < 0).all())
+    body = Solids(
+        center=eye[None, :2].astype(np.float64),
+        half=np.full((1, 2), BODY),
+        turn=np.zeros(1),
+        low=np.array([float(eye[2]) - BODY]),
+        high=np.array([float(eye[2]) + BODY]),
+    )
+    return bool((body.overlap(solids) < 0).all())

@@ -39,13 +39,27 @@ def container(palette: Palette, most: float = 0.6) -> Item:
         strip = box(tape, x, (-0.025, 0.025), (z, z + 0.001))
         parts = [box(card, x, y, (0, z)), strip]
         if chance(rng, 0.4):
-            parts = [parts[0], box(card, (x[0] - 0.008, x[1] + 0.008), (y[0] - 0.008, y[1] + 0.008), (z * 0.75, z + 0.006))]
+            parts = [
+                parts[0],
+                box(
+                    card,
+                    (x[0] - 0.008, x[1] + 0.008),
+                    (y[0] - 0.008, y[1] + 0.008),
+                    (z * 0.75, z + 0.006),
+                ),
+            ]
     else:
         wall = 0.008
         parts = [
             box(card, x, y, (0, wall)),
-            *(box(card, (e - wall / 2, e + wall / 2), y, (wall, z)) for e in (x[0] + wall / 2, x[1] - wall / 2)),
-            *(box(card, (x[0] + wall, x[1] - wall), (e - wall / 2, e + wall / 2), (wall, z)) for e in (y[0] + wall / 2, y[1] - wall / 2)),
+            *(
+                box(card, (e - wall / 2, e + wall / 2), y, (wall, z))
+                for e in (x[0] + wall / 2, x[1] - wall / 2)
+            ),
+            *(
+                box(card, (x[0] + wall, x[1] - wall), (e - wall / 2, e + wall / 2), (wall, z))
+                for e in (y[0] + wall / 2, y[1] - wall / 2)
+            ),
         ]
         if chance(rng, 0.6):
             for side in (-1, 1):
@@ -61,12 +75,29 @@ def _cup(palette: Palette) -> Item:
     rng = palette.rng
     radius, height = rng.uniform(0.03, 0.045), rng.uniform(0.07, 0.12)
     glaze = _any_solid(palette)
-    profile = [(0, 0), (radius * rng.uniform(0.7, 1), 0), (radius, height), (radius * 0.9, height), (radius * 0.85, 0.01), (0, 0.01)]
+    profile = [
+        (0, 0),
+        (radius * rng.uniform(0.7, 1), 0),
+        (radius, height),
+        (radius * 0.9, height),
+        (radius * 0.85, 0.01),
+        (0, 0.01),
+    ]
     parts = [turned_body(glaze, profile)]
     if chance(rng, 0.6):
-        for z in (0.25, 0.75):
-            parts.append(bar(glaze, (radius * 0.9, 0, z * height), (radius + 0.025, 0, z * height), 0.005, 6))
-        parts.append(bar(glaze, (radius + 0.025, 0, 0.25 * height), (radius + 0.025, 0, 0.75 * height), 0.005, 6))
+        parts += [
+            bar(glaze, (radius * 0.9, 0, z * height), (radius + 0.025, 0, z * height), 0.005, 6)
+            for z in (0.25, 0.75)
+        ]
+        parts.append(
+            bar(
+                glaze,
+                (radius + 0.025, 0, 0.25 * height),
+                (radius + 0.025, 0, 0.75 * height),
+                0.005,
+                6,
+            )
+        )
     return _on_top(parts)
 
 
@@ -95,7 +126,14 @@ def _bowl(palette: Palette) -> Item:
     profile = [(r, z - low) for r, z in [(0, low), *outer, *inner, (0, inner[-1][1])]]
     parts = [turned_body(_any_solid(palette), profile, sides=28)]
     if chance(rng, 0.5):
-        fruit = Material(made_of.rough(any_color(rng, (0.5, 0.9), (0.5, 0.95)), any_color(rng, (0.5, 0.9), (0.4, 0.9)), rng, 0.1))
+        fruit = Material(
+            made_of.rough(
+                any_color(rng, (0.5, 0.9), (0.5, 0.95)),
+                any_color(rng, (0.5, 0.9), (0.4, 0.9)),
+                rng,
+                0.1,
+            )
+        )
         size = radius * 0.3
         for turn in np.arange(0, 2 * np.pi, 2 * np.pi / 4):
             at = (radius * 0.4 * np.cos(turn), radius * 0.4 * np.sin(turn), height * 0.5 + size)
@@ -106,7 +144,9 @@ def _bowl(palette: Palette) -> Item:
 def _packet(palette: Palette) -> Item:
     rng = palette.rng
     size = rng.uniform((0.04, 0.04, 0.06), (0.2, 0.14, 0.28)) / 2
-    paper = Material(label(any_color(rng), rng), upright=True) if chance(rng, 0.6) else palette.paint()
+    paper = (
+        Material(label(any_color(rng), rng), upright=True) if chance(rng, 0.6) else palette.paint()
+    )
     return _on_top([box(paper, (-size[0], size[0]), (-size[1], size[1]), (0, 2 * size[2]))])
 
 
@@ -131,14 +171,25 @@ def _basket(palette: Palette) -> Item:
     rng = palette.rng
     radius, height = rng.uniform(0.08, 0.16), rng.uniform(0.1, 0.28)
     wall = pick(rng, (palette.cloth(), palette.wood(), palette.metal()))
-    profile = [(0, 0), (radius * 0.85, 0), (radius, height), (radius * 0.94, height), (radius * 0.8, 0.012), (0, 0.012)]
+    profile = [
+        (0, 0),
+        (radius * 0.85, 0),
+        (radius, height),
+        (radius * 0.94, height),
+        (radius * 0.8, 0.012),
+        (0, 0.012),
+    ]
     return _on_top([turned_body(wall, profile)])
 
 
 def _keyboard(palette: Palette) -> Item:
     rng = palette.rng
     case = palette.paint()
-    keys = Material(made_of.tiles(any_color(rng, (0, 0.1), (0.05, 0.9)), any_color(rng, (0, 0.1), (0.05, 0.5)), rng, 0.019))
+    keys = Material(
+        made_of.tiles(
+            any_color(rng, (0, 0.1), (0.05, 0.9)), any_color(rng, (0, 0.1), (0.05, 0.5)), rng, 0.019
+        )
+    )
     half = rng.uniform(0.14, 0.22)
     parts = [
         box(case, (-half, half), (-0.065, 0.065), (0, 0.018)),
@@ -152,17 +203,24 @@ def _plates(palette: Palette) -> Item:
     rng = palette.rng
     glaze, radius, z, parts = _any_solid(palette), rng.uniform(0.08, 0.14), 0.0, []
     for _ in range(int(rng.integers(1, 5))):
-        profile = [(0, z), (radius * 0.6, z), (radius, z + 0.018), (radius * 0.98, z + 0.021), (radius * 0.6, z + 0.006), (0, z + 0.006)]
+        profile = [
+            (0, z),
+            (radius * 0.6, z),
+            (radius, z + 0.018),
+            (radius * 0.98, z + 0.021),
+            (radius * 0.6, z + 0.006),
+            (0, z + 0.006),
+        ]
         parts.append(turned_body(glaze, profile, sides=28))
         z += 0.0065
     return _on_top(parts)
 
 
 def _any_solid(palette: Palette) -> Material:
-    return pick(palette.rng, (palette.ceramic, palette.paint, palette.metal, palette.wood, palette.stone))()
+    return pick(
+        palette.rng, (palette.ceramic, palette.paint, palette.metal, palette.wood, palette.stone)
+    )()
 
 
 def _on_top(parts: list[Part]) -> Item:
     return Item(Kind.CLUTTER, tuple(parts), rests="top")
-
-

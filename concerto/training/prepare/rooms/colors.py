@@ -26,8 +26,13 @@ def to_srgb(linear: Floats) -> Floats:
 
 
 def any_color(rng: Rng, saturation: Span = (0, 0.85), value: Span = (0.1, 0.95)) -> Floats:
-    """Any hue."""
-    return srgb(*colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value)))
+    """Any hue, warm ones and blues more often; muted more often than bright."""
+    strength = saturation[0] + (saturation[1] - saturation[0]) * rng.beta(1.1, 2.2)
+    choice = rng.random()
+    hue = rng.normal(0.08, 0.045) if choice < 0.45 else rng.normal(0.57, 0.05)
+    if choice > 0.65:
+        hue = rng.random()
+    return srgb(*colorsys.hsv_to_rgb(hue % 1, strength, rng.uniform(*value)))
 
 
 def wall_color(rng: Rng) -> Floats:
@@ -38,7 +43,7 @@ def wall_color(rng: Rng) -> Floats:
         grey = rng.uniform(0.75, 0.95)
         return srgb(min(grey + warm, 1), grey, max(grey - warm, 0))
     if choice < 0.8:
-        return any_color(rng, (0.05, 0.3), (0.6, 0.95))
+        return any_color(rng, (0.03, 0.3), (0.65, 0.95))
     return any_color(rng, (0.2, 0.6), (0.2, 0.8))
 
 
@@ -49,7 +54,9 @@ def wood_colors(rng: Rng) -> tuple[Floats, Floats]:
     if rng.random() < 0.15:
         saturation *= 0.2
     light = srgb(*colorsys.hsv_to_rgb(hue, saturation, value))
-    darker = colorsys.hsv_to_rgb(hue - 0.01, min(saturation * 1.25, 1), value * rng.uniform(0.5, 0.8))
+    darker = colorsys.hsv_to_rgb(
+        hue - 0.01, min(saturation * 1.25, 1), value * rng.uniform(0.5, 0.8)
+    )
     return light, srgb(*darker)
 
 

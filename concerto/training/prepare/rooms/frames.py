@@ -59,7 +59,7 @@ def write_frames(folder: Path, shots: list[Shot]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         camera = shots[0].truth.camera
-        matrix = [[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]]
+        matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
         np.savetxt(folder / "intrinsics.txt", matrix)
         (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
         for number, shot in enumerate(shots):
@@ -76,5 +76,3 @@ def _write_frame(stem: Path, shot: Shot) -> None:
     Image.fromarray(kind).save(f"{stem}.class.png")
     instance = np.where(shot.truth.instance < 0, 65535, shot.truth.instance).astype(np.uint16)
     Image.fromarray(instance).save(f"{stem}.instance.png")
-
-

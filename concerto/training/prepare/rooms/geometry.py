@@ -100,6 +100,13 @@ class Geometry:
         )
         return np.asarray(found < 0)
 
+    def reach(self, origin: Floats, direction: Floats) -> Floats:
+        """(n,) metres to the first opaque thing on rays; large where there is none."""
+        found: Floats = self._opaque.run(
+            np.ascontiguousarray(origin), np.ascontiguousarray(direction), query="DISTANCE"
+        )
+        return found
+
     def colors(self, hits: Hits) -> tuple[Floats, Floats, Floats]:
         """Of each hit the reflected share (n, 3), gloss (n,) and glow (n,)."""
         part = self.part[hits.face]
@@ -107,14 +114,14 @@ class Geometry:
         ends = np.flatnonzero(np.diff(part[order], append=-1)) + 1
         color = np.zeros((len(part), 3), np.float32)
         gloss, glow = np.zeros(len(part), np.float32), np.zeros(len(part), np.float32)
-        start = 0
-        for end in ends:
-            rows = order[start:end]
+        begin = 0
+        for end in ends.tolist():
+            rows = order[begin:end]
             material = self.materials[part[rows[0]]]
             spots = Spots(hits.spots.place[rows], hits.spots.flat[rows])
             color[rows] = material.texture(spots).clip(0, 1)
             gloss[rows], glow[rows] = material.gloss, material.glow
-            start = end
+            begin = end
         return color, gloss, glow
 
 
@@ -126,7 +133,7 @@ def _scene(embree: Any, meshes: Any, vertex: Floats, face: NDArray[np.int64]) ->
 
 def _lets_light(item: Item, material: Material) -> bool:
     """Panes, shades and bulbs do not cast shadows: light comes from or through them."""
-    return material.glow > 0 or item.kind is Kind.WINDOW and material.holes > 0
+    return material.glow > 0 or (item.kind is Kind.WINDOW and material.holes > 0)
 
 
 def _across(corners: Floats) -> NDArray[np.int64]:

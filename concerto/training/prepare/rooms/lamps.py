@@ -27,7 +27,10 @@ def floor_lamp(palette: Palette) -> Item:
             for t in turns
         ]
     else:
-        stand = [cylinder(metal, rng.uniform(0.12, 0.17), (0, 0.025)), cylinder(metal, 0.012, (0.025, low), sides=10)]
+        stand = [
+            cylinder(metal, rng.uniform(0.12, 0.17), (0, 0.025)),
+            cylinder(metal, 0.012, (0.025, low), sides=10),
+        ]
     return Item(Kind.LAMP, (*stand, *shade), light=light)
 
 
@@ -46,10 +49,20 @@ def table_lamp(palette: Palette) -> Item:
     elif style < 0.75:
         wide = foot * rng.uniform(0.9, 1.4)
         heights = np.linspace(0, low, 9)
-        profile = [(0.015 + wide * np.sin(np.pi * (0.15 + 0.85 * k / 8)) ** 0.7, z) for k, z in enumerate(heights)]
+        profile = [
+            (0.015 + wide * np.sin(np.pi * (0.15 + 0.85 * k / 8)) ** 0.7, z)
+            for k, z in enumerate(heights)
+        ]
         profile = [(0, 0), *profile, (0, low)]
     else:
-        profile = [(0, 0), (foot, 0), (foot, low * 0.85), (0.012, low * 0.9), (0.012, low), (0, low)]
+        profile = [
+            (0, 0),
+            (foot, 0),
+            (foot, low * 0.85),
+            (0.012, low * 0.9),
+            (0.012, low),
+            (0, low),
+        ]
     return Item(Kind.LAMP, (turned_body(body, profile), *shade), light=light, rests="top")
 
 
@@ -77,7 +90,10 @@ def ceiling_lamp(palette: Palette) -> Item:
         radius, deep = rng.uniform(0.15, 0.28), rng.uniform(0.07, 0.14)
         angle = np.linspace(0, np.pi / 2, 8)
         dome = [(radius * np.sin(a), -deep * np.cos(a)) for a in angle]
-        parts = [turned_body(glow, [*dome, (0, 0)]), cylinder(palette.metal(), radius + 0.01, (-0.015, 0))]
+        parts = [
+            turned_body(glow, [*dome, (0, 0)]),
+            cylinder(palette.metal(), radius + 0.01, (-0.015, 0)),
+        ]
     elif style < 0.75:
         x, y = pick(rng, ((0.3, 0.3), (0.6, 0.15), (0.6, 0.06), (0.3, 0.15)))
         parts = [
@@ -91,7 +107,9 @@ def ceiling_lamp(palette: Palette) -> Item:
             spot = turned_body(metal, [(0.03, 0), (0.045, -0.1)][::-1]).moved(z=-0.04)
             disc = cylinder(glow, 0.04, (-0.13, -0.125))
             parts += [part.turned("x", 0).moved(x=place) for part in (spot, disc)]
-    return Item(Kind.LAMP, tuple(parts), light=Light((0, 0, -0.2), 0.15, warm * power), rests="ceiling")
+    return Item(
+        Kind.LAMP, tuple(parts), light=Light((0, 0, -0.2), 0.15, warm * power), rests="ceiling"
+    )
 
 
 def _shade(

@@ -23,8 +23,8 @@ def noise(place: Floats) -> Floats:
     cell = np.floor(place)
     share = place - cell
     smooth = cell + share * share * (3 - 2 * share)
-    values: Floats = map_coordinates(_TABLE, smooth.T, order=1, mode="grid-wrap", prefilter=False)
-    return values
+    values = map_coordinates(_TABLE, smooth.T, order=1, mode="grid-wrap", prefilter=False)
+    return np.asarray(values, np.float32)
 
 
 def fractal(place: Floats, octaves: int = 3) -> Floats:
@@ -32,13 +32,13 @@ def fractal(place: Floats, octaves: int = 3) -> Floats:
     total = np.zeros(len(place), np.float32)
     for octave in range(octaves):
         total += noise(place * np.float32(2**octave) + np.float32(17.3 * octave)) / 2**octave
-    return total / np.float32(2 - 2 ** (1 - octaves))
+    return np.asarray(total / np.float32(2 - 2 ** (1 - octaves)), np.float32)
 
 
 def scatter(cell: NDArray[np.int64]) -> Floats:
     """(n, 4) random values in 0-1 of cells (n, 2): the same for the same cell."""
     x, y = cell[:, 0], cell[:, 1]
-    return _SCATTER[(x * 1619 + y * 31337 + (x * y & 63) * 7) & 4095]
+    return np.asarray(_SCATTER[(x * 1619 + y * 31337 + (x * y & 63) * 7) & 4095])
 
 
 def spots(flat: Floats) -> tuple[Floats, Floats]:
@@ -49,7 +49,7 @@ def spots(flat: Floats) -> tuple[Floats, Floats]:
     chosen = np.zeros((len(flat), 4), np.float32)
     for i in (-1, 0, 1):
         for j in (-1, 0, 1):
-            cell = base + [i, j]
+            cell = base + np.array([i, j])
             values = scatter(cell)
             offset = cell.astype(np.float32) + values[:, :2] - flat
             distance = np.sqrt((offset**2).sum(1))

@@ -68,7 +68,9 @@ class Palette:
     def ceramic(self) -> Material:
         """What baths and sinks are made of: white, at times coloured."""
         pale = chance(self.rng, 0.75)
-        color = grey(self.rng, (0.85, 0.97)) if pale else any_color(self.rng, (0.1, 0.6), (0.2, 0.9))
+        color = (
+            grey(self.rng, (0.85, 0.97)) if pale else any_color(self.rng, (0.1, 0.6), (0.2, 0.9))
+        )
         return Material(made_of.plain(color, self.rng, 0.02), gloss=0.6, holes=0.05)
 
 
@@ -120,8 +122,12 @@ def lacquer(rng: Rng) -> Material:
 def stone(rng: Rng) -> Material:
     """Marble, terrazzo, granite or concrete."""
     one, two = grey(rng, (0.3, 0.95)), any_color(rng, (0, 0.3), (0.1, 0.8))
-    maker = pick(rng, (made_of.marble, made_of.speckle, made_of.rough))
-    return Material(maker(one, two, rng), gloss=rng.uniform(0, 0.5))
+    makers: list[Callable[[], Texture]] = [
+        lambda: made_of.marble(one, two, rng),
+        lambda: made_of.speckle(one, two, rng),
+        lambda: made_of.rough(one, two, rng),
+    ]
+    return Material(pick(rng, makers)(), gloss=rng.uniform(0, 0.5))
 
 
 def wall_surface(rng: Rng, wet: bool) -> Material:

@@ -6,6 +6,8 @@ given, in metres. They take x and z, as of a thing that faces -y.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from concerto.training.prepare.rooms.colors import any_color, srgb
@@ -14,6 +16,8 @@ from concerto.training.prepare.rooms.parts import Spots, Texture
 from concerto.training.prepare.rooms.textures import Rng, mix
 
 Size = tuple[float, float]
+# Colours (n, 3) by shares (n,) of the width, from the left, and of the height, from below.
+Drawing = Callable[[Floats, Floats], Floats]
 
 
 def painting(size: Size, rng: Rng) -> Texture:
@@ -50,7 +54,8 @@ def screen(size: Size, rng: Rng) -> Texture:
 
 def outside(size: Size, rng: Rng) -> Texture:
     """Sky over houses or trees, out of focus."""
-    sky, ground = srgb(0.75, 0.85, 0.98), any_color(rng, (0.25, 0.7), (0.1, 0.5))
+    sky = srgb(0.75, 0.85, 0.98)
+    ground = srgb(*(rng.uniform(0.2, 0.5) * rng.uniform((0.8, 0.9, 0.4), (1.3, 1.4, 1.0))))
     horizon, shift = rng.uniform(0.1, 0.6), rng.uniform(0, 64, 3).astype(np.float32)
 
     def texture(at: Spots) -> Floats:
@@ -70,7 +75,11 @@ def label(ground: Floats, rng: Rng) -> Texture:
     def texture(at: Spots) -> Floats:
         z = at.place[:, 2]
         row = np.floor(z * lines)
-        word = scatter(np.stack([np.floor(at.place[:, 0] * 150 + at.place[:, 1] * 150), row], 1).astype(np.int64))
+        word = scatter(
+            np.stack([np.floor(at.place[:, 0] * 150 + at.place[:, 1] * 150), row], 1).astype(
+                np.int64
+            )
+        )
         text = (z * lines % 1 < 0.5) & (word[:, 0] < 0.6)
         inside = noise(np.stack([0 * z, 0 * z, z * 14], 1) + np.float32(lines)) > 0.5
         color = np.where((inside & text)[:, None], ink, paper)
@@ -82,7 +91,7 @@ def label(ground: Floats, rng: Rng) -> Texture:
 def spines(rng: Rng) -> Texture:
     """The back of a book: a band, a title."""
     ground = any_color(rng, (0, 0.9), (0.1, 0.95))
-    ink = srgb(0.95, 0.9, 0.8) if ground.mean() < 0.3 else srgb(0.1, 0.08, 0.08)
+    ink = srgb(0.75, 0.7, 0.6) if ground.mean() < 0.2 else np.asarray(ground * 0.4, np.float32)
     band, low, high = rng.uniform(0.02, 0.05), *np.sort(rng.uniform(0.05, 0.2, 2))
 
     def texture(at: Spots) -> Floats:
@@ -95,10 +104,7 @@ def spines(rng: Rng) -> Texture:
     return texture
 
 
-# --- pictures, by share of width u and height v -------------------------------------------------
-
-
-def _landscape(rng):  # type: ignore[no-untyped-def]
+def _landscape(rng: Rng) -> Drawing:
     sky = any_color(rng, (0.1, 0.6), (0.6, 1))
     haze = any_color(rng, (0.05, 0.5), (0.7, 1))
     land = [any_color(rng, (0.2, 0.8), (0.1, 0.7)) for _ in range(3)]
@@ -118,7 +124,7 @@ def _landscape(rng):  # type: ignore[no-untyped-def]
     return draw
 
 
-def _shapes(rng):  # type: ignore[no-untyped-def]
+def _shapes(rng: Rng) -> Drawing:
     ground = any_color(rng, (0, 0.5), (0.4, 1))
     marks = [
         (rng.uniform(0, 1, 2), rng.uniform(0.08, 0.3, 2), rng.random() < 0.5, any_color(rng))
@@ -135,13 +141,15 @@ def _shapes(rng):  # type: ignore[no-untyped-def]
     return draw
 
 
-def _portrait(rng):  # type: ignore[no-untyped-def]
+def _portrait(rng: Rng) -> Drawing:
     ground, coat, hair = (any_color(rng, (0, 0.7), (0.05, 0.7)) for _ in range(3))
     skin = srgb(*(np.array([0.85, 0.65, 0.5]) * rng.uniform(0.4, 1.1)).clip(0, 1))
     x0, y0 = rng.uniform(0.4, 0.6), rng.uniform(0.55, 0.68)
 
     def draw(u: Floats, v: Floats) -> Floats:
-        color = ground * (0.6 + 0.8 * noise(np.stack([5 * u, 5 * v, 0 * u], 1).astype(np.float32))[:, None])
+        color = ground * (
+            0.6 + 0.8 * noise(np.stack([5 * u, 5 * v, 0 * u], 1).astype(np.float32))[:, None]
+        )
         x, y = u - x0, v - y0
         color[(x / 0.42) ** 2 + ((v + 0.05) / 0.45) ** 2 < 1] = coat
         color[(np.abs(x) < 0.07) & (y < 0) & (y > -0.28)] = skin * 0.8
@@ -154,7 +162,7 @@ def _portrait(rng):  # type: ignore[no-untyped-def]
     return draw
 
 
-def _poster(rng):  # type: ignore[no-untyped-def]
+def _poster(rng: Rng) -> Drawing:
     paper, ink, block = any_color(rng, (0, 0.5), (0.6, 1)), any_color(rng), any_color(rng)
     split, rows = rng.uniform(0.35, 0.6), rng.uniform(18, 40)
 
@@ -170,7 +178,7 @@ def _poster(rng):  # type: ignore[no-untyped-def]
     return draw
 
 
-def _strokes(rng):  # type: ignore[no-untyped-def]
+def _strokes(rng: Rng) -> Drawing:
     one, two, three = (any_color(rng) for _ in range(3))
     scale, shift = rng.uniform(2, 6), rng.uniform(0, 60, 3)
 
@@ -182,7 +190,7 @@ def _strokes(rng):  # type: ignore[no-untyped-def]
     return draw
 
 
-def _windows(rng):  # type: ignore[no-untyped-def]
+def _windows(rng: Rng) -> Drawing:
     desktop, dark = any_color(rng, (0.2, 0.8), (0.2, 0.7)), rng.random() < 0.4
     paper = srgb(0.12, 0.12, 0.14) if dark else srgb(0.95, 0.95, 0.96)
     ink = srgb(0.7, 0.75, 0.7) if dark else srgb(0.15, 0.15, 0.2)

@@ -44,6 +44,8 @@ class Room:
         inside = (corners > -TOUCH).all() and (corners < np.array(self.size[:2]) + TOUCH).all()
         if not (inside and solids.high.max() < self.size[2] + TOUCH):
             return False
+        if all(item.soft for item in items):
+            return True
         there = [item.solids() for item in self.items if not item.soft]
         there += self.kept if free else []
         return not there or bool((solids.overlap(Solids.joined(there)) < TOUCH).all())
@@ -55,7 +57,9 @@ class Room:
         self.items.extend(items)
         return True
 
-    def keep(self, wall: Wall, x: tuple[float, float], reach: float, z: tuple[float, float]) -> None:
+    def keep(
+        self, wall: Wall, x: tuple[float, float], reach: float, z: tuple[float, float]
+    ) -> None:
         """Keep space before a wall free."""
         middle = wall.point(sum(x) / 2, reach / 2)
         self.kept.append(
@@ -106,14 +110,19 @@ class Room:
                 return placed
         return None
 
-    def on_top(self, below: Item, item: Item, top: Top | None = None, yaw: float = 0.0) -> Item | None:
+    def on_top(
+        self, below: Item, item: Item, top: Top | None = None, yaw: float = 0.0
+    ) -> Item | None:
         """Put a thing on another, wherever it fits; yaw: degrees it may be turned either way."""
         tops = [top] if top else list(below.tops)
         for _ in range(TRIES // 3 if tops else 0):
             place = tops[int(self.rng.integers(len(tops)))]
             turn = float(self.rng.uniform(-yaw, yaw))
             reach = np.abs(np.stack([item.low, item.high])[:, :2]).max(0)
-            span = [np.array(side) + [r, -r] for side, r in zip((place.x, place.y), reach, strict=True)]
+            span = [
+                (side[0] + r, side[1] - r)
+                for side, r in zip((place.x, place.y), reach, strict=True)
+            ]
             if float(item.high[2]) > place.clear or any(s[0] > s[1] for s in span):
                 continue
             at = np.array([[self.rng.uniform(*s) for s in span] + [place.z]])
@@ -122,7 +131,9 @@ class Room:
                 return placed
         return None
 
-    def beside(self, below: Item, item: Item, place: tuple[float, float, float], turn: float) -> Item | None:
+    def beside(
+        self, below: Item, item: Item, place: tuple[float, float, float], turn: float
+    ) -> Item | None:
         """Put a thing at a place of another's frame, turned by some degrees against it."""
         at = below.to_room(np.array([place]))[0]
         placed = item.placed(_vector(at), below.yaw + turn)

@@ -6,6 +6,7 @@ the true surface that is nearest to it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from concerto.training.prepare.rooms.render import Picture, render_room
 from concerto.training.prepare.rooms.sensor import develop, measure, white_balance
 from concerto.training.prepare.scene_samples import scene_samples
 
+# Where the floor's corner lies in the world of the poses, metres along each axis: the middle of a
+# voxel, so that noise does not spread floor and walls over two layers of voxels.
+CORNER = 0.01
 # A point this far from every surface that was seen, in metres, belongs to none.
 APART = 0.1
 
@@ -51,7 +55,13 @@ def shoot(number: int, options: RoomOptions) -> list[Shot]:
     rng = np.random.default_rng([options.seed, number, 1])
     pictures = render_room(room, options.views, options.size, rng)
     balance = white_balance(rng)
-    return [take(develop(one, rng, balance), measure(one, rng), one) for one in pictures]
+    return [take(develop(one, rng, balance), measure(one, rng), _in_world(one)) for one in pictures]
+
+
+def _in_world(picture: Picture) -> Picture:
+    pose = picture.pose.copy()
+    pose[:3, 3] += CORNER
+    return replace(picture, pose=pose)
 
 
 def nearest_labels(

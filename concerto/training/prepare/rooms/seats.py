@@ -8,7 +8,7 @@ from concerto.training.prepare.rooms.classes import Kind
 from concerto.training.prepare.rooms.items import Item, Top
 from concerto.training.prepare.rooms.palette import Palette, chance, pick
 from concerto.training.prepare.rooms.parts import Material, Part
-from concerto.training.prepare.rooms.shapes import bar, box, cylinder, soft_box, taper
+from concerto.training.prepare.rooms.shapes import about, bar, box, cylinder, soft_box, taper
 
 
 def chair(palette: Palette) -> Item:
@@ -60,9 +60,9 @@ def office_chair(palette: Palette) -> Item:
     if chance(rng, 0.7):
         for side in (-1, 1):
             place = side * (half + 0.03)
-            parts.append(box(metal, _about(place, 0.012), (0.0, 0.05), (seat - 0.03, seat + 0.2)))
+            parts.append(box(metal, about(place, 0.012), (0.0, 0.05), (seat - 0.03, seat + 0.2)))
             parts.append(
-                soft_box(shell, _about(place, 0.03), (-0.15, 0.13), (seat + 0.2, seat + 0.24), 0.015)
+                soft_box(shell, about(place, 0.03), (-0.15, 0.13), (seat + 0.2, seat + 0.24), 0.015)
             )
     return Item(Kind.CHAIR, tuple(parts))
 
@@ -83,9 +83,11 @@ def sofa(palette: Palette, seats: int | None = None) -> Item:
     end = inner + arm
     parts = [soft_box(cover, (-end, end), y, (leg, base), 0.02)]
     feet = palette.wood() if chance(rng, 0.6) else palette.metal()
-    for i in (-1, 1):
-        for j in (-1, 1):
-            parts.append(cylinder(feet, 0.025, (0, leg), (i * (end - 0.06), j * (depth / 2 - 0.06))))
+    parts += [
+        cylinder(feet, 0.025, (0, leg), (i * (end - 0.06), j * (depth / 2 - 0.06)))
+        for i in (-1, 1)
+        for j in (-1, 1)
+    ]
     parts.append(soft_box(cover, (-end, end), (y[1] - thick, y[1]), (base, back - 0.08), soft))
     if arm:
         rise = seat + rng.uniform(0.08, 0.25)
@@ -109,7 +111,11 @@ def sofa(palette: Palette, seats: int | None = None) -> Item:
 
 
 def _legs(
-    frame: Material, x: tuple[float, float], y: tuple[float, float], top: float, rng: np.random.Generator
+    frame: Material,
+    x: tuple[float, float],
+    y: tuple[float, float],
+    top: float,
+    rng: np.random.Generator,
 ) -> list[Part]:
     """Four legs, two sleds, or a stem on a disc."""
     style = rng.random()
@@ -122,9 +128,9 @@ def _legs(
         bars = []
         for side in (x[0] + 0.02, x[1] - 0.02):
             bars += [
-                box(frame, _about(side, 0.01), y, (0, 0.02)),
-                box(frame, _about(side, 0.01), (y[0], y[0] + 0.02), (0.02, top)),
-                box(frame, _about(side, 0.01), (y[1] - 0.02, y[1]), (0.02, top)),
+                box(frame, about(side, 0.01), y, (0, 0.02)),
+                box(frame, about(side, 0.01), (y[0], y[0] + 0.02), (0.02, top)),
+                box(frame, about(side, 0.01), (y[1] - 0.02, y[1]), (0.02, top)),
             ]
         return bars
     thick, splay = rng.uniform(0.012, 0.024), rng.uniform(0, 0.05)
@@ -137,12 +143,15 @@ def _legs(
             if round_legs:
                 legs.append(bar(frame, (fx, fy, 0.004), (px, py, top), thick))
             else:
-                foot, head = (_about(fx, thick), _about(fy, thick)), (_about(px, thick), _about(py, thick))
+                foot, head = (
+                    (about(fx, thick), about(fy, thick)),
+                    (about(px, thick), about(py, thick)),
+                )
                 legs.append(taper(frame, foot, head, (0, top)))
     if chance(rng, 0.5):
         rail = (top - 0.06, top)
-        legs.append(box(frame, (x[0] + 0.04, x[1] - 0.04), _about(y[0] + 0.03, 0.01), rail))
-        legs.append(box(frame, (x[0] + 0.04, x[1] - 0.04), _about(y[1] - 0.03, 0.01), rail))
+        legs.append(box(frame, (x[0] + 0.04, x[1] - 0.04), about(y[0] + 0.03, 0.01), rail))
+        legs.append(box(frame, (x[0] + 0.04, x[1] - 0.04), about(y[1] - 0.03, 0.01), rail))
     return legs
 
 
@@ -155,12 +164,12 @@ def _back(
     rng: np.random.Generator,
 ) -> list[Part]:
     """A backrest: slats across, slats upright, a panel, or a cushion; leaning back a little."""
-    lean, about = -rng.uniform(2, 12), (0.0, rear, z[0])
+    lean, hinge = -rng.uniform(2, 12), (0.0, rear, z[0])
     style = pick(rng, ("ladder", "slats", "panel", "cushion"))
     parts: list[Part] = []
     if style in ("ladder", "slats"):
-        for side in (x[0] + 0.016, x[1] - 0.016):
-            parts.append(box(frame, _about(side, 0.016), (rear - 0.03, rear), z))
+        sides = (x[0] + 0.016, x[1] - 0.016)
+        parts += [box(frame, about(side, 0.016), (rear - 0.03, rear), z) for side in sides]
         span = (x[0] + 0.03, x[1] - 0.03)
         parts.append(box(frame, span, (rear - 0.025, rear - 0.007), (z[1] - 0.07, z[1] - 0.01)))
         count = int(rng.integers(2, 6))
@@ -168,19 +177,22 @@ def _back(
             share = (number + 0.7) / (count + 0.6)
             if style == "ladder":
                 place = z[0] + 0.08 + share * (z[1] - z[0] - 0.16)
-                parts.append(box(frame, span, (rear - 0.024, rear - 0.01), _about(place, 0.018)))
+                parts.append(box(frame, span, (rear - 0.024, rear - 0.01), about(place, 0.018)))
             else:
                 place = span[0] + share * (span[1] - span[0])
                 upright = (z[0] + 0.02, z[1] - 0.07)
-                parts.append(box(frame, _about(place, 0.012), (rear - 0.024, rear - 0.01), upright))
+                parts.append(box(frame, about(place, 0.012), (rear - 0.024, rear - 0.01), upright))
     elif style == "panel":
         low = z[0] + rng.choice([0.0, 0.15])
         parts.append(box(frame, x, (rear - 0.02, rear), (low, z[1])))
         if low > z[0]:
-            parts += [box(frame, _about(s * 0.12, 0.015), (rear - 0.02, rear), (z[0], low)) for s in (-1, 1)]
+            parts += [
+                box(frame, about(s * 0.12, 0.015), (rear - 0.02, rear), (z[0], low))
+                for s in (-1, 1)
+            ]
     else:
         parts.append(soft_box(cover, x, (rear - 0.06, rear), z, 0.025, puff=0.02))
-    return [part.turned("x", lean, about) for part in parts]
+    return [part.turned("x", lean, hinge) for part in parts]
 
 
 def _arms(
@@ -193,10 +205,8 @@ def _arms(
 ) -> list[Part]:
     parts = []
     for side in (x[0] - 0.015, x[1] + 0.015):
-        parts.append(box(frame, _about(side, 0.02), (y[0] + 0.02, y[1]), (top - 0.025, top)))
-        parts.append(box(frame, _about(side, 0.012), (y[0] + 0.05, y[0] + 0.08), (seat - 0.1, top - 0.025)))
+        parts.append(box(frame, about(side, 0.02), (y[0] + 0.02, y[1]), (top - 0.025, top)))
+        parts.append(
+            box(frame, about(side, 0.012), (y[0] + 0.05, y[0] + 0.08), (seat - 0.1, top - 0.025))
+        )
     return parts
-
-
-def _about(middle: float, half: float) -> tuple[float, float]:
-    return middle - half, middle + half

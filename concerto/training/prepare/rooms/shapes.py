@@ -19,6 +19,16 @@ _SIDES = np.array(
 )
 
 
+def centered(width: float) -> Span:
+    """From -width / 2 to width / 2."""
+    return -width / 2, width / 2
+
+
+def about(middle: float, half: float) -> Span:
+    """From middle - half to middle + half."""
+    return middle - half, middle + half
+
+
 def box(material: Material, x: Span, y: Span, z: Span) -> Part:
     """A block between coordinates."""
     low, high = np.array([x[0], y[0], z[0]]), np.array([x[1], y[1], z[1]])
@@ -68,7 +78,10 @@ def soft_box(
 
 
 def turned_body(
-    material: Material, profile: Sequence[tuple[float, float]], at: Vector = (0, 0, 0), sides: int = 20
+    material: Material,
+    profile: Sequence[tuple[float, float]],
+    at: Vector = (0, 0, 0),
+    sides: int = 20,
 ) -> Part:
     """A body of revolution about z. profile: (radius, height) from its lower to its upper end."""
     line = np.array(profile, np.float64)
@@ -139,7 +152,7 @@ def _block(material: Material, corners: Points) -> Part:
     normal = np.cross(vertex[:, 1] - vertex[:, 0], vertex[:, 3] - vertex[:, 0])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     first = np.arange(6)[:, None] * 4
-    faces = np.concatenate([first + [0, 1, 2], first + [0, 2, 3]])
+    faces = np.concatenate([first + np.array([0, 1, 2]), first + np.array([0, 2, 3])])
     return make_part(vertex.reshape(-1, 3), np.repeat(normal, 4, axis=0), faces, material)
 
 

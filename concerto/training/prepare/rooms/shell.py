@@ -6,6 +6,7 @@ of the room, z up. So what is built at its front is in the room.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from concerto.training.prepare.rooms.items import Item
 from concerto.training.prepare.rooms.palette import Palette, chance, lacquer, pick
 from concerto.training.prepare.rooms.parts import Material, Part
 from concerto.training.prepare.rooms.prints import outside
-from concerto.training.prepare.rooms.shapes import ball, bar, box
+from concerto.training.prepare.rooms.shapes import about, ball, bar, box
 
 Rng = np.random.Generator
 THICK = 0.22
@@ -80,8 +81,8 @@ def build_wall(wall: Wall, height: float, surface: Material, skirting: Material 
     edges = sorted({0.0, wall.length, *(e for hole in wall.openings for e in hole.x)})
     levels = sorted({0.0, height, *(e for hole in wall.openings for e in hole.z)})
     parts: list[Part] = []
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
-        for low, high in zip(levels[:-1], levels[1:], strict=True):
+    for left, right in itertools.pairwise(edges):
+        for low, high in itertools.pairwise(levels):
             middle = (left + right) / 2, (low + high) / 2
             if not any(_inside(middle, hole) for hole in wall.openings):
                 parts.append(box(surface, (left, right), (0, THICK), (low, high)))
@@ -112,8 +113,8 @@ def build_door(wall: Wall, hole: Opening, palette: Palette) -> Item:
         inlay = pick(rng, (leaf, palette.body(), lacquer(rng)))
         parts += [
             box(inlay, (a + 0.02, b - 0.02), (0.008, 0.02), (c + 0.02, d - 0.02))
-            for a, b in zip(x[:-1], x[1:], strict=True)
-            for c, d in zip(z[:-1], z[1:], strict=True)
+            for a, b in itertools.pairwise(x)
+            for c, d in itertools.pairwise(z)
         ]
     metal, side = palette.metal(), pick(rng, (0.05, wide - 0.05))
     if chance(rng, 0.7):
@@ -137,24 +138,25 @@ def build_window(wall: Wall, hole: Opening, palette: Palette, glow: float) -> It
     parts = [box(view, (-half[0], half[0]), (0.1, 0.11), (-half[1], half[1]))]
     y = (0.06, 0.12)
     for s in (-1, 1):
-        parts.append(box(frame, _about(s * (half[0] - rim / 2), rim / 2), y, (-half[1], half[1])))
-        parts.append(box(frame, (-half[0] + rim, half[0] - rim), y, _about(s * (half[1] - rim / 2), rim / 2)))
-    for place in np.linspace(-half[0], half[0], int(rng.integers(1, 4)) + 1)[1:-1]:
-        parts.append(box(frame, _about(place, rim * 0.6), y, (-half[1] + rim, half[1] - rim)))
-    for place in np.linspace(-half[1], half[1], int(rng.integers(1, 4)) + 1)[1:-1]:
-        parts.append(box(frame, (-half[0] + rim, half[0] - rim), (0.07, 0.115), _about(place, 0.012)))
+        parts.append(box(frame, about(s * (half[0] - rim / 2), rim / 2), y, (-half[1], half[1])))
+        parts.append(
+            box(frame, (-half[0] + rim, half[0] - rim), y, about(s * (half[1] - rim / 2), rim / 2))
+        )
+    inner = (-half[0] + rim, half[0] - rim), (-half[1] + rim, half[1] - rim)
+    columns = np.linspace(-half[0], half[0], int(rng.integers(1, 4)) + 1)[1:-1]
+    rows = np.linspace(-half[1], half[1], int(rng.integers(1, 4)) + 1)[1:-1]
+    parts += [box(frame, about(place, rim * 0.6), y, inner[1]) for place in columns]
+    parts += [box(frame, inner[0], (0.07, 0.115), about(place, 0.012)) for place in rows]
     if chance(rng, 0.6):
         board = palette.stone() if chance(rng, 0.4) else frame
-        parts.append(box(board, (-half[0] - 0.05, half[0] + 0.05), (-0.06, 0.06), (-half[1] - 0.03, -half[1])))
+        parts.append(
+            box(
+                board, (-half[0] - 0.05, half[0] + 0.05), (-0.06, 0.06), (-half[1] - 0.03, -half[1])
+            )
+        )
     at = wall.point(sum(hole.x) / 2, 0)
-    return Item(
-        Kind.WINDOW, tuple(parts), rests="wall", at=(*at, sum(hole.z) / 2), yaw=wall.yaw
-    )
+    return Item(Kind.WINDOW, tuple(parts), rests="wall", at=(*at, sum(hole.z) / 2), yaw=wall.yaw)
 
 
 def _inside(place: tuple[float, float], hole: Opening) -> bool:
     return hole.x[0] < place[0] < hole.x[1] and hole.z[0] < place[1] < hole.z[1]
-
-
-def _about(middle: float, half: float) -> tuple[float, float]:
-    return middle - half, middle + half

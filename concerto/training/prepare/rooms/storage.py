@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from concerto.training.prepare.rooms.classes import Kind
@@ -9,7 +11,7 @@ from concerto.training.prepare.rooms.items import Item, Top
 from concerto.training.prepare.rooms.palette import Palette, chance, pick
 from concerto.training.prepare.rooms.parts import Material, Part
 from concerto.training.prepare.rooms.prints import spines
-from concerto.training.prepare.rooms.shapes import bar, box, cylinder
+from concerto.training.prepare.rooms.shapes import about, bar, box, centered, cylinder
 
 # Width, depth, height of cabinets by use: metres.
 CABINETS = {
@@ -31,7 +33,7 @@ def cabinet(palette: Palette, use: str = "sideboard") -> Item:
     front = body if chance(rng, 0.6) else palette.body()
     leg = 0.0 if use == "wall" else pick(rng, (0.0, 0.06, 0.06, rng.uniform(0.1, 0.2)))
     parts = front_body(palette, body, front, size, leg, use)
-    top = Top(_half(size[0] - 0.06), _half(size[1] - 0.06), size[2], 1.0)
+    top = Top(centered(size[0] - 0.06), centered(size[1] - 0.06), size[2], 1.0)
     tops = (top,) if size[2] < 1.5 and use != "wall" else ()
     return Item(Kind.CABINET, tuple(parts), tops=tops, rests="wall" if use == "wall" else "floor")
 
@@ -43,21 +45,27 @@ def front_body(
     rng = palette.rng
     width, depth, height = size
     metal = palette.metal()
-    parts = [box(body, _half(width), (-depth / 2 + 0.035, depth / 2), (leg, height))]
+    parts = [box(body, centered(width), (-depth / 2 + 0.035, depth / 2), (leg, height))]
     if leg:
         if chance(rng, 0.4) and leg < 0.08:
-            parts.append(box(body, _half(width - 0.04), (-depth / 2 + 0.08, depth / 2), (0, leg)))
+            parts.append(
+                box(body, centered(width - 0.04), (-depth / 2 + 0.08, depth / 2), (0, leg))
+            )
         else:
-            ends = [(i * (width / 2 - 0.05), j * (depth / 2 - 0.07)) for i in (-1, 1) for j in (-1, 1)]
+            ends = [
+                (i * (width / 2 - 0.05), j * (depth / 2 - 0.07)) for i in (-1, 1) for j in (-1, 1)
+            ]
             parts += [cylinder(metal, 0.018, (0, leg), end, sides=10) for end in ends]
     wide = max(1, round(width / rng.uniform(0.4, 0.65)))
     drawers = {"dresser": 0.85, "nightstand": 0.6, "file": 0.7, "media": 0.4}.get(use, 0.15)
     columns = np.linspace(-width / 2, width / 2, wide + 1)
     grip = pick(rng, ("bar", "knob", "none", "long"))
-    for left, right in zip(columns[:-1], columns[1:], strict=True):
-        count = max(1, round((height - leg) / rng.uniform(0.18, 0.3))) if chance(rng, drawers) else 1
+    for left, right in itertools.pairwise(columns):
+        count = (
+            max(1, round((height - leg) / rng.uniform(0.18, 0.3))) if chance(rng, drawers) else 1
+        )
         rows = np.linspace(leg, height, count + 1)
-        for low, high in zip(rows[:-1], rows[1:], strict=True):
+        for low, high in itertools.pairwise(rows):
             span, tall = (left + 0.003, right - 0.003), (low + 0.003, high - 0.003)
             parts.append(box(front, span, (-depth / 2 + 0.017, -depth / 2 + 0.035), tall))
             parts += _grip(grip, metal, span, tall, -depth / 2, is_drawer=count > 1)
@@ -77,21 +85,31 @@ def shelf(palette: Palette, low: bool = False) -> Item:
     inner = width / 2 - thick
     parts: list[Part] = []
     if frame is board:
-        parts += [box(frame, _about(s * (width / 2 - thick / 2), thick / 2), _half(depth), (0, height)) for s in (-1, 1)]
+        parts += [
+            box(frame, about(s * (width / 2 - thick / 2), thick / 2), centered(depth), (0, height))
+            for s in (-1, 1)
+        ]
     else:
         parts += [
-            box(frame, _about(i * (width / 2 - 0.012), 0.012), _about(j * (depth / 2 - 0.012), 0.012), (0, height))
+            box(
+                frame,
+                about(i * (width / 2 - 0.012), 0.012),
+                about(j * (depth / 2 - 0.012), 0.012),
+                (0, height),
+            )
             for i in (-1, 1)
             for j in (-1, 1)
         ]
         inner = width / 2 - 0.026
-    parts += [box(board, (-inner, inner), _half(depth), (z, z + thick)) for z in levels]
+    parts += [box(board, (-inner, inner), centered(depth), (z, z + thick)) for z in levels]
     if frame is board and chance(rng, 0.7):
-        parts.append(box(board, (-inner, inner), (depth / 2, depth / 2 + 0.008), (levels[0], height)))
+        parts.append(
+            box(board, (-inner, inner), (depth / 2, depth / 2 + 0.008), (levels[0], height))
+        )
     if chance(rng, 0.3) and width > 0.9:
         parts += [
-            box(board, _about(0, thick / 2), _half(depth), (low_ + thick, high))
-            for low_, high in zip(levels[:-1], levels[1:], strict=True)
+            box(board, about(0, thick / 2), centered(depth), (low_ + thick, high))
+            for low_, high in itertools.pairwise(levels)
         ]
         spans = [(-inner + 0.005, -thick / 2 - 0.005), (thick / 2 + 0.005, inner - 0.005)]
     else:
@@ -109,14 +127,14 @@ def wall_shelf(palette: Palette) -> Item:
     """A board on the wall."""
     rng = palette.rng
     width, depth, thick = rng.uniform(0.5, 1.3), rng.uniform(0.16, 0.28), rng.uniform(0.015, 0.04)
-    parts = [box(palette.body(), _half(width), _half(depth), (0.12, 0.12 + thick))]
+    parts = [box(palette.body(), centered(width), centered(depth), (0.12, 0.12 + thick))]
     if chance(rng, 0.6):
         metal = palette.metal()
         for s in (-1, 1):
             x = s * width * 0.35
             parts.append(bar(metal, (x, depth / 2 - 0.01, 0.02), (x, -depth / 4, 0.112), 0.008))
-            parts.append(box(metal, _about(x, 0.01), (depth / 2 - 0.008, depth / 2), (0, 0.12)))
-    tops = (Top(_half(width - 0.04), _half(depth - 0.02), 0.12 + thick, 0.35),)
+            parts.append(box(metal, about(x, 0.01), (depth / 2 - 0.008, depth / 2), (0, 0.12)))
+    tops = (Top(centered(width - 0.04), centered(depth - 0.02), 0.12 + thick, 0.35),)
     return Item(Kind.SHELF, tuple(parts), tops=tops, rests="wall")
 
 
@@ -126,15 +144,21 @@ def books(palette: Palette, width: float, depth: float, clear: float) -> Item:
     if clear < 0.2 or chance(rng, 0.15):
         return _pile(palette, min(width, 0.3), depth, clear)
     covers = [Material(spines(rng), upright=True) for _ in range(5)]
-    tall, deep = min(clear - 0.02, rng.uniform(0.19, 0.32)), min(depth - 0.01, rng.uniform(0.13, 0.22))
+    tall, deep = (
+        min(clear - 0.02, rng.uniform(0.19, 0.32)),
+        min(depth - 0.01, rng.uniform(0.13, 0.22)),
+    )
     length = min(width, rng.uniform(0.15, 0.9))
-    parts, x = [], 0.0
+    parts: list[Part] = []
+    x = 0.0
     while True:
         thick = rng.uniform(0.012, 0.05)
         if x + thick > length:
             break
         high, reach = tall * rng.uniform(0.72, 1), deep * rng.uniform(0.8, 1)
-        parts.append(box(pick(rng, covers), (x, x + thick), (-deep / 2, -deep / 2 + reach), (0, high)))
+        parts.append(
+            box(pick(rng, covers), (x, x + thick), (-deep / 2, -deep / 2 + reach), (0, high))
+        )
         x += thick + 0.001
     parts = [part.moved(x=-x / 2) for part in parts]
     return Item(Kind.BOOKS, tuple(parts), rests="top")
@@ -142,12 +166,16 @@ def books(palette: Palette, width: float, depth: float, clear: float) -> Item:
 
 def _pile(palette: Palette, width: float, depth: float, clear: float) -> Item:
     rng = palette.rng
-    parts, z = [], 0.0
+    parts: list[Part] = []
+    z = 0.0
     for _ in range(int(rng.integers(1, 6))):
         thick = rng.uniform(0.012, 0.045)
         if z + thick > clear - 0.01 and parts:
             break
-        half = rng.uniform(0.6, 0.95) * min(width, 0.28) / 2, rng.uniform(0.6, 0.9) * min(depth, 0.22) / 2
+        half = (
+            rng.uniform(0.6, 0.95) * min(width, 0.28) / 2,
+            rng.uniform(0.6, 0.9) * min(depth, 0.22) / 2,
+        )
         cover = Material(spines(rng), upright=True)
         book = box(cover, (-half[0], half[0]), (-half[1], half[1]), (z, z + thick))
         parts.append(book.turned("z", rng.uniform(-6, 6)))
@@ -171,16 +199,8 @@ def _grip(
     if is_drawer:
         z = (tall[0] + tall[1]) / 2
         half = {"bar": 0.06, "long": 0.35 * (span[1] - span[0]), "knob": 0.015}[style]
-        return [box(metal, _about(middle, half), y, _about(z, 0.006 if half > 0.02 else 0.015))]
+        return [box(metal, about(middle, half), y, about(z, 0.006 if half > 0.02 else 0.015))]
     x = span[1] - 0.05 if middle < 0 else span[0] + 0.05
     z = (tall[0] + tall[1]) / 2
     half = {"bar": 0.07, "long": 0.3 * (tall[1] - tall[0]), "knob": 0.015}[style]
-    return [box(metal, _about(x, 0.006 if half > 0.02 else 0.015), y, _about(z, half))]
-
-
-def _half(width: float) -> tuple[float, float]:
-    return -width / 2, width / 2
-
-
-def _about(middle: float, half: float) -> tuple[float, float]:
-    return middle - half, middle + half
+    return [box(metal, about(x, 0.006 if half > 0.02 else 0.015), y, about(z, half))]

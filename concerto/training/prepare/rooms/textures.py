@@ -7,6 +7,7 @@ belongs to one kind of thing: what a thing is must be told by its shape and its 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from concerto.training.prepare.rooms.noise import Floats, fractal, noise, scatter, spots
 from concerto.training.prepare.rooms.parts import Spots, Texture
@@ -14,7 +15,7 @@ from concerto.training.prepare.rooms.parts import Spots, Texture
 Rng = np.random.Generator
 
 
-def mix(share: Floats, low: Floats, high: Floats) -> Floats:
+def mix(share: NDArray[np.floating], low: Floats, high: Floats) -> Floats:
     """Colours (n, 3) between two, (3,) or (n, 3), by shares (n,) that are cut to 0-1."""
     share = share.clip(0, 1)[:, None]
     return np.asarray(low * (1 - share) + high * share, np.float32)
@@ -105,8 +106,10 @@ def tiles(color: Floats, joint: Floats, rng: Rng, side: float | None = None) -> 
         row = np.floor(at.flat[:, 1] / height)
         x, y = at.flat[:, 0] / width + bond * (row % 2), at.flat[:, 1] / height
         cell = np.stack([np.floor(x), row], 1).astype(np.int64)
-        tone = 1 + uneven * (scatter(cell)[:, 2:3] - 0.5) + 0.1 * (
-            noise(at.place * 12 + shift)[:, None] - 0.5
+        tone = (
+            1
+            + uneven * (scatter(cell)[:, 2:3] - 0.5)
+            + 0.1 * (noise(at.place * 12 + shift)[:, None] - 0.5)
         )
         base = color
         if checker:
@@ -284,7 +287,7 @@ def brushed(color: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def _to_edge(place: Floats) -> Floats:
+def _to_edge(place: NDArray[np.floating]) -> NDArray[np.floating]:
     """How far places are from the next whole number."""
     share = place % 1
-    return np.minimum(share, 1 - share)
+    return np.asarray(np.minimum(share, 1 - share))

@@ -23,10 +23,19 @@ def wash_basin(palette: Palette) -> list[Item]:
     deep = rng.uniform(0.1, 0.16)
     basin = _basin(glaze, width, depth, height, deep, rng.uniform(0.03, 0.05))
     if chance(rng, 0.4):
-        column = turned_body(glaze, [(0, 0), (0.12, 0), (0.09, 0.3), (0.11, height - deep), (0, height - deep)])
+        column = turned_body(
+            glaze, [(0, 0), (0.12, 0), (0.09, 0.3), (0.11, height - deep), (0, height - deep)]
+        )
         return [Item(Kind.SINK, (*basin, *tap, column.moved(y=0.05)))]
     low = height - deep
-    body = front_body(palette, palette.body(), palette.body(), [width - 0.02, depth - 0.02, low], 0.08, "sideboard")
+    body = front_body(
+        palette,
+        palette.body(),
+        palette.body(),
+        [width - 0.02, depth - 0.02, low],
+        0.08,
+        "sideboard",
+    )
     return [Item(Kind.CABINET, tuple(body)), Item(Kind.SINK, (*basin, *tap), rests="top")]
 
 
@@ -36,10 +45,22 @@ def toilet(palette: Palette) -> Item:
     glaze, rim = palette.ceramic(), rng.uniform(0.36, 0.42)
     lid = glaze if chance(rng, 0.6) else pick(rng, (palette.wood(), palette.paint()))
     wide = rng.uniform(0.17, 0.2)
-    profile = [(0, 0), (wide * 0.6, 0), (wide * 0.5, rim * 0.4), (wide, rim - 0.02), (wide, rim), (0, rim)]
+    profile = [
+        (0, 0),
+        (wide * 0.6, 0),
+        (wide * 0.5, rim * 0.4),
+        (wide, rim - 0.02),
+        (wide, rim),
+        (0, rim),
+    ]
     bowl = turned_body(glaze, profile, sides=28)
-    stretched = Part(bowl.vertex * [1, 1.25, 1], bowl.normal, bowl.place, bowl.face, glaze).moved(y=-0.1)
-    parts = [stretched, soft_box(glaze, (-wide * 0.55, wide * 0.55), (0.0, 0.2), (0, rim - 0.06), 0.03)]
+    stretched = Part(bowl.vertex * [1, 1.25, 1], bowl.normal, bowl.place, bowl.face, glaze).moved(
+        y=-0.1
+    )
+    parts = [
+        stretched,
+        soft_box(glaze, (-wide * 0.55, wide * 0.55), (0.0, 0.2), (0, rim - 0.06), 0.03),
+    ]
     cover = cylinder(lid, wide, (0, 0.03), sides=28)
     cover = Part(cover.vertex * [1, 1.25, 1], cover.normal, cover.place, cover.face, lid)
     if chance(rng, 0.3):
@@ -57,14 +78,24 @@ def bathtub(palette: Palette) -> Item:
     rng = palette.rng
     glaze = palette.ceramic()
     length, width, height = rng.uniform(1.4, 1.8), rng.uniform(0.68, 0.82), rng.uniform(0.48, 0.62)
-    outer = Material(made_of.tiles(grey(rng, (0.3, 0.95)), grey(rng), rng)) if chance(rng, 0.35) else glaze
+    outer = (
+        Material(made_of.tiles(grey(rng, (0.3, 0.95)), grey(rng), rng))
+        if chance(rng, 0.35)
+        else glaze
+    )
     rim, soft = rng.uniform(0.04, 0.09), pick(rng, (0.02, 0.15))
     x, y = (-length / 2, length / 2), (-width / 2, width / 2)
     parts = _tray(glaze, x, y, 0.14, height, rim)
-    parts.append(soft_box(outer, (x[0] + 0.01, x[1] - 0.01), (y[0] + 0.01, y[1] - 0.01), (0, 0.14), soft))
+    parts.append(
+        soft_box(outer, (x[0] + 0.01, x[1] - 0.01), (y[0] + 0.01, y[1] - 0.01), (0, 0.14), soft)
+    )
     for s in (-1, 1):
-        parts.append(box(outer, x, (s * width / 2 - 0.01, s * width / 2 + 0.01), (0, height - 0.03)))
-        parts.append(box(outer, (s * length / 2 - 0.01, s * length / 2 + 0.01), y, (0, height - 0.03)))
+        parts.append(
+            box(outer, x, (s * width / 2 - 0.01, s * width / 2 + 0.01), (0, height - 0.03))
+        )
+        parts.append(
+            box(outer, (s * length / 2 - 0.01, s * length / 2 + 0.01), y, (0, height - 0.03))
+        )
     metal = palette.metal()
     end = x[1] - rim / 2
     parts += [part.turned("z", 90).moved(x=end) for part in _tap(metal, 0.0, height)]
@@ -80,7 +111,14 @@ def stove(palette: Palette, depth: float, height: float) -> Item:
     parts = [box(case, x, (y[0] + 0.02, y[1]), (0, height - 0.01))]
     parts.append(box(case, x, (y[0], y[0] + 0.02), (0.2, height - 0.15)))
     parts.append(box(glass, (-0.22, 0.22), (y[0] - 0.003, y[0]), (0.28, height - 0.28)))
-    parts.append(box(palette.metal(), (-0.24, 0.24), (y[0] - 0.04, y[0] - 0.02), (height - 0.22, height - 0.2)))
+    parts.append(
+        box(
+            palette.metal(),
+            (-0.24, 0.24),
+            (y[0] - 0.04, y[0] - 0.02),
+            (height - 0.22, height - 0.2),
+        )
+    )
     parts.append(box(case, x, (y[0], y[0] + 0.02), (0.04, 0.19)))
     for place in np.linspace(-0.22, 0.22, int(rng.integers(4, 7))):
         knob = cylinder(palette.paint(), 0.02, (0, 0.025), sides=12)
@@ -88,9 +126,16 @@ def stove(palette: Palette, depth: float, height: float) -> Item:
     parts.append(box(glass, x, (y[0] + 0.02, y[1]), (height - 0.01, height)))
     for i in (-1, 1):
         for j in (-1, 1):
-            ring = cylinder(palette.metal(), rng.choice([0.07, 0.09]), (height, height + 0.008), (i * 0.14, j * 0.13 + 0.02))
+            ring = cylinder(
+                palette.metal(),
+                rng.choice([0.07, 0.09]),
+                (height, height + 0.008),
+                (i * 0.14, j * 0.13 + 0.02),
+            )
             parts.append(ring)
-    return Item(Kind.STOVE, tuple(parts), tops=(Top((-0.2, 0.2), (-0.15, 0.2), height + 0.009, 0.4),))
+    return Item(
+        Kind.STOVE, tuple(parts), tops=(Top((-0.2, 0.2), (-0.15, 0.2), height + 0.009, 0.4),)
+    )
 
 
 def fridge(palette: Palette) -> Item:
@@ -99,21 +144,32 @@ def fridge(palette: Palette) -> Item:
     case = palette.metal() if chance(rng, 0.35) else lacquer(rng)
     width, depth, height = rng.uniform(0.55, 0.75), rng.uniform(0.58, 0.7), rng.uniform(1.3, 1.95)
     x, y = (-width / 2, width / 2), (-depth / 2, depth / 2)
-    parts = [box(case, x, (y[0] + 0.07, y[1]), (0.02, height)), box(palette.paint(), x, (y[0] + 0.1, y[1]), (0, 0.02))]
+    parts = [
+        box(case, x, (y[0] + 0.07, y[1]), (0.02, height)),
+        box(palette.paint(), x, (y[0] + 0.1, y[1]), (0, 0.02)),
+    ]
     split = height * rng.uniform(0.3, 0.7)
     for low, high in ((0.05, split - 0.004), (split + 0.004, height)):
         parts.append(soft_box(case, x, (y[0] + 0.005, y[0] + 0.065), (low, high), 0.015))
         grip = (low + 0.55 * (high - low), low + 0.9 * (high - low))
         if split > height / 2 and high < height:
             grip = (low + 0.6 * (high - low), high - 0.05)
-        parts.append(box(palette.metal(), (x[1] - 0.06, x[1] - 0.04), (y[0] - 0.03, y[0] + 0.008), grip))
+        parts.append(
+            box(palette.metal(), (x[1] - 0.06, x[1] - 0.04), (y[0] - 0.03, y[0] + 0.008), grip)
+        )
     return Item(Kind.FRIDGE, tuple(parts))
 
 
-def counter(palette: Palette, widths: list[float], sink: int, depth: float, height: float) -> list[list[Item]]:
+def counter(
+    palette: Palette, widths: list[float], sink: int, depth: float, height: float
+) -> list[list[Item]]:
     """The cabinets of a kitchen, by column, of given widths, with a worktop; one holds the sink."""
     rng = palette.rng
-    body, front, board = palette.body(), palette.body(), pick(rng, (palette.stone(), palette.body()))
+    body, front, board = (
+        palette.body(),
+        palette.body(),
+        pick(rng, (palette.stone(), palette.body())),
+    )
     thick, deep = rng.uniform(0.025, 0.05), 0.18
     columns = []
     for number, width in enumerate(widths):
@@ -134,18 +190,29 @@ def counter(palette: Palette, widths: list[float], sink: int, depth: float, heig
             box(front, x, (-depth / 2 + 0.017, -depth / 2 + 0.035), (height - deep, under)),
         ]
         steel = palette.metal() if chance(rng, 0.6) else palette.ceramic()
-        basin = _tray(steel, (-half + 0.002, half - 0.002), (fore + 0.002, back - 0.002), height - deep, height + 0.004, 0.012)
+        basin = _tray(
+            steel,
+            (-half + 0.002, half - 0.002),
+            (fore + 0.002, back - 0.002),
+            height - deep,
+            height + 0.004,
+            0.012,
+        )
         tap = _tap(palette.metal(), back + 0.05, height)
-        columns.append([Item(Kind.CABINET, tuple(parts)), Item(Kind.SINK, (*basin, *tap), rests="top")])
+        columns.append(
+            [Item(Kind.CABINET, tuple(parts)), Item(Kind.SINK, (*basin, *tap), rests="top")]
+        )
     return columns
 
 
-def _basin(glaze: Material, width: float, depth: float, height: float, deep: float, rim: float) -> list[Part]:
+def _basin(
+    glaze: Material, width: float, depth: float, height: float, deep: float, rim: float
+) -> list[Part]:
     """A wash basin: a tray within a rounded rim."""
     x, y = (-width / 2, width / 2), (-depth / 2, depth / 2)
-    return _tray(glaze, x, (y[0], y[1] - 0.08), height - deep, height, rim) + [
-        box(glaze, x, (y[1] - 0.08, y[1]), (height - deep, height))
-    ]
+    edge = y[1] - 0.08
+    tray = _tray(glaze, x, (y[0], edge), height - deep, height, rim)
+    return [*tray, box(glaze, x, (edge, y[1]), (height - deep, height))]
 
 
 def _tray(
