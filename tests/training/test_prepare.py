@@ -24,7 +24,15 @@ from concerto.errors import ConcertoWarning
 from concerto.training.scenes import open_scenes
 from hub_server import FakeHub
 from made_samples import assert_same, made, write_published
-from recordings import distance_to_room, frames, turned, write_flat, write_scannet, write_tum
+from recordings import (
+    distance_to_room,
+    frames,
+    turned,
+    write_flat,
+    write_scannet,
+    write_sens,
+    write_tum,
+)
 
 FRAMES = frames()
 
@@ -80,6 +88,20 @@ def test_scenes_of_every_layout_become_samples_with_four_images_each(tmp_path: P
         clouds.append(scenes[0])
     assert abs(len(clouds[1].coord) - len(clouds[0].coord)) < 0.02 * len(clouds[0].coord)
     assert clouds[2].images[0].shape == (144, 192, 3)
+
+
+def test_scannets_sens_files_become_the_samples_of_their_exported_frames(tmp_path: Path) -> None:
+    write_scannet(tmp_path / "exported" / "scene0000_00", FRAMES)
+    write_sens(tmp_path / "scans" / "scene0000_00" / "scene0000_00.sens", FRAMES)
+    for source in ("exported", "scans"):
+        prepare("rgbd", tmp_path / source, tmp_path / "out", "--split", source)
+    exported, read = (open_scenes(tmp_path / "out", split=name) for name in ("exported", "scans"))
+    assert len(read) == 2
+    for one, other in zip(read, exported, strict=True):
+        assert len(one.coord) == len(other.coord)
+        np.testing.assert_allclose(one.coord, other.coord, atol=1e-4)
+        for given, wanted in zip(one.images, other.images, strict=True):
+            np.testing.assert_array_equal(given, wanted)
 
 
 def test_a_folder_of_scenes_is_worked_on_by_several_processes_in_order(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from concerto.errors import InputError
-from concerto.io.pictures import read_bytes
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE, Lifter
 from concerto.lifting.layouts import open_recording
@@ -170,9 +169,7 @@ def _samples(
             coord=coord,
             color=color,
             normal=normal,
-            images=tuple(
-                read_bytes(files.color) for files in images[first : first + IMAGES_PER_SAMPLE]
-            ),
+            images=tuple(files.image() for files in images[first : first + IMAGES_PER_SAMPLE]),
             seen=tuple(seen[first : first + IMAGES_PER_SAMPLE]),
         )
         for first in range(0, len(images), IMAGES_PER_SAMPLE)
