@@ -5,13 +5,8 @@ But for one test it runs in this process: starting Python with torch takes longe
 
 from __future__ import annotations
 
-import contextlib
 import io
-import re
-import runpy
-import sys
 import tarfile
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +15,10 @@ import pytest
 from huggingface_hub import DatasetCard, constants
 
 from command import PREPARE, run
-from concerto.errors import ConcertoWarning
 from concerto.training.scenes import open_scenes
 from hub_server import FakeHub
 from made_samples import assert_same, made, write_published
+from prepare_command import prepare
 from recordings import (
     distance_to_room,
     frames,
@@ -35,26 +30,6 @@ from recordings import (
 )
 
 FRAMES = frames()
-
-
-def prepare(*arguments: object, code: int = 0) -> str:
-    """Run the command; returns what it prints, on stdout and stderr, as one line."""
-    said, ended = io.StringIO(), 0
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(said),
-        contextlib.redirect_stderr(said),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("always", ConcertoWarning)
-        patch.setattr(sys, "argv", ["prepare", *map(str, arguments)])
-        try:
-            runpy.run_module(PREPARE, run_name="__main__")
-        except SystemExit as end:
-            ended = int(end.code is not None and end.code != 0)
-            said.write(f"{end.code}")
-    assert ended == code, said.getvalue()
-    return re.sub(r"\s+", " ", said.getvalue())
 
 
 def folders_of(out: Path) -> set[str]:

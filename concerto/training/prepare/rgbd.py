@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from concerto.errors import ConcertoWarning, InputError
 from concerto.lifting.layouts import find_recordings
 from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.output import OutputOptions
+from concerto.training.prepare.parallel import in_order
 from concerto.training.prepare.rgbd_scene import PreparedScene, RgbdOptions, prepare_scene
 
 
@@ -63,22 +63,12 @@ def _samples(folders: list[Path], options: RgbdOptions, workers: int) -> Iterato
 def _scenes(
     folders: list[Path], options: RgbdOptions, workers: int
 ) -> Iterator[PreparedScene | InputError]:
-    """Each folder's scene, or why there is none, in order; few are held at a time."""
-    if workers <= 1 or len(folders) == 1:
-        yield from (_attempt(folder, options, progress=True) for folder in folders)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        waiting: deque[Future[PreparedScene | InputError]] = deque()
-        for folder in folders:
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-            waiting.append(pool.submit(_attempt, folder, options))
-        yield from (scene.result() for scene in waiting)
+    """Each folder's scene, or why there is none, in order."""
+    alone = workers <= 1 or len(folders) == 1
+    return in_order(partial(_attempt, options=options, progress=alone), folders, workers)
 
 
-def _attempt(
-    folder: Path, options: RgbdOptions, progress: bool = False
-) -> PreparedScene | InputError:
+def _attempt(folder: Path, options: RgbdOptions, progress: bool) -> PreparedScene | InputError:
     try:
         return prepare_scene(folder, options, progress)
     except InputError as error:
