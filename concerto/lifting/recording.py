@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +12,22 @@ from numpy.typing import NDArray
 from concerto.errors import InputError
 from concerto.io.pictures import decode_photo, read_bytes, read_depth
 from concerto.lifting.frame import Frame, Intrinsics
-from concerto.lifting.parts import Part, RawDepth
+from concerto.lifting.parts import Part
+
+ReadDepth = Callable[[], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class FrameFiles:
     """Where a frame lies: in files of its own, or within one.
 
-    pose: a text file of a 4×4 matrix, camera to world, or that matrix.
+    depth: a 16-bit image, or what reads (h, w) float32 metres. pose: a text file of a 4×4 matrix,
+    camera to world, or that matrix.
     """
 
     name: str
     color: Path | Part
-    depth: Path | RawDepth
+    depth: Path | ReadDepth
     pose: Path | NDArray[np.float64]
 
     def image(self) -> bytes:
@@ -51,7 +55,7 @@ class Recording:
         if isinstance(files.depth, Path):
             depth = read_depth(files.depth, self.depth_scale)
         else:
-            depth = files.depth.read(files.name, self.depth_scale)
+            depth = files.depth()
         color = files.color if isinstance(files.color, Path) else files.name
         return Frame(
             name=files.name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -45,13 +46,14 @@ def open_sens(
     try:
         with file.open("rb") as stream:
             header = _header(stream, file)
-            frames = tuple(_frames(stream, file, header))
+            scale = depth_scale or header.depth_scale
+            frames = tuple(_frames(stream, file, header, scale))
     except OSError as error:
         raise InputError(f"Cannot read {file}: {error.strerror or error}.") from error
     if not frames:
         raise InputError(f"{file} lists no frames.")
     cameras = (intrinsics or header.camera, intrinsics or header.depth_camera)
-    return Recording(file.stem, frames, *cameras, depth_scale=depth_scale or header.depth_scale)
+    return Recording(file.stem, frames, *cameras, depth_scale=scale)
 
 
 class _Header(NamedTuple):
@@ -95,7 +97,9 @@ def _header(stream: BinaryIO, file: Path) -> _Header:
     )
 
 
-def _frames(stream: BinaryIO, file: Path, header: _Header) -> Iterator[FrameFiles]:
+def _frames(
+    stream: BinaryIO, file: Path, header: _Header, depth_scale: float
+) -> Iterator[FrameFiles]:
     """The frames behind the header, without reading their images."""
     size = file.stat().st_size
     for number in range(header.frames):
@@ -107,11 +111,13 @@ def _frames(stream: BinaryIO, file: Path, header: _Header) -> Iterator[FrameFile
                 f"{file} is cut short: its frame {number} of {header.frames} is not all there. "
                 "Download it again."
             )
-        depth = Part(file, start + color_size, depth_size)
+        name = f"{file.stem}/{number}"
+        part = Part(file, start + color_size, depth_size)
+        depth = RawDepth(part, header.depth_shape, header.depth_packed)
         yield FrameFiles(
-            name=f"{file.stem}/{number}",
+            name=name,
             color=Part(file, start, color_size),
-            depth=RawDepth(depth, header.depth_shape, header.depth_packed),
+            depth=partial(depth.read, name, depth_scale),
             pose=np.array(values[:16], np.float64).reshape(4, 4),
         )
         stream.seek(start + color_size + depth_size)

@@ -128,7 +128,6 @@ def test_damaged_images_are_named(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(InputError, match="Cannot decode the image a/0"):
         recording.read(recording.frames[0])
-    content[recording.frames[0].depth.part.start + 5] ^= 255
     file.write_bytes(content[: FIRST_FRAME + 200])
     with pytest.raises(InputError, match="cut short"):
         recording.read(recording.frames[0])

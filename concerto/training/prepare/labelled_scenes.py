@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from concerto.errors import ConcertoWarning, InputError
 from concerto.training.encoded import EncodedSample
+from concerto.training.prepare.in_order import in_order
 from concerto.training.prepare.output import Destination
-from concerto.training.prepare.parallel import in_order
 
 Scene = TypeVar("Scene")
 

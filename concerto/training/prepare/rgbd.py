@@ -14,8 +14,8 @@ from tqdm import tqdm
 from concerto.errors import ConcertoWarning, InputError
 from concerto.lifting.layouts import find_recordings
 from concerto.training.encoded import EncodedSample
+from concerto.training.prepare.in_order import in_order
 from concerto.training.prepare.output import OutputOptions
-from concerto.training.prepare.parallel import in_order
 from concerto.training.prepare.rgbd_scene import PreparedScene, RgbdOptions, prepare_scene
 
 
@@ -48,7 +48,9 @@ def rgbd(
 def _samples(folders: list[Path], options: RgbdOptions, workers: int) -> Iterator[EncodedSample]:
     """The samples of all scenes, scene after scene."""
     with tqdm(total=len(folders), unit="scene", disable=len(folders) == 1) as bar:
-        for folder, scene in zip(folders, _scenes(folders, options, workers), strict=True):
+        alone = workers <= 1 or len(folders) == 1
+        attempt = partial(_attempt, options=options, progress=alone)
+        for folder, scene in zip(folders, in_order(attempt, folders, workers), strict=True):
             if isinstance(scene, InputError):
                 if not options.skip_bad:
                     raise scene
@@ -58,14 +60,6 @@ def _samples(folders: list[Path], options: RgbdOptions, workers: int) -> Iterato
                     warnings.warn(message, ConcertoWarning, stacklevel=2)
                 yield from scene.samples
             bar.update()
-
-
-def _scenes(
-    folders: list[Path], options: RgbdOptions, workers: int
-) -> Iterator[PreparedScene | InputError]:
-    """Each folder's scene, or why there is none, in order."""
-    alone = workers <= 1 or len(folders) == 1
-    return in_order(partial(_attempt, options=options, progress=alone), folders, workers)
 
 
 def _attempt(folder: Path, options: RgbdOptions, progress: bool) -> PreparedScene | InputError:
