@@ -39,10 +39,10 @@ def infers_on_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype != torch.float64 and infers(x)
 
 
-def rows_at_a_time(x: Tensor, channels: int, slice_rows: int | None) -> int:
-    """How many rows of so many channels: at most those asked for, and those that caches hold."""
+def rows_at_a_time(x: Tensor, slice_rows: int | None) -> int:
+    """How many rows of x (n, C): at most those asked for, and on a CPU those that caches hold."""
     rows = len(x) if slice_rows is None else slice_rows
-    return min(rows, SLICE_VALUES // channels) if x.device.type == "cpu" else rows
+    return min(rows, SLICE_VALUES // x.shape[1]) if x.device.type == "cpu" else rows
 
 
 @contextmanager

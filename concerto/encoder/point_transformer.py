@@ -20,9 +20,8 @@ from torch.utils.checkpoint import checkpoint
 
 from concerto.config import ConcertoConfig
 from concerto.encoder.attention import PatchAttention
-from concerto.encoder.cpu import fast_products, infers, infers_on_cpu, rows_at_a_time
-from concerto.encoder.cpu_attention import new_scratch
-from concerto.encoder.layout import Geometry, Layout, cut
+from concerto.encoder.cpu import fast_products, infers_on_cpu
+from concerto.encoder.layout import Geometry, InPlace, Layout, cut
 from concerto.encoder.pooling import GridPooling, Pooling, pool_grid
 from concerto.encoder.random import hash_uniform
 from concerto.encoder.serialization import ORDERS
@@ -131,8 +130,7 @@ class PointTransformer(nn.Module):
     ) -> list[EncodedLevel]:
         batch = cloud_of_row(offsets, len(feat))
         x = self.embedding(feat, mask)
-        in_place = seeds is None and infers(x)
-        scratch = new_scratch() if in_place and infers_on_cpu(x) else None
+        in_place = InPlace.if_possible(x, seeds, slice_rows)
         recompute = self.activation_checkpointing and torch.is_grad_enabled()
         levels: list[EncodedLevel] = []
         pooling: Pooling | None = None
@@ -145,9 +143,7 @@ class PointTransformer(nn.Module):
             geometry = Geometry(grid_coord, batch, offsets)
             patches, row_seeds = cut(geometry, self.config, number, seeds)
             neighbors = self._neighbors(geometry)
-            channels = self.config.channels[number]
-            rows = rows_at_a_time(grid_coord, channels, slice_rows) if in_place else None
-            layout = Layout(patches, neighbors, rows, scratch, row_seeds, recompute)
+            layout = Layout(patches, neighbors, in_place, row_seeds, recompute)
             x = stage(x, pooling, layout)
             last = number + 1 == len(self.stages)
             pooling = None if last else pool_grid(grid_coord, batch, self._torch_scatter)
@@ -212,7 +208,7 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, pooling: Pooling | None, layout: Layout) -> Tensor:
         """x: (n, C_in) of the level before → (m, C). pooling: None in the first stage."""
         if self.down is not None:
-            x = self.down(x, pooling, layout.slice_rows)
+            x = self.down(x, pooling, layout.in_place and layout.in_place.rows(x))
         for block in self.blocks:
             if layout.recompute:
                 x = checkpoint(block, x, layout, use_reentrant=False, preserve_rng_state=False)
@@ -241,17 +237,18 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         order = self.number % len(ORDERS)
-        if layout.slice_rows is not None:
-            return self._infer(x, layout, order, layout.slice_rows)
+        if layout.in_place is not None:
+            return self._infer(x, layout, order, layout.in_place)
         x = x + self.cpe(x, layout.neighbors)
         attended = self.attention(self.norm1(x), layout.patches, order)
         x = x + self._drop(attended, layout, branch=0)
         return x + self._drop(self.mlp(self.norm2(x)), layout, branch=1)
 
-    def _infer(self, x: Tensor, layout: Layout, order: int, rows: int) -> Tensor:
+    def _infer(self, x: Tensor, layout: Layout, order: int, in_place: InPlace) -> Tensor:
         """The same, with nothing of all rows but x and the result, which all layers add to."""
+        rows = in_place.rows(x)
         out = self.cpe.added_to(x, layout.neighbors, rows)
-        self.attention.add_to(out, self.norm1, layout.patches, order, rows, layout.scratch)
+        self.attention.add_to(out, self.norm1, layout.patches, order, rows, in_place.scratch)
         for part in out.split(rows):
             part += self.mlp(self.norm2(part))
         return out

@@ -107,7 +107,7 @@ def test_drop_path_keeps_the_mean_and_drops_whole_points() -> None:
     block = encoder(drop_path=0.5).train().stages[-1].blocks[-1]
     assert block.drop == 0.5
     row_seeds = hash_seeds(torch.tensor(7), torch.arange(20_000))
-    layout = Layout(None, None, None, None, row_seeds, recompute=False)
+    layout = Layout(None, None, None, row_seeds, recompute=False)
     dropped = block._drop(torch.ones(20_000, 4), layout, branch=0)
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
     assert (dropped == dropped[:, :1]).all()
