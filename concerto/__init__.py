@@ -20,6 +20,7 @@ from concerto.loading import from_pretrained
 from concerto.model import Concerto
 from concerto.points.normals import estimate_normals
 from concerto.points.point_cloud import PointCloud
+from concerto.translator import Translator, TranslatorConfig
 from concerto.visualize.pca import pca_colors
 
 __version__ = "0.1.0"
@@ -37,6 +38,8 @@ __all__ = [
     "Level",
     "MissingExtraError",
     "PointCloud",
+    "Translator",
+    "TranslatorConfig",
     "estimate_normals",
     "from_pretrained",
     "list_models",

@@ -24,6 +24,7 @@ from concerto.files import replacing
 from concerto.weight_files import OWN_FIELDS_KEY, Content, read_weights
 
 MODEL_TYPE = "concerto"
+TRANSLATOR_TYPE = "concerto-translator"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
@@ -106,11 +107,22 @@ def read_checkpoint(
     where its config asks for what no published encoder has.
     """
     content = read_weights(weights)
-    values = content.config if config_file is None else _read_json(config_file)
+    values = content.config if config_file is None else read_config(config_file)
     try:
         return _checkpoint(weights, content, values, preprocessing)
     except ConfigError as error:
         raise ConfigError(f"{config_file or weights}: {error}") from error
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """What a config.json holds. Raises CheckpointError where it cannot be read."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read as JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{file} holds {type(values).__name__}, not a config.")
+    return values
 
 
 def check_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path) -> None:
@@ -226,6 +238,11 @@ def _checkpoint(
     preprocessing: ConcertoConfig | None,
 ) -> Checkpoint:
     tensors = content.tensors
+    if values is not None and values.get("model_type") == TRANSLATOR_TYPE:
+        raise CheckpointError(
+            f"{weights} is a translator, which concerto.Translator.from_pretrained loads; its "
+            "encoder alone is translator.encoder."
+        )
     if _ANCHOR[1] in tensors:
         if values is None:
             raise CheckpointError(f"{weights} has no {CONFIG_FILE} beside it, and needs one.")
@@ -242,16 +259,6 @@ def _checkpoint(
         )
     names = dict(tensor_names(config))
     return Checkpoint(config, {names.get(name, name): t for name, t in tensors.items()})
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read as JSON: {error}.") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{file} holds {type(values).__name__}, not a config.")
-    return values
 
 
 def _own_config(values: dict[str, Any], file: Path) -> ConcertoConfig:

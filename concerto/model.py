@@ -142,27 +142,46 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
         Raises InputError also where a scene cannot be encoded within `max_memory`.
         """
         self.feature_dim(stages)
+        scenes, encoded = self.encode_scenes(
+            points,
+            max_memory=max_memory,
+            progress=progress,
+            scale=scale,
+            grid_size=grid_size,
+            color_range=color_range,
+            drop_invalid=drop_invalid,
+        )
+        return scenes.join([cast(Tensor, hierarchy.features(stages)) for hierarchy in encoded])
+
+    def encode_scenes(
+        self,
+        points: Any,
+        *,
+        max_memory: int | str | None = None,
+        progress: bool = False,
+        scale: float | None = None,
+        grid_size: float | None = None,
+        color_range: tuple[float, float] | None = None,
+        drop_invalid: bool = False,
+    ) -> tuple[Scenes, Iterator[Hierarchy]]:
+        """The scenes of a call, and the hierarchy of each, encoded when it is asked for.
+
+        For inference, and otherwise as `encode`. `Scenes.join` makes one result of the scenes'.
+        """
         self._check_scale(scale, grid_size)
         budget = None if max_memory is None else parse_memory(max_memory)
         scenes = to_scenes(points, color_range)
-        features = []
-        with torch.no_grad(), _evaluating(self), self._progress(len(scenes.items), progress):
-            for item in scenes.items:
-                prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
-                rows = ENCODE_SLICE_ROWS if self.device.type == "cpu" else len(prepared.feat)
-                if budget is not None:
-                    fitting = slice_rows_within(
-                        budget, self.config, prepared.grid_coord, self.dtype.itemsize
-                    )
-                    rows = min(rows, fitting)
-                hierarchy = self._encode([prepared], Scenes([item], as_list=False), rows)
-                features.append(cast(Tensor, hierarchy.features(stages)))
-        if scenes.as_list:
-            return features
-        if scenes.rows is None:
-            return features[0]
-        packed = torch.cat(features)
-        return torch.empty_like(packed).index_copy_(0, scenes.rows.to(packed.device), packed)
+
+        def encoded() -> Iterator[Hierarchy]:
+            with self._progress(len(scenes.items), progress):
+                for item in scenes.items:
+                    with torch.no_grad(), _evaluating(self):
+                        prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
+                        rows = self._slice_rows(prepared, budget)
+                        hierarchy = self._encode([prepared], Scenes([item], False), rows)
+                    yield hierarchy
+
+        return scenes, encoded()
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -346,6 +365,14 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
             default_stages=self.config.default_stages,
             single=not scenes.as_list,
         )
+
+    def _slice_rows(self, prepared: EncoderInput, budget: int | None) -> int:
+        """Rows to work on at a time, within a budget of bytes if there is one."""
+        rows = ENCODE_SLICE_ROWS if self.device.type == "cpu" else len(prepared.feat)
+        if budget is None:
+            return rows
+        itemsize = self.dtype.itemsize
+        return min(rows, slice_rows_within(budget, self.config, prepared.grid_coord, itemsize))
 
     @contextmanager
     def _progress(self, scenes: int, show: bool) -> Iterator[None]:

@@ -12,7 +12,6 @@ import tyro
 from torch import Tensor
 
 from concerto.io import read
-from concerto.loading import from_pretrained
 from concerto.memory import parse_memory
 from concerto.model import Concerto
 from concerto.points.point_cloud import PointCloud
@@ -49,7 +48,7 @@ class ModelOptions:
 
     def load(self) -> Concerto:
         """The model."""
-        model = from_pretrained(self.model, device=self._place(), dtype=self.dtype)
+        model = Concerto.from_pretrained(self.model, device=self._place(), dtype=self.dtype)
         # What is wrong with the options is wrong once, not once a scan.
         model.feature_dim(self.stages)
         for name in ("scale", "grid_size"):
