@@ -18,7 +18,7 @@ def check_sample(sample: Sample, grid_size: float, patches: int) -> None:
     That is: no points; coordinates or normals that are not finite, or so far apart that voxels of
     `grid_size` metres are too many; arrays of other shapes and types than `Sample` says; rows of
     `seen` outside of their image or of the points; an image with less than a pixel for each of
-    the `patches` along a side.
+    the `patches` along a side; labels that are not one integer >= -1 a point.
     """
     points = len(sample.coord)
     if not points:
@@ -52,6 +52,21 @@ def check_sample(sample: Sample, grid_size: float, patches: int) -> None:
         )
     for number in range(len(sample.images)):
         _check_image(sample, number, patches)
+    for name in ("segment", "instance"):
+        labels = getattr(sample, name)
+        if labels is not None:
+            _check_labels(sample, name, labels)
+
+
+def _check_labels(sample: Sample, name: str, labels: np.ndarray) -> None:
+    points = len(sample.coord)
+    if labels.shape != (points,) or labels.dtype.kind not in "iu":
+        raise _unusable(
+            sample,
+            f"has {name} of shape {labels.shape}, {labels.dtype}; it must be ({points},), integers",
+        )
+    if labels.min() < -1:
+        raise _unusable(sample, f"has {name} {labels.min()}; labels are >= 0, and -1 for none")
 
 
 def _check_image(sample: Sample, number: int, patches: int) -> None:

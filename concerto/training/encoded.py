@@ -19,7 +19,7 @@ class EncodedSample:
     """A scene, or part of one, with images that see it.
 
     name: of the sample. scene: of the scene, which other samples may show too. coord, color,
-    normal, seen: as in `Sample`. images: encoded, as JPEG or PNG.
+    normal, seen, segment, instance: as in `Sample`. images: encoded, as JPEG or PNG.
     """
 
     name: str
@@ -29,6 +29,8 @@ class EncodedSample:
     normal: np.ndarray
     images: tuple[bytes, ...] = ()
     seen: tuple[np.ndarray, ...] = ()
+    segment: np.ndarray | None = None
+    instance: np.ndarray | None = None
 
     def check(self) -> None:
         """Raise InputError where no views can be made of the sample, as of data from elsewhere."""
@@ -40,4 +42,13 @@ class EncodedSample:
             decode_photo(image, f"{number} of {self.name}")
             for number, image in enumerate(self.images)
         )
-        return Sample(self.name, self.coord, self.color, self.normal, images, self.seen)
+        return Sample(
+            name=self.name,
+            coord=self.coord,
+            color=self.color,
+            normal=self.normal,
+            images=images,
+            seen=self.seen,
+            segment=self.segment,
+            instance=self.instance,
+        )

@@ -2,11 +2,14 @@
 
 coord: float32 metres. color: uint8. normal: int8, 127 being 1 (0.4° at most, made unit again when
 read). images: encoded, `datasets.Image`. seen: for each image the pixels x and y (uint16), and the
-points there (int32). Other columns may stand beside these, and are left alone.
+points there (int32). Labelled samples have two columns more: segment, the class of each point, as
+`datasets.ClassLabel`, so the names of the classes lie in the schema; and instance, int32. -1 is no
+class, no instance. Other columns may stand beside these, and are left alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,35 +23,51 @@ if TYPE_CHECKING:
     from datasets import Features
 
 COLUMNS = ("name", "scene", "coord", "color", "normal", "images", "seen")
+LABELS = ("segment", "instance")
 NORMAL_STEPS = 127
 MOST_PIXELS = 2**16
 
 
-def features() -> Features:
-    """The columns, as `datasets` describes them."""
+def features(classes: Sequence[str] = ()) -> Features:
+    """The columns, as `datasets` describes them.
+
+    classes: names of the classes of labelled samples; without them there are no columns of labels.
+    """
     datasets = import_datasets()
     values, rows = datasets.Value, datasets.List
 
     def triple(dtype: str) -> Any:
         return rows(rows(values(dtype), length=3))
 
-    return datasets.Features(
-        {
-            "name": values("string"),
-            "scene": values("string"),
-            "coord": triple("float32"),
-            "color": triple("uint8"),
-            "normal": triple("int8"),
-            "images": rows(datasets.Image()),
-            "seen": rows(
-                {
-                    "x": rows(values("uint16")),
-                    "y": rows(values("uint16")),
-                    "point": rows(values("int32")),
-                }
-            ),
-        }
-    )
+    columns = {
+        "name": values("string"),
+        "scene": values("string"),
+        "coord": triple("float32"),
+        "color": triple("uint8"),
+        "normal": triple("int8"),
+        "images": rows(datasets.Image()),
+        "seen": rows(
+            {
+                "x": rows(values("uint16")),
+                "y": rows(values("uint16")),
+                "point": rows(values("int32")),
+            }
+        ),
+    }
+    if classes:
+        columns["segment"] = rows(datasets.ClassLabel(names=list(classes)))
+        columns["instance"] = rows(values("int32"))
+    return datasets.Features(columns)
+
+
+def classes_in(schema: pa.Schema) -> tuple[str, ...]:
+    """The names of the classes of a file's labels; none where it has no labels."""
+    datasets = import_datasets()
+    if "segment" not in schema.names:
+        return ()
+    column = datasets.Features.from_arrow_schema(schema)["segment"]
+    label = getattr(column, "feature", None)
+    return tuple(label.names) if isinstance(label, datasets.ClassLabel) else ()
 
 
 def import_datasets() -> Any:
@@ -65,11 +84,15 @@ def import_datasets() -> Any:
 def to_table(sample: EncodedSample, schema: pa.Schema) -> pa.Table:
     """One row. schema: that of `features()`.
 
-    sample: as it passes its `check`. Raises InputError where a pixel does not fit its column.
+    sample: as it passes its `check`. Labels of a sample are written where the schema has columns
+    of them; a sample without any has null there.
+
+    Raises InputError where a pixel does not fit its column, or a label is none of the classes.
     """
     import pyarrow as pa
 
     _check_ranges(sample)
+    classes = classes_in(schema)
     normal = np.rint(sample.normal * NORMAL_STEPS).astype(np.int8)
     image = [{"bytes": content, "path": None} for content in sample.images]
     pixels = [rows.T for rows in sample.seen]
@@ -90,18 +113,46 @@ def to_table(sample: EncodedSample, schema: pa.Schema) -> pa.Table:
         pa.array([image], schema.field("images").type),
         _one_row(seen),
     ]
-    return pa.table(columns, names=list(COLUMNS)).cast(schema.remove_metadata())
+    if classes:
+        check_classes(sample.segment, classes, f"Sample {sample.name!r}")
+        columns += [_labels(sample.segment, pa.int64()), _labels(sample.instance, pa.int32())]
+    return pa.table(columns, names=schema.names).cast(schema.remove_metadata())
 
 
-def from_table(table: pa.Table, place: str) -> EncodedSample:
-    """The sample in a table of one row. place: where it comes from, for messages.
+def from_table(table: pa.Table, place: str, classes: Sequence[str] = ()) -> EncodedSample:
+    """The sample in a table of one row.
 
-    Raises InputError where the row is not of this format.
+    place: where it comes from, for messages. classes: those of its labels, see `classes_in`;
+    without them, labels are not read.
+
+    Raises InputError where the row is not of this format, or a label is none of the classes.
     """
+    labels = [name for name in LABELS if classes and name in table.column_names]
+    sample = _sample(table, place, labels)
+    check_classes(sample.segment, classes, place)
+    return sample
+
+
+def check_classes(segment: np.ndarray | None, classes: Sequence[str], place: str) -> None:
+    """Raise InputError, with the place and the value, where a label is none of the classes."""
+    if segment is None:
+        return
+    wrong = (segment < -1) | (segment >= len(classes))
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise InputError(
+            f"{place}: point {first} has class {segment[first]}, and so have or alike "
+            f"{np.count_nonzero(wrong)} of {len(segment)} points; there are {len(classes)} "
+            f"classes, 0 to {len(classes) - 1}, and -1 for none."
+        )
+
+
+def _sample(table: pa.Table, place: str, labels: Sequence[str]) -> EncodedSample:
+    """labels: the columns of LABELS to read."""
     import pyarrow as pa
 
     try:
-        row = {name: table[name].combine_chunks()[0] for name in COLUMNS}
+        row = {name: table[name].combine_chunks()[0] for name in (*COLUMNS, *labels)}
         seen = row["seen"].values
         return EncodedSample(
             name=row["name"].as_py(),
@@ -111,6 +162,8 @@ def from_table(table: pa.Table, place: str) -> EncodedSample:
             normal=unit(_rows(row["normal"], np.float32)),
             images=tuple(image["bytes"].as_py() for image in row["images"].values or ()),
             seen=tuple(_pixels(image) for image in seen or ()),
+            segment=_flat(row.get("segment"), np.int16),
+            instance=_flat(row.get("instance"), np.int32),
         )
     except (
         KeyError,
@@ -150,6 +203,26 @@ def _lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.ListArray:
     ends = np.cumsum([0, *map(len, arrays)])
     values = np.concatenate(arrays) if arrays else np.empty(0)
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, kind))
+
+
+def _labels(values: np.ndarray | None, kind: pa.DataType) -> pa.ListArray:
+    """Labels as one row; null where there are none."""
+    import pyarrow as pa
+
+    if values is None:
+        return pa.nulls(1, pa.list_(kind))
+    return _one_row(pa.array(values, kind))
+
+
+def _flat(values: pa.ListScalar | None, dtype: type) -> np.ndarray | None:
+    """(n,) of a list; None where it is null. Raises ValueError where one does not fit its type."""
+    if values is None or values.values is None:
+        return None
+    read = values.values.to_numpy(zero_copy_only=False)
+    fitted = read.astype(dtype)
+    if not np.array_equal(fitted, read):
+        raise ValueError(f"labels from {read.min()} to {read.max()} do not fit {np.dtype(dtype)}")
+    return np.asarray(fitted)
 
 
 def _rows(values: pa.ListScalar, dtype: type) -> np.ndarray:

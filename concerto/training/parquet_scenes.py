@@ -8,7 +8,7 @@ the same with and without streaming, and for any number of processes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +17,13 @@ import numpy as np
 
 from concerto.client_errors import client_errors, reason
 from concerto.errors import HubError, InputError
-from concerto.training.parquet_format import COLUMNS, from_table, import_datasets
+from concerto.training.parquet_format import (
+    COLUMNS,
+    LABELS,
+    classes_in,
+    from_table,
+    import_datasets,
+)
 from concerto.training.samples import Sample
 
 if TYPE_CHECKING:
@@ -44,6 +50,24 @@ def files_of_split(files: Sequence[str], split: str, place: str) -> list[str]:
     return found
 
 
+def same_classes(found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The classes of all places that have any.
+
+    Raises InputError where two differ: a label would mean one thing here and another there.
+    """
+    labelled = [(place, classes) for place, classes in found.items() if classes]
+    if not labelled:
+        return ()
+    first, wanted = labelled[0]
+    for place, classes in labelled:
+        if classes != wanted:
+            raise InputError(
+                f"{first} has classes {', '.join(wanted)}, and {place} has {', '.join(classes)}. "
+                "Prepare both with the same classes."
+            )
+    return wanted
+
+
 class ParquetScenes:
     """The samples of some Parquet files, in the order of the files and their rows."""
 
@@ -56,6 +80,7 @@ class ParquetScenes:
         self.files, self._filesystem = list(files), filesystem
         with ThreadPoolExecutor(READERS if filesystem is not None else 1) as pool:
             self._footers = list(pool.map(self._footer, range(len(self.files))))
+        self._classes = [classes_in(footer.schema.to_arrow_schema()) for footer in self._footers]
         groups = [
             (file, group, footer.row_group(group).num_rows)
             for file, footer in enumerate(self._footers)
@@ -65,6 +90,14 @@ class ParquetScenes:
         self._ends = self._groups[:, 2].cumsum()
         if not len(self):
             raise InputError(f"There are no samples in {', '.join(self.files)}.")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes of the labels; none where no file has labels.
+
+        Raises InputError where files of different classes stand beside each other.
+        """
+        return same_classes(dict(zip(self.files, self._classes, strict=True)))
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -78,13 +111,14 @@ class ParquetScenes:
         row = index - (int(self._ends[at]) - rows)
         table = self._read(file, lambda stream: self._read_group(stream, file, group))
         place = f"{self.files[file]}, row {row} of group {group}"
-        return from_table(table.slice(row, 1), place).decode()
+        return from_table(table.slice(row, 1), place, self._classes[file]).decode()
 
     def _read_group(self, stream: Any, file: int, group: int) -> Any:
         import pyarrow.parquet as pq
 
         reader = pq.ParquetFile(stream, metadata=self._footers[file], pre_buffer=True)
-        return reader.read_row_group(group, columns=list(COLUMNS), use_threads=False)
+        columns = [*COLUMNS, *(LABELS if self._classes[file] else ())]
+        return reader.read_row_group(group, columns=columns, use_threads=False)
 
     def _footer(self, file: int) -> pq.FileMetaData:
         import pyarrow.parquet as pq

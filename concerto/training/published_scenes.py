@@ -25,7 +25,12 @@ def splits_of(folder: Path) -> list[str]:
 
 
 class PublishedScenes:
-    """The samples of one split, in the order of their list."""
+    """The samples of one split, in the order of their list.
+
+    Labels are counted from 0 in the order of their data set; the layout does not name them.
+    """
+
+    classes: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, split: str) -> None:
         """Raises InputError where the split is not there, or its list cannot be read."""
@@ -71,6 +76,8 @@ class PublishedScenes:
             normal=unit(_load(normal)) if normal.exists() else np.zeros_like(coord),
             images=tuple(read_bytes(self._place(path, self._dropped)) for path in images),
             seen=tuple(_seen(self._place(path, self._dropped)) for path in pairs),
+            segment=_labels(points / "segment.npy", np.int16),
+            instance=_labels(points / "instance.npy", np.int32),
         )
 
     def _find_dropped(self) -> int:
@@ -126,6 +133,17 @@ def _seen(file: Path) -> np.ndarray:
         raise InputError(f"{file} is of shape {rows.shape}; expected rows of x, y and point.")
     rows = rows.astype(np.int64)
     return np.asarray(rows[rows[:, 2] >= 0])
+
+
+def _labels(file: Path, dtype: type) -> np.ndarray | None:
+    """(n,) labels; -1 where they are negative. None where there is no such file."""
+    if not file.exists():
+        return None
+    labels = _load(file)
+    if labels.size and labels.max() > np.iinfo(dtype).max:
+        raise InputError(f"{file} has label {labels.max()}; at most {np.iinfo(dtype).max} is kept.")
+    # Unlabelled points are -1 in some releases and -100 in others.
+    return np.asarray(np.where(labels < 0, -1, labels).reshape(-1).astype(dtype))
 
 
 def _bytes_of_color(color: np.ndarray) -> np.ndarray:

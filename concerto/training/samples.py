@@ -22,6 +22,8 @@ class Sample:
     name: for messages. coord: (n, 3) float32 metres. color: (n, 3) uint8. normal: (n, 3) float32
     of unit length, zero where unknown. images: (H, W, 3) uint8 RGB each.
     seen: for each image (m, 3) int64 rows of x pixel, y pixel, and the point that is seen there.
+    segment: (n,) int16 class of each point, -1 where it has none; None in data without labels.
+    instance: (n,) int32 number of the thing that each point belongs to, -1 where none; or None.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Sample:
     normal: np.ndarray
     images: tuple[np.ndarray, ...] = ()
     seen: tuple[np.ndarray, ...] = ()
+    segment: np.ndarray | None = None
+    instance: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from concerto.errors import ConcertoWarning, InputError
 from concerto.training.hub_scenes import hub_scenes
-from concerto.training.parquet_scenes import ParquetScenes, files_of_split
+from concerto.training.parquet_scenes import ParquetScenes, files_of_split, same_classes
 from concerto.training.published_scenes import PublishedScenes
 from concerto.training.samples import Sample
 
@@ -27,6 +27,11 @@ Place = str | os.PathLike[str]
 
 class SceneSource(Protocol):
     """Samples by index. Must be picklable, as worker processes get it."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that `Sample.segment` counts; empty where they are not known."""
+        ...
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -65,6 +70,11 @@ class JoinedScenes:
     def __init__(self, sources: Sequence[SceneSource]) -> None:
         self.sources = list(sources)
         self._ends = list(accumulate(len(source) for source in self.sources))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes of all sources. Raises InputError where they differ."""
+        return same_classes({f"source {k}": one.classes for k, one in enumerate(self.sources)})
 
     def __len__(self) -> int:
         return self._ends[-1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,16 +41,30 @@ def made(number: int, images: int = 2, points: int = 60) -> EncodedSample:
     )
 
 
+def labelled(number: int, classes: int = 3, points: int = 60) -> EncodedSample:
+    """A sample of `made` without images, with labels; every fifth point has none."""
+    random = np.random.default_rng(number)
+    segment = random.integers(0, classes, points).astype(np.int16)
+    segment[::5] = -1
+    instance = np.where(segment >= 0, random.integers(0, 9, points), -1).astype(np.int32)
+    return replace(made(number, images=0, points=points), segment=segment, instance=instance)
+
+
 def png(pixels: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
     return stream.getvalue()
 
 
-def write_prepared(folder: Path, samples: list[EncodedSample], split: str = "train") -> Path:
+def write_prepared(
+    folder: Path,
+    samples: list[EncodedSample],
+    split: str = "train",
+    classes: Sequence[str] = (),
+) -> Path:
     """As `prepare` writes them, without a card."""
     (folder / split).mkdir(parents=True)
-    write_shards(folder / split, samples, {"from": "nothing"})
+    write_shards(folder / split, samples, {"from": "nothing"}, classes)
     return folder
 
 
@@ -60,8 +76,9 @@ def write_published(
     for sample in samples:
         points = folder / split / sample.name
         points.mkdir(parents=True)
-        for part in ("coord", "color", "normal"):
-            np.save(points / f"{part}.npy", getattr(sample, part))
+        for part in ("coord", "color", "normal", "segment", "instance"):
+            if getattr(sample, part) is not None:
+                np.save(points / f"{part}.npy", getattr(sample, part))
         images, pairs = [], []
         for number, (image, seen) in enumerate(zip(sample.images, sample.seen, strict=True)):
             (points / f"{number}.png").write_bytes(image)
@@ -90,6 +107,8 @@ def assert_same(given: Sample, wanted: Sample, degrees: float = 0.0) -> None:
     cosine = (given.normal * wanted.normal).sum(1)[known]
     assert (cosine >= np.cos(np.radians(degrees)) - 1e-6).all()
     np.testing.assert_allclose(np.linalg.norm(given.normal[known], axis=1), 1, atol=1e-6)
+    for part in ("segment", "instance"):
+        np.testing.assert_array_equal(getattr(given, part), getattr(wanted, part))
     for one, other in zip(given.images, wanted.images, strict=True):
         np.testing.assert_array_equal(one, other)
     for one, other in zip(given.seen, wanted.seen, strict=True):

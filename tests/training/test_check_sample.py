@@ -59,6 +59,9 @@ def with_seen(row: tuple[int, int, int]) -> Sample:
         (replace(room(images=1), images=(np.zeros((9, 9), np.uint8),)), r"shape \(9, 9\)"),
         (replace(room(images=1), images=(np.zeros((60, 80, 3)),)), "float64"),
         (replace(room(images=1), images=(np.zeros((3, 80, 3), np.uint8),)), "80 x 3 pixels"),
+        (replace(room(), segment=np.zeros(399, np.int16)), r"segment of shape \(399,\)"),
+        (replace(room(), instance=np.zeros(400)), "instance of shape .* float64; .* integers"),
+        (replace(room(), segment=np.full(400, -100)), "segment -100; labels are >= 0, and -1"),
     ],
 )
 def test_a_sample_that_cannot_be_used_is_named_with_its_trouble(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from concerto.files import replacing
+from concerto.training.parquet_format import classes_in
 
 CARD = "README.md"
 # The key of a Parquet file's metadata under which JSON says how its rows were made.
@@ -27,6 +28,7 @@ def dataset_card(out: Path, license: str | None, repo_id: str | None) -> str:
     from huggingface_hub import DatasetCardData
 
     splits = [_Split(folder) for folder in sorted(out.iterdir()) if _is_split(folder)]
+    classes = next((split.classes for split in splits if split.classes), ())
     metadata = DatasetCardData(
         license=license,
         pretty_name=repo_id or out.resolve().name,
@@ -62,7 +64,7 @@ with Concerto. A row is a sample.
 | `normal` | (n, 3) int8, 127 being 1; zero where unknown |
 | `images` | encoded images |
 | `seen` | for each image the points that it sees: pixels `x` and `y`, and the row `point` |
-
+{_label_columns(classes)}
 ## Use
 
 ```python
@@ -98,6 +100,7 @@ class _Split:
         self.bytes = sum(file.stat().st_size for file in files)
         metadata = pq.read_metadata(files[0]).metadata or {}
         self.facts: dict[str, Any] = json.loads(metadata.get(FACTS, b"{}"))
+        self.classes = classes_in(pq.read_schema(files[0]))
 
     def row(self) -> str:
         """Its row of the table."""
@@ -107,6 +110,18 @@ class _Split:
         """How it was made, as an item of a list."""
         facts = ", ".join(f"{name} {value}" for name, value in self.facts.items())
         return f"- {self.name}: {facts or 'nothing is known'}"
+
+
+def _label_columns(classes: tuple[str, ...]) -> str:
+    """The rows of the columns of labels, and the names of the classes, where there are any."""
+    if not classes:
+        return ""
+    names = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
+    return (
+        "| `segment` | the class of each point, -1 where it has none |\n"
+        "| `instance` | the number of the thing that each point belongs to, -1 where none |\n"
+        f"\nThe {len(classes)} classes: {names}.\n"
+    )
 
 
 def _is_split(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,11 +47,17 @@ class OutputOptions:
     private: bool = False
     """Make a new data set on the Hub private."""
 
-    def write(self, out: Path, samples: Iterable[EncodedSample], facts: dict[str, Any]) -> None:
+    def write(
+        self,
+        out: Path,
+        samples: Iterable[EncodedSample],
+        facts: dict[str, Any],
+        classes: Sequence[str] = (),
+    ) -> None:
         """Write the samples as a split of the folder `out`, with a card, and upload the folder.
 
         samples: asked for only once all is found in order. facts: what the card says of how they
-        were made.
+        were made. classes: names of the classes of labelled samples.
 
         Raises InputError where the folder cannot be written, or has the split already; HubError
         where the Hub does not take it, before the work where it can be known.
@@ -66,7 +72,7 @@ class OutputOptions:
                 repo_type="dataset",
             )
         with _replacing_folder(out / self.split) as folder:
-            written = write_shards(folder, samples, facts)
+            written = write_shards(folder, samples, facts, classes)
         write_card(out, self.license, target.repo_id if target else None)
         print(f"{out / self.split}  {written} samples")
         if target is not None:
@@ -83,12 +89,19 @@ class OutputOptions:
             )
 
 
-def write_shards(folder: Path, samples: Iterable[EncodedSample], facts: dict[str, Any]) -> int:
+def write_shards(
+    folder: Path,
+    samples: Iterable[EncodedSample],
+    facts: dict[str, Any],
+    classes: Sequence[str] = (),
+) -> int:
     """Write samples to Parquet files in an empty folder, each a group of rows of its own.
+
+    classes: names of the classes of labelled samples; without them, labels are not written.
 
     Returns how many there were. Raises InputError where there are none.
     """
-    shards = _Shards(folder, json.dumps(facts))
+    shards = _Shards(folder, json.dumps(facts), tuple(classes))
     try:
         for sample in samples:
             shards.add(sample)
@@ -108,13 +121,14 @@ class _Shards:
 
     folder: Path
     facts: str
+    classes: tuple[str, ...]
     rows: int = 0
     files: list[Path] = field(default_factory=list)
     _stream: IO[bytes] | None = None
     _writer: pq.ParquetWriter | None = None
 
     def __post_init__(self) -> None:
-        schema = features().arrow_schema
+        schema = features(self.classes).arrow_schema
         self.schema = schema.with_metadata({**schema.metadata, FACTS: self.facts.encode()})
 
     def add(self, sample: EncodedSample) -> None:
