@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -142,8 +142,9 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
         Raises InputError also where a scene cannot be encoded within `max_memory`.
         """
         self.feature_dim(stages)
-        scenes, encoded = self.encode_scenes(
+        return self.infer(
             points,
+            lambda hierarchy: cast(Tensor, hierarchy.features(stages)),
             max_memory=max_memory,
             progress=progress,
             scale=scale,
@@ -151,11 +152,11 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
             color_range=color_range,
             drop_invalid=drop_invalid,
         )
-        return scenes.join([cast(Tensor, hierarchy.features(stages)) for hierarchy in encoded])
 
-    def encode_scenes(
+    def infer(
         self,
         points: Any,
+        read: Callable[[Hierarchy], Tensor],
         *,
         max_memory: int | str | None = None,
         progress: bool = False,
@@ -163,25 +164,33 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
         grid_size: float | None = None,
         color_range: tuple[float, float] | None = None,
         drop_invalid: bool = False,
-    ) -> tuple[Scenes, Iterator[Hierarchy]]:
-        """The scenes of a call, and the hierarchy of each, encoded when it is asked for.
+    ) -> Tensor | list[Tensor]:
+        """What `read` makes of each scene's hierarchy, as `encode` gives features: scene by scene,
+        without autograd, in evaluation mode. For scenes packed together it must give a row a point.
 
-        For inference, and otherwise as `encode`. `Scenes.join` makes one result of the scenes'.
+        Otherwise as `encode`.
         """
         self._check_scale(scale, grid_size)
         budget = None if max_memory is None else parse_memory(max_memory)
         scenes = to_scenes(points, color_range)
-
-        def encoded() -> Iterator[Hierarchy]:
-            with self._progress(len(scenes.items), progress):
-                for item in scenes.items:
-                    with torch.no_grad(), _evaluating(self):
-                        prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
-                        rows = self._slice_rows(prepared, budget)
-                        hierarchy = self._encode([prepared], Scenes([item], False), rows)
-                    yield hierarchy
-
-        return scenes, encoded()
+        results = []
+        with torch.no_grad(), _evaluating(self), self._progress(len(scenes.items), progress):
+            for item in scenes.items:
+                prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
+                rows = ENCODE_SLICE_ROWS if self.device.type == "cpu" else len(prepared.feat)
+                if budget is not None:
+                    fitting = slice_rows_within(
+                        budget, self.config, prepared.grid_coord, self.dtype.itemsize
+                    )
+                    rows = min(rows, fitting)
+                hierarchy = self._encode([prepared], Scenes([item], as_list=False), rows)
+                results.append(read(hierarchy))
+        if scenes.as_list:
+            return results
+        if scenes.rows is None:
+            return results[0]
+        packed = torch.cat(results)
+        return torch.empty_like(packed).index_copy_(0, scenes.rows.to(packed.device), packed)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -365,14 +374,6 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
             default_stages=self.config.default_stages,
             single=not scenes.as_list,
         )
-
-    def _slice_rows(self, prepared: EncoderInput, budget: int | None) -> int:
-        """Rows to work on at a time, within a budget of bytes if there is one."""
-        rows = ENCODE_SLICE_ROWS if self.device.type == "cpu" else len(prepared.feat)
-        if budget is None:
-            return rows
-        itemsize = self.dtype.itemsize
-        return min(rows, slice_rows_within(budget, self.config, prepared.grid_coord, itemsize))
 
     @contextmanager
     def _progress(self, scenes: int, show: bool) -> Iterator[None]:

@@ -1,9 +1,10 @@
-"""Names of open_clip's models: told from mistyped ones before anything is downloaded."""
+"""open_clip's models by name, mistyped names told before anything is downloaded."""
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,36 @@ from typing import Any
 
 from concerto.client_errors import client_errors, http_status, reason
 from concerto.errors import CheckpointError, ConfigError, HubError
+from concerto.extras import import_extra
+
+HUB = "hf-hub:"
+LOCAL = "local-dir:"
+REPO = r"[\w.-]+/[\w.-]+"
+# How alike a word is to the name of a model where it was meant for it.
+MEANT = 0.75
+
+
+def load_clip(name: str, what: str, **options: Any) -> tuple[Any, Any, str]:
+    """open_clip, one of its models, and the name by which open_clip knows the tokenizer.
+
+    name: "MODEL/WEIGHTS", a pair of open_clip's or a model and a file; "org/name", or
+    "hf-hub:org/name", on the Hub in open_clip's layout; "local-dir:FOLDER" in that layout. what:
+    its role, for messages. options: of `open_clip.create_model`.
+
+    Raises ConfigError for names that mean nothing, with the nearest that do; HubError where the
+    Hub does not give the files; MissingExtraError without open_clip.
+    """
+    open_clip = import_extra("open_clip", "CLIP models", "clip")
+    architecture, _, weights = name.partition("/")
+    if name.startswith(LOCAL) or (name.startswith(HUB) and re.fullmatch(REPO, name[len(HUB) :])):
+        place = name
+    elif re.fullmatch(REPO, name) and not _like_an_architecture(open_clip, architecture):
+        place = HUB + name
+    else:
+        check_pair(open_clip, architecture, weights)
+        place, options = architecture, {**options, "pretrained": weights}
+    with explained(what, name):
+        return open_clip, open_clip.create_model(place, **options), place
 
 
 def check_pair(open_clip: Any, architecture: str, weights: str) -> None:
@@ -46,6 +77,12 @@ def explained(what: str, name: str) -> Iterator[None]:
         raise HubError(
             f"Could not load the {what} {name}: {reason(error)}.{advice if refused else ''}"
         ) from error
+
+
+def _like_an_architecture(open_clip: Any, word: str) -> bool:
+    """Whether a word is one of open_clip's models, or meant for one, and no owner of a repo."""
+    known = [model.lower() for model in open_clip.list_models()]
+    return bool(difflib.get_close_matches(word.lower(), known, n=1, cutoff=MEANT))
 
 
 def _hint(given: str, known: Sequence[str]) -> str:

@@ -33,15 +33,6 @@ class Scenes:
     as_list: bool
     rows: Tensor | None = None
 
-    def join(self, results: list[Tensor]) -> Tensor | list[Tensor]:
-        """Rows a point of each scene, as the call was: a list, one scene's, or packed again."""
-        if self.as_list:
-            return results
-        if self.rows is None:
-            return results[0]
-        packed = torch.cat(results)
-        return torch.empty_like(packed).index_copy_(0, self.rows.to(packed.device), packed)
-
 
 def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Scenes:
     """Tell scenes apart. Raises InputError for an empty list, or packing that does not add up."""

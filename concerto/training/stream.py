@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from concerto.errors import ConcertoError, InputError
-from concerto.training.samples import Batch, Sample, SampleViews, collate
+from concerto.training.samples import Sample, collate
 from concerto.training.scenes import SceneSource
 from concerto.training.seeds import sample_seed
 from concerto.training.signals import leave_to_parent
@@ -27,7 +28,8 @@ BROKEN = (InputError, OSError, ValueError)
 MOST_BROKEN = 0.05
 FEWEST_DRAWN = 20
 
-Transform = Callable[[Sample, int], SampleViews]
+BatchT = TypeVar("BatchT")
+Transform = Callable[[Sample, int], Any]
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,14 @@ class BrokenSample:
 
 
 @dataclass
-class SampleStream:
+class SampleStream(Generic[BatchT]):
     """This process' share of all batches.
 
-    source: where samples come from. transform: makes a sample and its seed into views; both are
-    called in the workers. batch_size: samples of one batch over all processes. seed: of the run.
-    process, processes: which one this is of how many. workers: processes that prepare batches
-    ahead; 0 prepares each when it is asked for. on_broken: called here with every sample that was
-    left out.
+    source: where samples come from. transform: makes a sample and its seed into views, or into
+    whatever is trained on; collate: lays several of these in a batch. All are called in the
+    workers. batch_size: samples of one batch over all processes. seed: of the run. process,
+    processes: which one this is of how many. workers: processes that prepare batches ahead; 0
+    prepares each when it is asked for. on_broken: called here with every sample that was left out.
 
     Raises InputError where the batch cannot be shared evenly.
     """
@@ -59,6 +61,7 @@ class SampleStream:
     processes: int = 1
     workers: int = 0
     on_broken: Callable[[BrokenSample], None] | None = None
+    collate: Callable[[list[Any]], BatchT] = collate  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.batch_size % self.processes:
@@ -67,7 +70,7 @@ class SampleStream:
                 "processes evenly. Choose a multiple."
             )
 
-    def batches(self, start: int = 0) -> Iterator[Batch]:
+    def batches(self, start: int = 0) -> Iterator[BatchT]:
         """This process' part of batch `start` and of all that follow.
 
         A broken sample is replaced by the next of its source, with that one's seed.
@@ -100,7 +103,7 @@ class SampleStream:
             _Positions(self.source, self.transform, self.seed),
             batch_sampler=_Batches(self, start),
             num_workers=self.workers,
-            collate_fn=_collate,
+            collate_fn=partial(_collate, self.collate),
             # Workers hold a batch each, and views are large: one ahead keeps the trainer fed.
             prefetch_factor=1 if self.workers else None,
             # Without an own generator, DataLoader draws from torch's global one.
@@ -116,6 +119,22 @@ def sample_at(position: int, samples: int, seed: int) -> tuple[int, int]:
     return epoch, int(_permutation(seed, epoch, samples)[place])
 
 
+def prepare(
+    source: SceneSource, transform: Transform, index: int, seed: int
+) -> Any | BrokenSample | ConcertoError:
+    """What a transform makes of a sample, or why there is nothing.
+
+    Errors are told, not raised: what a worker raises arrives with its whole traceback for a
+    message.
+    """
+    try:
+        return transform(source[index], seed)
+    except BROKEN as error:
+        return BrokenSample(index, str(error) or repr(error))
+    except ConcertoError as error:
+        return error
+
+
 @lru_cache(maxsize=2)
 def _permutation(seed: int, epoch: int, samples: int) -> np.ndarray:
     # An index that no sample has keeps this apart from what samples draw.
@@ -126,7 +145,7 @@ def _permutation(seed: int, epoch: int, samples: int) -> np.ndarray:
 class _Drawn:
     """What came of one position: views, unless too many in a row were broken, or a failure."""
 
-    views: SampleViews | None = None
+    views: Any = None
     broken: tuple[BrokenSample, ...] = ()
     failure: ConcertoError | None = None
 
@@ -135,7 +154,7 @@ class _Drawn:
 class _DrawnBatch:
     """What came of the positions of one batch."""
 
-    batch: Batch | None
+    batch: Any
     drawn: int
     broken: tuple[BrokenSample, ...]
     failure: ConcertoError | None
@@ -154,31 +173,23 @@ class _Positions(Dataset[_Drawn]):
         epoch, index = sample_at(position, samples, self.seed)
         broken: list[BrokenSample] = []
         while len(broken) < FEWEST_DRAWN:
-            drawn = self._views(index, epoch)
+            drawn = prepare(
+                self.source, self.transform, index, sample_seed(self.seed, epoch, index)
+            )
             if isinstance(drawn, ConcertoError):
                 return _Drawn(None, tuple(broken), drawn)
-            if isinstance(drawn, SampleViews):
+            if not isinstance(drawn, BrokenSample):
                 return _Drawn(drawn, tuple(broken))
             broken.append(drawn)
             index = (index + 1) % samples
         return _Drawn(None, tuple(broken))
-
-    def _views(self, index: int, epoch: int) -> SampleViews | BrokenSample | ConcertoError:
-        """Views of a sample, or why there are none. Errors are told, not raised: what a worker
-        raises arrives with its whole traceback for a message."""
-        try:
-            return self.transform(self.source[index], sample_seed(self.seed, epoch, index))
-        except BROKEN as error:
-            return BrokenSample(index, str(error) or repr(error))
-        except ConcertoError as error:
-            return error
 
 
 @dataclass(frozen=True)
 class _Batches:
     """The positions of each batch from `start` on, without end."""
 
-    stream: SampleStream
+    stream: SampleStream[Any]
     start: int
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -188,11 +199,11 @@ class _Batches:
             batch += 1
 
 
-def _collate(drawn: list[_Drawn]) -> _DrawnBatch:
+def _collate(lay: Callable[[list[Any]], Any], drawn: list[_Drawn]) -> _DrawnBatch:
     views = [one.views for one in drawn if one.views is not None]
     broken = tuple(sample for one in drawn for sample in one.broken)
     return _DrawnBatch(
-        batch=collate(views) if len(views) == len(drawn) else None,
+        batch=lay(views) if len(views) == len(drawn) else None,
         drawn=len(views) + len(broken),
         broken=broken,
         failure=next((one.failure for one in drawn if one.failure is not None), None),

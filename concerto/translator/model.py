@@ -202,25 +202,30 @@ class Translator(nn.Module):
         wanted = self.texts([*_one(text), *as_texts(against)], templates, self.device)
         heat = self._temperature(temperature)
         cloud = to_point_cloud(points, options.get("color_range"))
+        regions: list[Region] = []
+
+        def look(hierarchy: Hierarchy) -> Tensor:
+            projection = Projection(hierarchy, self.config.chosen, self.map)
+            score = projection.reduce(lambda vectors: relevance(vectors @ wanted.T, heat))
+            rows = (score > threshold).nonzero().flatten()
+            number = torch.full_like(score, -1, dtype=torch.int64)
+            number[rows] = components(hierarchy.levels[projection.stage], rows)
+            # Raised by one, so that points left out, which get zeros, belong to no region.
+            member = cast(Tensor, hierarchy.at_points(number + 1, projection.stage)) - 1
+            for region, mean in ranked(score[rows], number[rows], least_voxels, top):
+                regions.append(_region(cloud.coord, (member == region).nonzero().flatten(), mean))
+            return member
+
         if hierarchy is None:
-            _, encoded = self.encoder.encode_scenes(cloud, **options)
-            (hierarchy,) = encoded
-        elif len(hierarchy.voxel_of_point) != len(cloud):
+            self.encoder.infer(cloud, look, **options)
+        elif len(hierarchy.voxel_of_point) == len(cloud):
+            look(hierarchy)
+        else:
             raise InputError(
                 f"The hierarchy is of {len(hierarchy.voxel_of_point)} points, not of these "
                 f"{len(cloud)}."
             )
-        projection = Projection(hierarchy, self.config.chosen, self.map)
-        score = projection.reduce(lambda vectors: relevance(vectors @ wanted.T, heat))
-        rows = (score > threshold).nonzero().flatten()
-        number = torch.full_like(score, -1, dtype=torch.int64)
-        number[rows] = components(hierarchy.levels[projection.stage], rows)
-        # Raised by one, so that points left out, which get zeros, belong to no region.
-        member = cast(Tensor, hierarchy.at_points(number + 1, projection.stage)) - 1
-        return [
-            _region(cloud.coord, (member == region).nonzero().flatten(), mean)
-            for region, mean in ranked(score[rows], number[rows], least_voxels, top)
-        ]
+        return regions
 
     @classmethod
     def from_pretrained(

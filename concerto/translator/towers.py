@@ -7,7 +7,6 @@ against images. "minilm" is one that a wheel brings, so that words work without 
 
 from __future__ import annotations
 
-import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,18 +18,13 @@ from torch import Tensor, nn
 
 from concerto.errors import ConfigError
 from concerto.extras import import_extra
-from concerto.open_clip_models import check_pair, explained
+from concerto.open_clip_models import REPO, explained, load_clip
 
 PACKAGED_TOWER = "minilm"
 SENTENCES = "sentence:"
-HUB = "hf-hub:"
-LOCAL = "local-dir:"
-REPO = r"[\w.-]+/[\w.-]+"
 # all-MiniLM and its kin are trained with cosines times 20:
 # sentence_transformers' MultipleNegativesRankingLoss.
 SENTENCE_TEMPERATURE = 0.05
-# How alike a word is to the name of a model where it was meant for it.
-MEANT = 0.75
 
 
 class TextTower(ABC):
@@ -135,22 +129,6 @@ def _sentences(place: str) -> SentenceTower:
 
 
 def _open_clip(name: str) -> OpenClipTower:
-    open_clip = import_extra("open_clip", "CLIP's text towers", "clip")
-    first, _, weights = name.partition("/")
-    options: dict[str, str] = {}
-    if name.startswith(LOCAL) or (name.startswith(HUB) and re.fullmatch(REPO, name[len(HUB) :])):
-        place = name
-    elif re.fullmatch(REPO, name) and not _like_an_architecture(open_clip, first):
-        place = HUB + name
-    else:
-        check_pair(open_clip, first, weights)
-        place, options = first, {"pretrained": weights}
-    with explained("text tower", name):
-        model = open_clip.create_model(place, **options)
+    open_clip, model, place = load_clip(name, "text tower")
+    with explained("tokenizer of", name):
         return OpenClipTower(model, open_clip.get_tokenizer(place))
-
-
-def _like_an_architecture(open_clip: Any, word: str) -> bool:
-    """Whether a word is one of open_clip's models, or meant for one, and no owner of a repo."""
-    known = [model.lower() for model in open_clip.list_models()]
-    return bool(difflib.get_close_matches(word.lower(), known, n=1, cutoff=MEANT))
