@@ -36,14 +36,14 @@ class PatchGrid:
 class AlignedSample:
     """One scene as the encoder takes it, and what is known of its points.
 
-    images: (I, 3, S, S) in 0-1, none where labels speak. point, vector: (h,) int64, a row of the
-    points and of the vectors for each thing that is known.
+    images: (I, 3, S, S) in 0-1, none where labels speak. voxel, vector: (h,) int64, a row of the
+    scene's voxels and of the vectors for each thing that is known of a point.
     """
 
     name: str
     scene: EncoderInput
     images: Tensor
-    point: Tensor
+    voxel: Tensor
     vector: Tensor
 
     def to(self, device: torch.device) -> AlignedSample:
@@ -52,7 +52,7 @@ class AlignedSample:
             self,
             scene=self.scene.to(device),
             images=self.images.to(device),
-            point=self.point.to(device),
+            voxel=self.voxel.to(device),
             vector=self.vector.to(device),
         )
 
@@ -95,9 +95,9 @@ def align(
         point = torch.from_numpy(np.flatnonzero(segment >= 0))
         vector = torch.from_numpy(segment.astype(np.int64))[point]
     if not len(point):
-        what = "no class" if grid is None else "no image that sees it"
-        raise InputError(f"Sample {sample.name!r}: no point has {what}.")
-    return AlignedSample(sample.name, scene, images, point, vector)
+        what = "class" if grid is None else "pixel of an image"
+        raise InputError(f"Sample {sample.name!r}: no point has a {what}.")
+    return AlignedSample(sample.name, scene, images, scene.voxel_of_point[point], vector)
 
 
 def pairs(
@@ -110,12 +110,13 @@ def pairs(
     whose mean is nothing, are left out.
     """
     rows = cast(Tensor, hierarchy.at_points(_numbers(hierarchy, stages[0]), stages[0]))
-    voxels, row = torch.unique(rows[sample.point], return_inverse=True)
+    voxels, row = torch.unique(rows[sample.voxel], return_inverse=True)
     # As a sparse matrix of counts: one vector for each thing known would be of gigabytes.
     counts = torch.sparse_coo_tensor(
         torch.stack([row, sample.vector]),
         torch.ones(len(row), device=vectors.device),
         (len(voxels), len(vectors)),
+        check_invariants=False,
     )
     total = torch.sparse.mm(counts, vectors.float())
     length = total.norm(dim=1)

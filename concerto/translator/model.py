@@ -333,8 +333,11 @@ class Translator(nn.Module):
             if options:
                 raise InputError(f"{', '.join(options)} has no say in what is encoded already.")
             return self._at_points(points, function, texts)
-        scenes, encoded = self.encoder.encode_scenes(points, **options)
-        return scenes.join([cast(Tensor, self._at_points(one, function, texts)) for one in encoded])
+        return self.encoder.infer(
+            points,
+            lambda hierarchy: cast(Tensor, self._at_points(hierarchy, function, texts)),
+            **options,
+        )
 
     def _at_points(
         self, hierarchy: Hierarchy, function: Callable[[Tensor], Tensor], texts: int
