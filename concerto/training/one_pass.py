@@ -219,7 +219,8 @@ def _add(data: Pass, part: list[Any], sums: NormalEquations, accelerator: Accele
     if shares[1]:
         raise TrainingError("Another process cannot read its samples; its message says why.")
     sums.merge(block.over_processes())
-    return int(round(shares[0] * accelerator.num_processes))
+    broken_in_all: int = round(shares[0] * accelerator.num_processes)
+    return broken_in_all
 
 
 def _asked_to_stop(accelerator: Accelerator, signals: StopSignals) -> int | None:
