@@ -20,6 +20,7 @@ from concerto.loading import from_pretrained
 from concerto.model import Concerto
 from concerto.points.normals import estimate_normals
 from concerto.points.point_cloud import PointCloud
+from concerto.segmenter import Instances, Segmenter, SegmenterConfig
 from concerto.translator import Translator, TranslatorConfig
 from concerto.visualize.pca import pca_colors
 
@@ -35,9 +36,12 @@ __all__ = [
     "Hierarchy",
     "HubError",
     "InputError",
+    "Instances",
     "Level",
     "MissingExtraError",
     "PointCloud",
+    "Segmenter",
+    "SegmenterConfig",
     "Translator",
     "TranslatorConfig",
     "estimate_normals",

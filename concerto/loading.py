@@ -3,25 +3,83 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Literal, overload
+
+import torch
 
 from concerto import hub
-from concerto.checkpoints import TRANSLATOR_TYPE, read_config
+from concerto.devices import kept_dtype, usable_device
+from concerto.encoder import Backend
 from concerto.model import Concerto
-from concerto.translator.model import Translator
+from concerto.segmenter import Segmenter
+from concerto.segmenter_files import holds_segmenter
+from concerto.translator import Translator
+from concerto.translator.storing import holds_translator
 
-REACH = ("revision", "filename", "token", "cache_dir", "local_files_only")
+EncoderName = Literal[
+    "concerto-tiny",
+    "concerto-small",
+    "concerto-base",
+    "concerto-large",
+    "concerto-large-outdoor",
+    "concerto-base-siglip",
+    "concerto-large-video",
+    "sonata",
+]
+
+
+@overload
+def from_pretrained(
+    pretrained_model_name_or_path: EncoderName = "concerto-tiny", **options: Any
+) -> Concerto: ...
+
+
+@overload
+def from_pretrained(
+    pretrained_model_name_or_path: Literal["concerto-large-scannet"], **options: Any
+) -> Segmenter: ...
+
+
+@overload
+def from_pretrained(
+    pretrained_model_name_or_path: Literal["concerto-large-clip"], **options: Any
+) -> Translator: ...
+
+
+@overload
+def from_pretrained(
+    pretrained_model_name_or_path: str | os.PathLike[str], **options: Any
+) -> Any: ...
 
 
 def from_pretrained(
-    pretrained_model_name_or_path: str | os.PathLike[str] = "concerto-tiny", **options: Any
-) -> Any:
-    """Load pretrained weights: a `Concerto`, or a `Translator` where the config says so.
+    pretrained_model_name_or_path: str | os.PathLike[str] = "concerto-tiny",
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    backend: Backend = "torch",
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    **options: Any,
+) -> Concerto | Segmenter | Translator:
+    """Load pretrained weights: a `Concerto`, or a `Segmenter` or `Translator` where the files are
+    one's.
 
-    See `Concerto.from_pretrained` for sources, options and errors.
+    See the `from_pretrained` of these for options and errors.
     """
-    reach = {name: options[name] for name in REACH if name in options}
-    source = hub.locate(pretrained_model_name_or_path, **reach)
-    kind = None if source.config is None else read_config(source.config).get("model_type")
-    wanted = Translator if kind == TRANSLATOR_TYPE else Concerto
-    return wanted.from_pretrained(pretrained_model_name_or_path, **options)
+    # What is wrong with these is said before anything is fetched.
+    place, kept = usable_device(device), kept_dtype(dtype)
+    reach = hub.Reach(token, cache_dir, local_files_only)
+    source = hub.locate(
+        pretrained_model_name_or_path,
+        revision=options.pop("revision", None),
+        filename=options.pop("filename", None),
+        **asdict(reach),
+    )
+    if holds_segmenter(source):
+        return Segmenter._from_source(source, place, kept, backend, reach, **options)
+    if holds_translator(source):
+        return Translator._from_source(source, place, kept, backend, reach, **options)
+    return Concerto._from_source(source, place, kept, backend, **options)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ BROKEN = (InputError, OSError, ValueError)
 MOST_BROKEN = 0.05
 FEWEST_DRAWN = 20
 
-BatchT = TypeVar("BatchT")
+# A sample and its seed → views: `SampleViews`, or whatever else the stream's `collate` takes.
 Transform = Callable[[Sample, int], Any]
 
 
@@ -41,14 +41,14 @@ class BrokenSample:
 
 
 @dataclass
-class SampleStream(Generic[BatchT]):
+class SampleStream:
     """This process' share of all batches.
 
-    source: where samples come from. transform: makes a sample and its seed into views, or into
-    whatever is trained on; collate: lays several of these in a batch. All are called in the
-    workers. batch_size: samples of one batch over all processes. seed: of the run. process,
-    processes: which one this is of how many. workers: processes that prepare batches ahead; 0
-    prepares each when it is asked for. on_broken: called here with every sample that was left out.
+    source: where samples come from. transform: makes a sample and its seed into views; both are
+    called in the workers. batch_size: samples of one batch over all processes. seed: of the run.
+    process, processes: which one this is of how many. workers: processes that prepare batches
+    ahead; 0 prepares each when it is asked for. on_broken: called here with every sample that was
+    left out. collate: lays the views of several samples together, as a batch.
 
     Raises InputError where the batch cannot be shared evenly.
     """
@@ -61,7 +61,7 @@ class SampleStream(Generic[BatchT]):
     processes: int = 1
     workers: int = 0
     on_broken: Callable[[BrokenSample], None] | None = None
-    collate: Callable[[list[Any]], BatchT] = collate  # type: ignore[assignment]
+    collate: Callable[[list[Any]], Any] = collate
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.batch_size % self.processes:
@@ -70,7 +70,7 @@ class SampleStream(Generic[BatchT]):
                 "processes evenly. Choose a multiple."
             )
 
-    def batches(self, start: int = 0) -> Iterator[BatchT]:
+    def batches(self, start: int = 0) -> Iterator[Any]:
         """This process' part of batch `start` and of all that follow.
 
         A broken sample is replaced by the next of its source, with that one's seed.
@@ -119,10 +119,8 @@ def sample_at(position: int, samples: int, seed: int) -> tuple[int, int]:
     return epoch, int(_permutation(seed, epoch, samples)[place])
 
 
-def prepare(
-    source: SceneSource, transform: Transform, index: int, seed: int
-) -> Any | BrokenSample | ConcertoError:
-    """What a transform makes of a sample, or why there is nothing.
+def prepare(source: SceneSource, transform: Transform, index: int, seed: int) -> Any:
+    """What a transform makes of a sample, or a `BrokenSample` or ConcertoError that says why not.
 
     Errors are told, not raised: what a worker raises arrives with its whole traceback for a
     message.
@@ -173,9 +171,8 @@ class _Positions(Dataset[_Drawn]):
         epoch, index = sample_at(position, samples, self.seed)
         broken: list[BrokenSample] = []
         while len(broken) < FEWEST_DRAWN:
-            drawn = prepare(
-                self.source, self.transform, index, sample_seed(self.seed, epoch, index)
-            )
+            seed = sample_seed(self.seed, epoch, index)
+            drawn = prepare(self.source, self.transform, index, seed)
             if isinstance(drawn, ConcertoError):
                 return _Drawn(None, tuple(broken), drawn)
             if not isinstance(drawn, BrokenSample):
@@ -189,7 +186,7 @@ class _Positions(Dataset[_Drawn]):
 class _Batches:
     """The positions of each batch from `start` on, without end."""
 
-    stream: SampleStream[Any]
+    stream: SampleStream
     start: int
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -199,11 +196,11 @@ class _Batches:
             batch += 1
 
 
-def _collate(lay: Callable[[list[Any]], Any], drawn: list[_Drawn]) -> _DrawnBatch:
+def _collate(collate: Callable[[list[Any]], Any], drawn: list[_Drawn]) -> _DrawnBatch:
     views = [one.views for one in drawn if one.views is not None]
     broken = tuple(sample for one in drawn for sample in one.broken)
     return _DrawnBatch(
-        batch=lay(views) if len(views) == len(drawn) else None,
+        batch=collate(views) if len(views) == len(drawn) else None,
         drawn=len(views) + len(broken),
         broken=broken,
         failure=next((one.failure for one in drawn if one.failure is not None), None),

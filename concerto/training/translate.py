@@ -10,14 +10,19 @@ import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 import tyro
 from torch import Tensor
 
+from concerto.card import ANY_SOURCE
+from concerto.checkpoints import CARD_FILE
 from concerto.errors import ConcertoError, ConcertoWarning, ConfigError, InputError
+from concerto.files import replacing
 from concerto.model import Concerto
-from concerto.training.aligned import AlignedBatch, PatchGrid, align, lay
+from concerto.training.aligned import PatchGrid, align, lay
 from concerto.training.checkpointing import list_checkpoints
 from concerto.training.dense_clip import dense_clip
 from concerto.training.feature_cache import CachedTeacher
@@ -32,14 +37,13 @@ from concerto.training.stream import BrokenSample, SampleStream
 from concerto.training.translate_card import how_it_was_trained
 from concerto.training.translate_config import TranslateConfig, defaults
 from concerto.training.translation import Teaching, Translation
-from concerto.translator import TranslatorConfig
-from concerto.translator.storing import ENCODER, write_translator
+from concerto.translator import Translator, TranslatorConfig
+from concerto.translator.card import translator_card
 from concerto.translator.texts import TextFeatures
 from concerto.translator.towers import PACKAGED_TOWER, SENTENCES, load_tower
-from concerto.upload import Target, make_target
+from concerto.upload import make_target
 
 FOLDER = "translator"
-COMMIT_MESSAGE = "Upload a Concerto translator"
 # A variance below this share of the largest is noise, and not blown up to one.
 FLOOR = 1e-6
 
@@ -65,7 +69,7 @@ def translate(config: TranslateConfig) -> TrainResult:
         grid = PatchGrid(size, size // teaching.images.patch_size)
     transform = partial(align, config=encoder.config, grid=grid)
     data = Pass(source, transform, teaching, config.workers, _tell_broken)
-    target = _target(config, accelerator)
+    on_main(accelerator, lambda: _check_sharing(config))
     if config.solver == "ridge":
         run = OnePass(data, config.loop, accelerator, config.settings(), config.ridge)
         result = run.run()
@@ -74,7 +78,7 @@ def translate(config: TranslateConfig) -> TrainResult:
         result = _descend(task, data, config, accelerator)
     if result.signal is None:
         solved = run.sums.solve(config.ridge) if config.solver == "ridge" else task.module.plain()
-        url = on_main(accelerator, lambda: _write(config, kind, solved, target))
+        url = on_main(accelerator, lambda: _write(config, kind, solved))
         if accelerator.is_main_process:
             print(url or config.loop.output / FOLDER)
     return result
@@ -119,7 +123,12 @@ def _teaching(
         )
     tower = load_tower(config.clip)
     kind = TranslatorConfig(
-        encoder.config, config.clip, tower.width, config.stages, encoder_source=config.encoder
+        encoder.config,
+        config.clip,
+        tower.width,
+        config.stages,
+        encoder_source=config.encoder,
+        encoder_inside=config.with_encoder,
     )
     if not by_images:
         if not source.classes:
@@ -156,7 +165,7 @@ def _descend(
     loop = config.loop
     if not (loop.resume and list_checkpoints(loop.output)):
         task.module.start(sum_over(data, config.whiten_by, accelerator), FLOOR)
-    stream: SampleStream[AlignedBatch] = SampleStream(
+    stream = SampleStream(
         data.source,
         data.transform,
         batch_size=loop.batch_size // loop.accumulate,
@@ -170,38 +179,42 @@ def _descend(
     return train(task, stream.batches, loop, accelerator, samples=len(data.source))
 
 
-def _target(config: TranslateConfig, accelerator: Accelerator) -> Target | None:
-    """Where to upload to, made before anything is computed."""
-    repo = config.push_to_hub
-    if repo is None:
-        return None
-    return on_main(
-        accelerator,
-        lambda: make_target(repo, private=config.private or None, commit_message=COMMIT_MESSAGE),
-    )
+def _check_sharing(config: TranslateConfig) -> None:
+    """Raise, before anything is computed, where what comes out could not be uploaded."""
+    if config.push_to_hub is None:
+        return
+    if not config.with_encoder and Path(config.encoder).exists():
+        raise InputError(
+            f"The encoder comes from {config.encoder}, which nobody else can reach: push it too, "
+            "without --no-with-encoder."
+        )
+    make_target(config.push_to_hub, private=config.private or None)
 
 
 def _write(
-    config: TranslateConfig,
-    kind: TranslatorConfig,
-    solved: tuple[Tensor, Tensor],
-    target: Target | None,
+    config: TranslateConfig, kind: TranslatorConfig, solved: tuple[Tensor, Tensor]
 ) -> str | None:
     """Write the translator beside the run, and upload it where asked; returns the URL."""
     # Again, because training may have had it in another precision.
     encoder = Concerto.from_pretrained(config.encoder, dtype="auto")
-    tensors = {ENCODER + name: tensor for name, tensor in encoder.state_dict().items()}
-    tensors |= {"map.weight": solved[0].float(), "map.bias": solved[1].float()}
+    translator = Translator(kind, encoder)
+    with torch.no_grad():
+        translator.map.weight.copy_(solved[0])
+        translator.map.bias.copy_(solved[1])
     folder = config.loop.output / FOLDER
-    files = write_translator(
+    with replacing(folder / CARD_FILE) as path:
+        how = how_it_was_trained(config.loop.output)
+        text = translator_card(kind, config.push_to_hub or ANY_SOURCE, how)
+        path.write_text(text, encoding="utf-8")
+    if config.push_to_hub is None:
+        translator.save_pretrained(folder)
+        return None
+    return translator.save_pretrained(
         folder,
-        kind,
-        tensors,
-        config.with_encoder,
-        None if target is None else target.repo_id,
-        how_it_was_trained(config.loop.output),
+        push_to_hub=True,
+        repo_id=config.push_to_hub,
+        private=config.private or None,
     )
-    return None if target is None else target.upload(folder, files)
 
 
 def _tell_broken(sample: BrokenSample) -> None:

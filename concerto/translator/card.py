@@ -9,9 +9,12 @@ from concerto.translator.config import TranslatorConfig
 
 
 def translator_card(
-    config: TranslatorConfig, repo_id: str | None = None, how: str | None = None
+    config: TranslatorConfig, repo: str = ANY_SOURCE, how: str | None = None
 ) -> str:
-    """Markdown with the Hub's metadata. how: a section on the training."""
+    """Markdown with the Hub's metadata.
+
+    repo: what `from_pretrained` is given in the example. how: a section on the training.
+    """
     data = card_data(config.encoder)
     data.pipeline_tag = "zero-shot-classification"
     data.tags = ["point-cloud", "3d", "open-vocabulary"]
@@ -20,7 +23,7 @@ def translator_card(
         data.base_model = source.partition("@")[0]
     stages = ", ".join(map(str, config.chosen))
     origin = "" if source is None or Path(source).exists() else f", from {source}"
-    inside = "in the file" if config.encoder_digest is None else "fetched when it is loaded"
+    inside = "in the file" if config.encoder_inside else "fetched when it is loaded"
     untrained = "**Its encoder is untrained.**\n\n" if config.encoder.untrained else ""
     return f"""---
 {data.to_yaml()}
@@ -34,7 +37,7 @@ def translator_card(
 ```python
 import concerto
 
-translator = concerto.Translator.from_pretrained("{repo_id or ANY_SOURCE}")
+translator = concerto.Translator.from_pretrained("{repo}")
 scores = translator(points, ["a chair", "a wooden table"])  # (N, 2) cosines
 ```
 

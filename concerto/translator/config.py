@@ -26,8 +26,10 @@ class TranslatorConfig:
     """Stages whose features the map takes, fine to coarse; by default the encoder's own choice."""
     encoder_source: str | None = None
     """Where the encoder's weights come from: a name, "org/name@revision", a folder or file."""
+    encoder_inside: bool = True
+    """Whether the translator's file holds the encoder; else it is fetched from its source."""
     encoder_digest: str | None = None
-    """SHA-256 over the encoder's weights, where they are fetched and not in the file."""
+    """SHA-256 over the encoder's weights; set by saving, where the encoder is not inside."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError where the parts do not fit together."""
@@ -35,6 +37,11 @@ class TranslatorConfig:
             raise ConfigError(f"width is {self.width!r}; it must be a positive integer.")
         if not isinstance(self.text_tower, str) or not self.text_tower:
             raise ConfigError(f"text_tower is {self.text_tower!r}; it must name a text tower.")
+        if not self.encoder_inside and self.encoder_source is None:
+            raise ConfigError(
+                "A translator without its encoder inside needs encoder_source, to say where that "
+                "comes from."
+            )
         stages = self.encoder.default_stages if self.stages is None else self.stages
         object.__setattr__(self, "stages", resolve_stages(list(stages), self.encoder.stages))
 

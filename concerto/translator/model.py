@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 import torch
@@ -24,18 +24,17 @@ from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
 from concerto.points.convert import to_point_cloud
 from concerto.points.prepare import positive
+from concerto.saved_model import SavedModel
+from concerto.translator.card import translator_card
 from concerto.translator.config import TranslatorConfig
 from concerto.translator.projection import Projection
 from concerto.translator.regions import CANONICAL, Region, components, ranked, relevance
 from concerto.translator.storing import read_translator, write_translator
 from concerto.translator.texts import TextFeatures, as_texts
 from concerto.translator.towers import TextTower
-from concerto.upload import make_target
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-COMMIT_MESSAGE = "Upload a Concerto translator"
 
 
 class EncodeOptions(TypedDict, total=False):
@@ -57,7 +56,7 @@ class Segments(NamedTuple):
     probability: Tensor
 
 
-class Translator(nn.Module):
+class Translator(nn.Module, SavedModel):
     """`translator(points, texts)` gives (N, T) cosines, a row a point and a column a text.
 
     `points` is what a `Concerto` takes; a list of scenes gives a list. It may also be a
@@ -228,7 +227,7 @@ class Translator(nn.Module):
         return regions
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         *,
@@ -250,73 +249,35 @@ class Translator(nn.Module):
         holds something else, or the encoder is no longer the one that the map was trained on.
         """
         place, kept = usable_device(device), kept_dtype(dtype)
-        reach: dict[str, Any] = {
-            "token": token,
-            "cache_dir": cache_dir,
-            "local_files_only": local_files_only,
-        }
+        reach = hub.Reach(token, cache_dir, local_files_only)
         source = hub.locate(
-            pretrained_model_name_or_path, revision=revision, filename=filename, **reach
+            pretrained_model_name_or_path, revision=revision, filename=filename, **asdict(reach)
         )
+        return cls._from_source(source, place, kept, backend, reach)
+
+    @classmethod
+    def _from_source(
+        cls,
+        source: hub.Source,
+        device: torch.device | None,
+        dtype: torch.dtype | None,
+        backend: Backend,
+        reach: hub.Reach,
+    ) -> Translator:
+        """The translator in files that are here. dtype: None for that of the file."""
         config, tensors = read_translator(source, reach)
         with torch.device("meta"):
             translator = cls(config, backend=backend)
-        if kept is not None:
-            tensors = {name: tensor.to(kept) for name, tensor in tensors.items()}
+        if dtype is not None:
+            tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
         translator.load_state_dict(tensors, assign=True)
-        return translator.eval().to(place)
+        return translator.eval().to(device)
 
-    def save_pretrained(
-        self,
-        save_directory: str | os.PathLike[str],
-        *,
-        with_encoder: bool = True,
-        push_to_hub: bool = False,
-        repo_id: str | None = None,
-        **push_to_hub_kwargs: Any,
-    ) -> str | None:
-        """Write config.json, model.safetensors and a card, which stays if one is there already.
+    def _write(self, folder: Path) -> None:
+        write_translator(folder, self.config, self.state_dict())
 
-        with_encoder: put the encoder into the file; else it is fetched again from the config's
-        `encoder_source`, and refused where it has changed. Otherwise as in `Concerto`.
-
-        Raises InputError where the encoder is left out and its source is not known.
-        """
-        folder = Path(save_directory)
-        target = None
-        if push_to_hub:
-            name = folder.resolve().name if repo_id is None else repo_id
-            target = make_target(name, **{"commit_message": COMMIT_MESSAGE, **push_to_hub_kwargs})
-        repo = None if target is None else target.repo_id
-        files = write_translator(folder, self.config, self.state_dict(), with_encoder, repo)
-        return None if target is None else target.upload(folder, files)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        with_encoder: bool = True,
-        private: bool | None = None,
-        token: str | bool | None = None,
-        commit_message: str = COMMIT_MESSAGE,
-        revision: str | None = None,
-    ) -> str:
-        """Upload what `save_pretrained` writes, in one commit; returns its URL.
-
-        Otherwise as in `Concerto`.
-        """
-        with TemporaryDirectory() as folder:
-            url = self.save_pretrained(
-                folder,
-                with_encoder=with_encoder,
-                push_to_hub=True,
-                repo_id=repo_id,
-                private=private,
-                token=token,
-                commit_message=commit_message,
-                revision=revision,
-            )
-        return cast(str, url)
+    def _card(self, source: str) -> str:
+        return translator_card(self.config, source)
 
     def _answer(
         self,
