@@ -1,5 +1,5 @@
-"""The command line: `concerto encode`, `pca`, `segment`, `similar`, `models`, `info`, `convert` and
-`download`."""
+"""The command line: `concerto encode`, `pca`, `segment`, `ask`, `similar`, `models`, `info`,
+`convert` and `download`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from concerto.cli.ask import ask
 from concerto.cli.convert import convert
 from concerto.cli.download import download
 from concerto.cli.encode import encode
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "encode": encode,
     "pca": pca,
     "segment": segment,
+    "ask": ask,
     "similar": similar,
     "models": models,
     "info": info,

@@ -30,7 +30,7 @@ from concerto.training.pictures import cloud_of
 from concerto.training.pretraining import Pretraining
 from concerto.training.published import warm_start
 from concerto.training.recipes import RECIPES, Recipe, RecipeName
-from concerto.training.samples import Batch, Sample, SampleViews
+from concerto.training.samples import Sample, SampleViews
 from concerto.training.scenes import SceneSource, open_scenes
 from concerto.training.stream import BrokenSample, SampleStream
 from concerto.training.views import ViewConfig, make_views
@@ -55,7 +55,7 @@ def pretrain(recipe: Recipe) -> TrainResult:
     task = Pretraining(recipe, image_encoder, scene)
     if start is not None:
         warm_start(task.module, start.weights, start.config)
-    stream: SampleStream[Batch] = SampleStream(
+    stream = SampleStream(
         source,
         partial(_views, recipe.views),
         batch_size=recipe.loop.batch_size // recipe.loop.accumulate,
