@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from concerto.errors import ConcertoWarning, InputError
 from concerto.lifting.layouts import find_recordings
 from concerto.training.encoded import EncodedSample
+from concerto.training.prepare.in_order import in_order
 from concerto.training.prepare.output import OutputOptions
 from concerto.training.prepare.rgbd_scene import PreparedScene, RgbdOptions, prepare_scene
 
@@ -47,7 +47,9 @@ def rgbd(
 def _samples(folders: list[Path], options: RgbdOptions, workers: int) -> Iterator[EncodedSample]:
     """The samples of all scenes, scene after scene."""
     with tqdm(total=len(folders), unit="scene", disable=len(folders) == 1) as bar:
-        for folder, scene in zip(folders, _scenes(folders, options, workers), strict=True):
+        alone = workers <= 1 or len(folders) == 1
+        attempt = partial(_attempt, options=options, progress=alone)
+        for folder, scene in zip(folders, in_order(attempt, folders, workers), strict=True):
             if isinstance(scene, InputError):
                 if not options.skip_bad:
                     raise scene
@@ -59,25 +61,7 @@ def _samples(folders: list[Path], options: RgbdOptions, workers: int) -> Iterato
             bar.update()
 
 
-def _scenes(
-    folders: list[Path], options: RgbdOptions, workers: int
-) -> Iterator[PreparedScene | InputError]:
-    """Each folder's scene, or why there is none, in order; few are held at a time."""
-    if workers <= 1 or len(folders) == 1:
-        yield from (_attempt(folder, options, progress=True) for folder in folders)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        waiting: deque[Future[PreparedScene | InputError]] = deque()
-        for folder in folders:
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-            waiting.append(pool.submit(_attempt, folder, options))
-        yield from (scene.result() for scene in waiting)
-
-
-def _attempt(
-    folder: Path, options: RgbdOptions, progress: bool = False
-) -> PreparedScene | InputError:
+def _attempt(folder: Path, options: RgbdOptions, progress: bool) -> PreparedScene | InputError:
     try:
         return prepare_scene(folder, options, progress)
     except InputError as error:

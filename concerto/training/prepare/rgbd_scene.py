@@ -1,8 +1,6 @@
 """One recording → the samples of one scene.
 
-The frames are fused to one cloud, and the images to train with are chosen evenly from them. A
-sample is the whole scene with four of these, taken one after another: so they see a part in common,
-and that is what the principal view is cut around.
+The frames are fused to one cloud, and the images to train with are chosen evenly from them.
 """
 
 from __future__ import annotations
@@ -27,8 +25,8 @@ from concerto.lifting.upright import upright
 from concerto.lifting.visibility import TOLERANCE, visible
 from concerto.points.point_cloud import PointCloud
 from concerto.training.encoded import EncodedSample
+from concerto.training.prepare.scene_samples import IMAGES_PER_SAMPLE, scene_samples
 
-IMAGES_PER_SAMPLE = 4
 # Of the frames that were left out, so many are told with their reason.
 TOLD = 3
 
@@ -95,7 +93,11 @@ def prepare_scene(folder: Path, options: RgbdOptions, progress: bool = False) ->
     bar = tqdm(images, f"{recording.name}: seeing", unit="image", disable=not progress)
     coord = fused.cloud.coord.numpy()
     seen = [visible(coord, recording.read(files), options.tolerance) for files in bar]
-    samples = _samples(recording.name, fused, options.up, images, seen)
+    assert fused.cloud.normal is not None
+    normal = fused.cloud.normal.numpy()
+    turn = upright(normal, fused.poses) if options.up == "auto" else np.eye(3)
+    photos = [read_bytes(files.color) for files in images]
+    samples = scene_samples(recording.name, fused.cloud, turn, photos, seen)
     return PreparedScene(samples, _messages(recording.name, fused.left_out, len(listed)))
 
 
@@ -146,37 +148,6 @@ def _evenly(frames: list[FrameFiles], most: int) -> list[FrameFiles]:
     if count >= IMAGES_PER_SAMPLE:
         count -= count % IMAGES_PER_SAMPLE
     return [frames[k * len(frames) // count] for k in range(count)]
-
-
-def _samples(
-    name: str,
-    fused: _Fused,
-    up: Literal["auto", "z"],
-    images: list[FrameFiles],
-    seen: list[NDArray[np.int64]],
-) -> list[EncodedSample]:
-    """The scene, z up, with each four of its images."""
-    cloud = fused.cloud
-    assert cloud.color is not None
-    assert cloud.normal is not None
-    normal = cloud.normal.numpy()
-    turn = (upright(normal, fused.poses) if up == "auto" else np.eye(3)).T.astype(np.float32)
-    coord, normal = cloud.coord.numpy() @ turn, normal @ turn
-    color = (cloud.color.numpy() * 255).round().astype(np.uint8)
-    return [
-        EncodedSample(
-            name=f"{name}_{first // IMAGES_PER_SAMPLE}",
-            scene=name,
-            coord=coord,
-            color=color,
-            normal=normal,
-            images=tuple(
-                read_bytes(files.color) for files in images[first : first + IMAGES_PER_SAMPLE]
-            ),
-            seen=tuple(seen[first : first + IMAGES_PER_SAMPLE]),
-        )
-        for first in range(0, len(images), IMAGES_PER_SAMPLE)
-    ]
 
 
 def _messages(name: str, left_out: list[str], frames: int) -> list[str]:

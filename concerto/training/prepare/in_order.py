@@ -1,0 +1,29 @@
+"""Work for several processes, its results in the order of what was asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import TypeVar
+
+Asked = TypeVar("Asked")
+Made = TypeVar("Made")
+
+
+def in_order(work: Callable[[Asked], Made], asked: Sequence[Asked], workers: int) -> Iterator[Made]:
+    """`work` of each, in order; few results are held at a time.
+
+    work: must be picklable for more than one worker. workers: processes; with one, or one thing to
+    do, this process does it.
+    """
+    if workers <= 1 or len(asked) == 1:
+        yield from map(work, asked)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        waiting: deque[Future[Made]] = deque()
+        for one in asked:
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(work, one))
+        yield from (future.result() for future in waiting)

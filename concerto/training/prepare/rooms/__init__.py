@@ -1,0 +1,1 @@
+"""Procedural rooms: an endless, seeded source of furnished indoor scenes with labels."""

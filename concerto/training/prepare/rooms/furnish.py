@@ -1,0 +1,187 @@
+"""What stands where, by what a room is for; then what is found in any room."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from concerto.training.prepare.rooms.beds import bed
+from concerto.training.prepare.rooms.classes import Kind
+from concerto.training.prepare.rooms.clutter import clutter, container
+from concerto.training.prepare.rooms.decor import picture, plant, rug
+from concerto.training.prepare.rooms.groups import (
+    armchairs,
+    bookcase,
+    desk_place,
+    dining_group,
+    fill,
+    make_bed,
+    media,
+    middle,
+    scatter,
+    sofa_group,
+)
+from concerto.training.prepare.rooms.items import Item, Top
+from concerto.training.prepare.rooms.kitchen import kitchen_row, washing_place
+from concerto.training.prepare.rooms.lamps import ceiling_lamp, floor_lamp, pendant, table_lamp
+from concerto.training.prepare.rooms.palette import Palette, chance, pick
+from concerto.training.prepare.rooms.room import Room
+from concerto.training.prepare.rooms.seats import chair, sofa
+from concerto.training.prepare.rooms.storage import books, cabinet, wall_shelf
+from concerto.training.prepare.rooms.wet import bathtub, toilet
+
+STYLES = ("living", "bedroom", "office", "kitchen", "bathroom", "dining")
+
+
+def furnish(room: Room) -> None:
+    """Fill a room: the furniture of its kind first, then lamps, shelves, pictures, small things."""
+    {
+        "living": _living,
+        "bedroom": _bedroom,
+        "office": _office,
+        "kitchen": _kitchen,
+        "bathroom": _bathroom,
+        "dining": _dining,
+    }[room.style](room)
+    _finish(room)
+
+
+# --- kinds of rooms ------------------------------------------------------------------------------
+
+
+def _living(room: Room) -> None:
+    rng, palette = room.rng, room.palette
+    seat = sofa_group(room, sofa(palette))
+    if seat is not None and chance(rng, 0.6):
+        armchairs(room, seat)
+    media(room, seat)
+    for _ in range(int(rng.integers(1, 3))):
+        bookcase(room, low=chance(rng, 0.3))
+    if chance(rng, 0.5):
+        room.along_wall(cabinet(palette, "sideboard"))
+    if chance(rng, 0.3) and min(room.size[:2]) > 4:
+        dining_group(room)
+    if chance(rng, 0.25):
+        desk_place(room)
+
+
+def _bedroom(room: Room) -> None:
+    rng, palette = room.rng, room.palette
+    for _ in range(1 + int(chance(rng, 0.12))):
+        found = room.along_wall(bed(palette))
+        if found is not None:
+            make_bed(room, found[1])
+    room.along_wall(cabinet(palette, "wardrobe"))
+    for use, share in (("dresser", 0.6), ("sideboard", 0.2)):
+        if chance(rng, share):
+            room.along_wall(cabinet(palette, use))
+    if chance(rng, 0.45):
+        desk_place(room)
+    if chance(rng, 0.4):
+        bookcase(room, low=chance(rng, 0.5))
+    if chance(rng, 0.3):
+        room.anywhere(chair(palette))
+
+
+def _office(room: Room) -> None:
+    rng, palette = room.rng, room.palette
+    for _ in range(int(rng.integers(1, 5))):
+        desk_place(room)
+    for _ in range(int(rng.integers(1, 4))):
+        bookcase(room, low=chance(rng, 0.3))
+    for _ in range(int(rng.integers(0, 3))):
+        room.along_wall(cabinet(palette, pick(rng, ("file", "wardrobe", "sideboard"))))
+    if chance(rng, 0.3):
+        dining_group(room)
+    if chance(rng, 0.25):
+        room.along_wall(sofa(palette, 2))
+
+
+def _kitchen(room: Room) -> None:
+    kitchen_row(room)
+    if chance(room.rng, 0.75):
+        dining_group(room)
+    if chance(room.rng, 0.4):
+        bookcase(room, low=chance(room.rng, 0.5))
+    if chance(room.rng, 0.3):
+        room.along_wall(cabinet(room.palette, "sideboard"))
+
+
+def _bathroom(room: Room) -> None:
+    rng, palette = room.rng, room.palette
+    room.along_wall(bathtub(palette)) if chance(rng, 0.8) else None
+    washing_place(room)
+    room.along_wall(toilet(palette))
+    if chance(rng, 0.5):
+        room.along_wall(cabinet(palette, pick(rng, ("nightstand", "file", "dresser"))))
+    if chance(rng, 0.4):
+        bookcase(room, low=True)
+    if chance(rng, 0.5):
+        mat = rug(palette, rng.uniform(0.5, 0.9), rng.uniform(0.4, 0.6))
+        room.add(mat.placed(middle(room, 0.25), pick(rng, (0.0, 90.0))), free=False)
+
+
+def _dining(room: Room) -> None:
+    rng, palette = room.rng, room.palette
+    dining_group(room, central=True)
+    for use in ("sideboard", "dresser", "wardrobe"):
+        if chance(rng, 0.4):
+            room.along_wall(cabinet(palette, use))
+    if chance(rng, 0.6):
+        bookcase(room, low=chance(rng, 0.4))
+    if chance(rng, 0.25):
+        room.along_wall(sofa(palette, 2))
+
+
+def _finish(room: Room) -> None:
+    """Lamps, plants, pictures, boxes, small things: as in any room."""
+    rng, palette = room.rng, room.palette
+    height = room.size[2]
+    if chance(rng, 0.8):
+        lamp = ceiling_lamp(palette) if chance(rng, 0.75) else pendant(palette, height + 0.4)
+        room.add(lamp.placed((*middle(room, 0.15)[:2], height), pick(rng, (0.0, 90.0))), free=False)
+    if chance(rng, 0.4) and room.style != "bathroom":
+        _corner(room, floor_lamp(palette))
+    for _ in range(int(rng.integers(0, 3))):
+        _corner(room, plant(palette, rng.uniform(0.4, 1.7)))
+    if chance(rng, 0.35):
+        found = room.hang(wall_shelf(palette), rng.uniform(1.2, 1.7))
+        if found is not None:
+            fill(room, found)
+    for _ in range(int(rng.integers(1, 6))):
+        room.hang(picture(palette), rng.uniform(1.35, 1.75))
+    for _ in range(int(rng.integers(0, 4)) if chance(rng, 0.6) else 0):
+        found_box = room.anywhere(container(palette))
+        if found_box is not None and chance(rng, 0.3):
+            low, high = found_box.low, found_box.high
+            top = Top((low[0], high[0]), (low[1], high[1]), float(high[2]), 1.0)
+            room.on_top(found_box, container(palette, 0.35), top)
+    for one in list(room.items):
+        if one.kind in (Kind.CABINET, Kind.TABLE) and one.tops and chance(rng, 0.6):
+            _dress(room, one, palette)
+    for _ in range(int(rng.integers(0, 3))):
+        room.anywhere(clutter(palette, 0.3))
+
+
+def _dress(room: Room, below: Item, palette: Palette) -> None:
+    rng = room.rng
+    choice = rng.random()
+    if choice < 0.2:
+        room.on_top(below, plant(palette, rng.uniform(0.2, 0.5), rests_on_top=True))
+    elif choice < 0.35:
+        room.on_top(below, table_lamp(palette))
+    elif choice < 0.5:
+        room.on_top(below, books(palette, 0.5, 0.3, 0.4))
+    elif choice < 0.6:
+        room.on_top(below, container(palette, 0.35))
+    scatter(room, below, int(rng.integers(0, 4)))
+
+
+def _corner(room: Room, thing: Item) -> None:
+    """Something for a corner, or else anywhere at a wall."""
+    for _ in range(6):
+        reach = float(np.abs(np.stack([thing.low, thing.high])[:, :2]).max()) + 0.04
+        x = pick(room.rng, (reach, room.size[0] - reach))
+        y = pick(room.rng, (reach, room.size[1] - reach))
+        if room.add(thing.placed((x, y, 0.0), float(room.rng.uniform(0, 360)))):
+            return
+    room.along_wall(thing)
