@@ -7,7 +7,7 @@ images, or the names of its classes. The rest is the same for both.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -100,29 +100,51 @@ def align(
     return AlignedSample(sample.name, scene, images, scene.voxel_of_point[point], vector)
 
 
+class Pairs(NamedTuple):
+    """What a map is fitted to, m voxels: features (m, C) and unit vectors (m, D), float32, and how
+    much each voxel counts, weight (m,)."""
+
+    features: Tensor
+    targets: Tensor
+    weight: Tensor
+
+
 def pairs(
-    hierarchy: Hierarchy, stages: tuple[int, ...], sample: AlignedSample, vectors: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Features (m, C) float32 of voxels of the finest stage, and unit vectors (m, D) to map to.
+    hierarchy: Hierarchy,
+    stages: tuple[int, ...],
+    sample: AlignedSample,
+    vectors: Tensor,
+    balance: bool = False,
+) -> Pairs:
+    """Voxels of the finest stage, and what to map them to.
 
     vectors: (V, D) unit vectors that `sample.vector` counts. A voxel's is the mean over what is
     known of the points in it, brought back to unit length. Voxels of which nothing is known, or
-    whose mean is nothing, are left out.
+    whose mean is nothing, are left out. balance: voxels of what many others are too count less, by
+    the root of how many; else all count alike.
     """
     rows = cast(Tensor, hierarchy.at_points(_numbers(hierarchy, stages[0]), stages[0]))
     voxels, row = torch.unique(rows[sample.voxel], return_inverse=True)
-    # As a sparse matrix of counts: one vector for each thing known would be of gigabytes.
-    counts = torch.sparse_coo_tensor(
+    # As a sparse matrix of shares: one vector for each thing known would be of gigabytes.
+    share = torch.bincount(row).to(vectors).reciprocal()[row]
+    shares = torch.sparse_coo_tensor(
         torch.stack([row, sample.vector]),
-        torch.ones(len(row), device=vectors.device),
+        share,
         (len(voxels), len(vectors)),
         check_invariants=False,
     )
-    total = torch.sparse.mm(counts, vectors.float())
+    total = torch.sparse.mm(shares, vectors.float())
+    weight = torch.ones(len(voxels), device=total.device)
+    if balance:
+        often = torch.zeros(len(vectors), device=total.device)
+        often.index_add_(0, sample.vector, share)
+        rare = often.clamp(min=torch.finfo(torch.float32).eps).rsqrt()
+        weight = torch.sparse.mm(shares, rare[:, None])[:, 0]
     length = total.norm(dim=1)
     kept = length > torch.finfo(torch.float32).eps
     features = cast(Tensor, hierarchy.features(stages, at=stages[0]))
-    return features[voxels[kept]].float(), F.normalize(total[kept], dim=1)
+    weight = weight[kept] / weight[kept].mean()
+    return Pairs(features[voxels[kept]].float(), F.normalize(total[kept], dim=1), weight)
 
 
 def _numbers(hierarchy: Hierarchy, stage: int) -> Tensor:

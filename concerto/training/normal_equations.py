@@ -45,16 +45,20 @@ class NormalEquations:
             of(), of(features), of(width), of(features, features), of(features, width), of()
         )
 
-    def add(self, x: Tensor, t: Tensor) -> None:
-        """Count rows in. x: (m, C); t: (m, D)."""
-        for features, targets in zip(x.split(CHUNK), t.split(CHUNK), strict=True):
-            features, targets = features.double(), targets.double()
-            self.count += len(features)
-            self.x += features.sum(0)
-            self.t += targets.sum(0)
-            self.xx += features.T @ features
-            self.xt += features.T @ targets
-            self.tt += targets.square().sum()
+    def add(self, x: Tensor, t: Tensor, weight: Tensor | None = None) -> None:
+        """Count rows in. x: (m, C); t: (m, D); weight: (m,), as which part of a row each counts."""
+        for start in range(0, len(x), CHUNK):
+            features, targets = (rows[start : start + CHUNK].double() for rows in (x, t))
+            counted = torch.ones_like(features[:, 0])
+            if weight is not None:
+                counted = weight[start : start + CHUNK].double()
+            scaled = features * counted[:, None]
+            self.count += counted.sum()
+            self.x += scaled.sum(0)
+            self.t += counted @ targets
+            self.xx += scaled.T @ features
+            self.xt += scaled.T @ targets
+            self.tt += counted @ targets.square().sum(1)
 
     def merge(self, other: NormalEquations) -> None:
         """Count the rows of others in."""

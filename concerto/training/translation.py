@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
-from concerto.training.aligned import AlignedBatch, AlignedSample, pairs
+from concerto.training.aligned import AlignedBatch, AlignedSample, Pairs, pairs
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.normal_equations import NormalEquations
 from concerto.training.schedules import SECOND_BETA, one_cycle
@@ -53,21 +53,23 @@ class Teaching:
         assert self.names is not None
         return self.names.shape[1]
 
-    def pairs(self, batch: AlignedBatch) -> tuple[Tensor, Tensor]:
-        """Features (m, C) and unit vectors (m, D) of all voxels of which something is known."""
+    def pairs(self, batch: AlignedBatch) -> Pairs:
+        """All voxels of which something is known."""
         found = [self._pairs(sample) for sample in batch.samples]
-        return torch.cat([x for x, _ in found]), torch.cat([t for _, t in found])
+        return Pairs(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
-    def _pairs(self, sample: AlignedSample) -> tuple[Tensor, Tensor]:
+    def _pairs(self, sample: AlignedSample) -> Pairs:
         vectors = self.names
         if self.images is not None:
             vectors = F.normalize(self.images(sample.images).flatten(0, 1), dim=1)
         assert vectors is not None
         vectors = vectors.to(self.encoder.device)
-        found: list[tuple[Tensor, Tensor]] = []
+        found: list[Pairs] = []
 
         def read(hierarchy: Hierarchy) -> Tensor:
-            found.append(pairs(hierarchy, self.stages, sample, vectors))
+            found.append(
+                pairs(hierarchy, self.stages, sample, vectors, balance=self.images is None)
+            )
             return hierarchy.voxel_of_point  # a row a point is asked for
 
         self.encoder.infer(sample.scene, read)
@@ -96,10 +98,11 @@ class WhiteMap(nn.Module):
             self.whitening.copy_(whitening)
             self.linear.bias.copy_(sums.t / sums.count)
 
-    def forward(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Pairs) -> tuple[Tensor, Tensor]:
         """The loss to minimise, and beside it the mean cosine."""
+        features, targets, weight = batch
         out = self.linear((features - self.mean) @ self.whitening.T)
-        loss = (out - targets).square().sum(1).mean()
+        loss = ((out - targets).square().sum(1) * weight).mean()
         return loss, F.cosine_similarity(out.detach(), targets, dim=1).mean()
 
     def plain(self) -> tuple[Tensor, Tensor]:
@@ -129,9 +132,9 @@ class Translation(Task[AlignedBatch]):
 
     def forward(self, module: nn.Module, batch: AlignedBatch, step: int, total: int) -> StepOutput:
         """One batch: frozen parts first, then the map."""
-        features, targets = self.teaching.pairs(batch)
-        loss, alike = module(features, targets)
-        return StepOutput(loss, {"cosine": alike, "voxels": float(len(features))})
+        found = self.teaching.pairs(batch)
+        loss, alike = module(found)
+        return StepOutput(loss, {"cosine": alike, "voxels": float(len(found.features))})
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The map's weight and bias."""
