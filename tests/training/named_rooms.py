@@ -29,24 +29,24 @@ COLORS = {
 # Boxes of each piece, in metres: corner and size.
 PIECES = {
     "sofa": [((0, 0, 0), (1.8, 0.8, 0.42)), ((0, 0, 0.42), (1.8, 0.22, 0.4))],
-    "chair": [((0, 0, 0.42), (0.42, 0.42, 0.05)), ((0, 0, 0.47), (0.42, 0.05, 0.45))]
-    + [((x, y, 0), (0.04, 0.04, 0.42)) for x in (0, 0.38) for y in (0, 0.38)],
+    "chair": [((0, 0, 0), (0.55, 0.55, 0.45)), ((0, 0, 0.45), (0.55, 0.12, 0.5))],
     "table": [((0, 0, 0.7), (1.2, 0.7, 0.04))]
     + [((x, y, 0), (0.06, 0.06, 0.7)) for x in (0, 1.14) for y in (0, 0.64)],
     "bed": [((0, 0, 0), (1.9, 1.4, 0.45))],
     "bookshelf": [((0, 0, z), (0.9, 0.3, 0.04)) for z in (0, 0.4, 0.8, 1.2, 1.6)]
     + [((x, 0, 0), (0.04, 0.3, 1.64)) for x in (0, 0.86)],
 }
-PLACES = ((0.1, 0.1), (2.3, 0.2), (0.2, 1.8), (2.4, 1.9), (1.6, 3.1))
+PLACES = ((0.1, 0.1), (2.3, 0.2), (0.2, 1.8), (2.4, 1.9), (1.6, 3.1), (0.3, 3.1), (3.6, 3.2))
 ROOM = (4.4, 4.4, 2.2)
 DENSITY = 350  # points a square metre
 
 
 def named_room(number: int) -> EncodedSample:
-    """A room with a piece of each class, somewhere else in each."""
+    """A room with a piece of each class, somewhere else in each, and two more chairs."""
     random = np.random.default_rng(number)
     parts = [_plane("floor", 2, random), _plane("wall", 0, random), _plane("wall", 1, random)]
-    for place, name in zip(PLACES, random.permutation(list(PIECES)), strict=True):
+    names = [*random.permutation(list(PIECES)), "chair", "chair"]
+    for place, name in zip(PLACES, names, strict=True):
         offset = np.array([*place, 0]) + np.append(random.uniform(0, 0.15, 2), 0)
         parts += [_box(name, offset + low, np.array(size), random) for low, size in PIECES[name]]
     coord, normal, color, segment = (
