@@ -8,7 +8,7 @@ back is chosen on scenes that are left out of the first fits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,9 +34,9 @@ class LinearFit:
     weight_decays: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
     """What to choose from: factors on half the squared weights, for features of unit variance."""
     iterations: int = 100
-    """Of L-BFGS, at most."""
-    max_bytes: int = 2**30
-    """Bound on the features kept; of larger data, as many points of every scene as fit."""
+    """Of L-BFGS, at most; a third of them where only the weight decay is chosen."""
+    points: int = 100_000
+    """Labelled voxels that are kept at most, evenly of all scenes, at random of each."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class FeatureSet:
 
 
 def gather_features(
-    scenes: Iterable[tuple[np.ndarray, np.ndarray]], count: int, max_bytes: int, seed: int = 0
+    scenes: Iterable[tuple[np.ndarray, np.ndarray]], count: int, points: int, seed: int = 0
 ) -> FeatureSet:
     """Keep the labelled features of scenes, in float16.
 
     scenes: features (n, C) floats and labels (n,) integers of each, -1 for none. count: how many
-    scenes come. max_bytes: of the features; a scene with more than its share is thinned at random.
+    scenes come. points: to keep at most; a scene with more than its share is thinned at random.
 
     Raises InputError where no point has a label.
     """
@@ -72,7 +72,7 @@ def gather_features(
     features, labels = [], []
     for feat, segment in scenes:
         rows = np.flatnonzero(segment >= 0)
-        share = max(1, max_bytes // (2 * feat.shape[1] * count))
+        share = max(1, points // count)
         if len(rows) > share:
             rows = np.sort(random.choice(rows, share, replace=False))
         features.append(_half(feat[rows]))
@@ -106,11 +106,15 @@ def fit_linear(
     out, then fitted to all. seed: which scenes are held out."""
     fit = LinearFit() if fit is None else fit
     mean, spread = _moments(data.features)
+    features = torch.from_numpy(data.features).float().sub_(mean).div_(spread)
+    labels = torch.from_numpy(data.labels)
     decay = fit.weight_decays[0]
     if len(fit.weight_decays) > 1:
-        decay = _choose_decay(data, classes, fit, seed, mean, spread)
-    weight, bias = _minimise(data, classes, decay, fit.iterations, mean, spread, None)
-    return _unstandardised(weight, bias, mean, spread, decay)
+        decay = _choose_decay(features, labels, _held_out(data, seed), classes, fit)
+    weight, bias = _minimise(features, labels, classes, decay, fit.iterations, None)
+    # The same map for features as they come.
+    weight = weight / spread
+    return LinearMap(weight, bias - weight @ mean, decay)
 
 
 def fit_knn(data: FeatureSet, classes: int, config: KnnConfig, seed: int = 0) -> KnnHead:
@@ -142,45 +146,44 @@ def score(predictions: Iterable[tuple[np.ndarray, np.ndarray]], classes: int) ->
 
 
 def _choose_decay(
-    data: FeatureSet, classes: int, fit: LinearFit, seed: int, mean: Tensor, spread: Tensor
+    features: Tensor, labels: Tensor, held_out: Tensor, classes: int, fit: LinearFit
 ) -> float:
-    """The weight decay that does best on what is held out, warm-started from strong to weak."""
-    train, held_out = _split(data, seed)
+    """The weight decay that does best on what is held out, warm-started from strong to weak.
+
+    features: (n, C), standardised. held_out: (n,) bool.
+    """
+    train, known = features[~held_out], labels[~held_out]
     best, chosen, start = -1.0, fit.weight_decays[0], None
     for decay in sorted(fit.weight_decays, reverse=True):
-        start = _minimise(train, classes, decay, fit.iterations, mean, spread, start)
-        mapped = _unstandardised(*start, mean, spread, decay)
-        confusion = score([(held_out.labels, mapped.predict(held_out.features))], classes)
-        miou = confusion.scores().miou
+        start = _minimise(train, known, classes, decay, -(-fit.iterations // 3), start)
+        found = F.linear(features[held_out], *start).argmax(1)
+        miou = score([(labels[held_out].numpy(), found.numpy())], classes).scores().miou
         if miou > best:
             best, chosen = miou, decay
     return chosen
 
 
-def _split(data: FeatureSet, seed: int) -> tuple[FeatureSet, FeatureSet]:
-    """Scenes to fit to and scenes held out; of a single scene, points."""
+def _held_out(data: FeatureSet, seed: int) -> Tensor:
+    """(n,) bool: rows of a fifth of the scenes; of a single scene, a fifth of its rows."""
+    random = np.random.default_rng(seed)
     if len(data.ends) == 1:
-        data = FeatureSet(data.features, data.labels, np.arange(1, len(data.labels) + 1))
-    count = len(data.ends)
-    order = np.random.default_rng(seed).permutation(count)
-    held = max(1, round(HELD_OUT * count))
-    if count == 1:
-        return data, data
-    return data.scenes(sorted(order[held:])), data.scenes(sorted(order[:held]))
+        return torch.from_numpy(random.random(len(data.labels)) < HELD_OUT)
+    count = max(1, round(HELD_OUT * len(data.ends)))
+    chosen = np.zeros(len(data.ends), bool)
+    chosen[random.permutation(len(chosen))[:count]] = True
+    return torch.from_numpy(np.repeat(chosen, np.diff(data.ends, prepend=0)))
 
 
 def _minimise(
-    data: FeatureSet,
+    features: Tensor,
+    labels: Tensor,
     classes: int,
     decay: float,
     iterations: int,
-    mean: Tensor,
-    spread: Tensor,
     start: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor]:
-    """Weight and bias for features of zero mean and unit variance, by L-BFGS."""
-    width = data.features.shape[1]
-    weight, bias = start or (torch.zeros(classes, width), torch.zeros(classes))
+    """Weight and bias with the least cross-entropy + decay / 2 · |weight|², by L-BFGS."""
+    weight, bias = start or (torch.zeros(classes, features.shape[1]), torch.zeros(classes))
     weight, bias = (value.clone().requires_grad_() for value in (weight, bias))
     solver = torch.optim.LBFGS(
         [weight, bias],
@@ -191,28 +194,15 @@ def _minimise(
         line_search_fn="strong_wolfe",
     )
 
-    def loss() -> float:
+    def loss() -> Tensor:
         solver.zero_grad()
-        total = decay / 2 * weight.square().sum()
+        logits = F.linear(features, weight, bias)
+        total = cross_entropy(logits, labels) + decay / 2 * weight.square().sum()
         total.backward()  # type: ignore[no-untyped-call]
-        value = total.item()
-        for features, labels in _chunks(data):
-            logits = F.linear((features.float() - mean) / spread, weight, bias)
-            part = cross_entropy(logits, labels) * (len(labels) / len(data.labels))
-            part.backward()  # type: ignore[no-untyped-call]
-            value += part.item()
-        return value
+        return total
 
-    solver.step(loss)
+    solver.step(loss)  # type: ignore[arg-type]
     return weight.detach(), bias.detach()
-
-
-def _unstandardised(
-    weight: Tensor, bias: Tensor, mean: Tensor, spread: Tensor, decay: float
-) -> LinearMap:
-    """The same map for features as they come."""
-    own = weight / spread
-    return LinearMap(own, bias - own @ mean, decay)
 
 
 def _moments(features: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -227,12 +217,6 @@ def _moments(features: np.ndarray) -> tuple[Tensor, Tensor]:
     spread = np.sqrt(np.maximum(squares / len(features) - mean**2, 0))
     spread[spread < 1e-6 * max(1.0, float(np.abs(mean).max()))] = 1
     return torch.from_numpy(mean).float(), torch.from_numpy(spread).float()
-
-
-def _chunks(data: FeatureSet) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(data.labels), CHUNK):
-        rows = slice(start, start + CHUNK)
-        yield torch.from_numpy(data.features[rows]), torch.from_numpy(data.labels[rows])
 
 
 def _half(features: np.ndarray) -> np.ndarray:

@@ -163,7 +163,7 @@ def _fit(
     classes = len(segmenter.classes)
     bar = tqdm(range(len(source)), desc="features", unit="scene")
     scenes = (frozen_features(model.eval(), source[index], classes) for index in bar)
-    data = gather_features(scenes, len(source), config.fit.max_bytes, config.loop.seed)
+    data = gather_features(scenes, len(source), config.fit.points, config.loop.seed)
     found = fit_linear(data, classes, config.fit, config.loop.seed)
     print(f"weight decay {found.weight_decay:g}, chosen on scenes held out")
     fitted = Segmenter(segmenter)

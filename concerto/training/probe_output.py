@@ -58,7 +58,9 @@ def save_segmenter(
     encoder, adapters = split_tensors(named)
     # Random weights lie nowhere that adapters could be put on.
     if adapters and not config.merge and not config.encoder.startswith(RANDOM):
-        over = Over(config.encoder, fingerprint(before.state_dict()), config.lora.scale)
+        place = Path(config.encoder)
+        source = str(place.resolve()) if place.exists() else config.encoder
+        over = Over(source, fingerprint(before.state_dict()), config.lora.scale)
         write_segmenter(folder, own, head | adapters, over)
     else:
         if adapters:

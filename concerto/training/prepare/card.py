@@ -120,7 +120,7 @@ def _label_columns(classes: tuple[str, ...]) -> str:
     return (
         "| `segment` | the class of each point, -1 where it has none |\n"
         "| `instance` | the number of the thing that each point belongs to, -1 where none |\n"
-        f"\nThe {len(classes)} classes: {names}.\n"
+        f"\nThe {len(classes)} classes: {names}. `python -m concerto.training.probe` learns them.\n"
     )
 
 
