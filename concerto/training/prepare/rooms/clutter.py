@@ -1,4 +1,4 @@
-"""Small things, and boxes."""
+"""Small things, as they lie about: cups, bottles, bowls, papers, balls, baskets, keyboards."""
 
 from __future__ import annotations
 
@@ -21,54 +21,6 @@ def clutter(palette: Palette, clear: float = 0.5) -> Item:
     if float(made.high[2]) > clear:
         made = _papers(palette)
     return made
-
-
-def container(palette: Palette, most: float = 0.6) -> Item:
-    """A cardboard box, closed or open, a crate, or a plastic bin. most: metres a side."""
-    rng = palette.rng
-    size = rng.uniform(0.3, 1, 3) * most
-    size[2] = min(size[2], 0.45)
-    x, y, z = (-size[0] / 2, size[0] / 2), (-size[1] / 2, size[1] / 2), float(size[2])
-    if chance(rng, 0.55):
-        tone = srgb(*(np.array([0.72, 0.55, 0.37]) * rng.uniform(0.7, 1.15)).clip(0, 1))
-        card = Material(made_of.rough(tone, np.asarray(tone * 0.8, np.float32), rng))
-    else:
-        card = pick(rng, (palette.paint(), palette.wood(), palette.cloth()))
-    if chance(rng, 0.5):
-        tape = Material(made_of.plain(any_color(rng, (0, 0.3), (0.5, 0.9)), rng))
-        strip = box(tape, x, (-0.025, 0.025), (z, z + 0.001))
-        parts = [box(card, x, y, (0, z)), strip]
-        if chance(rng, 0.4):
-            parts = [
-                parts[0],
-                box(
-                    card,
-                    (x[0] - 0.008, x[1] + 0.008),
-                    (y[0] - 0.008, y[1] + 0.008),
-                    (z * 0.75, z + 0.006),
-                ),
-            ]
-    else:
-        wall = 0.008
-        parts = [
-            box(card, x, y, (0, wall)),
-            *(
-                box(card, (e - wall / 2, e + wall / 2), y, (wall, z))
-                for e in (x[0] + wall / 2, x[1] - wall / 2)
-            ),
-            *(
-                box(card, (x[0] + wall, x[1] - wall), (e - wall / 2, e + wall / 2), (wall, z))
-                for e in (y[0] + wall / 2, y[1] - wall / 2)
-            ),
-        ]
-        if chance(rng, 0.6):
-            for side in (-1, 1):
-                flap = box(card, (0, size[0] * 0.3), y, (z - 0.006, z))
-                flap = flap.turned("y", rng.uniform(-10, 50), (0, 0, z))
-                flap = flap.moved(x=size[0] / 2)
-                parts.append(flap if side > 0 else flap.turned("z", 180))
-    low = min(float(part.bounds()[0, 2]) for part in parts)
-    return Item(Kind.BOX, tuple(part.moved(z=-low) for part in parts))
 
 
 def _cup(palette: Palette) -> Item:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from concerto.training.prepare.rooms.beds import bed
+from concerto.training.prepare.rooms.boxes import container
 from concerto.training.prepare.rooms.classes import Kind
-from concerto.training.prepare.rooms.clutter import clutter, container
+from concerto.training.prepare.rooms.clutter import clutter
 from concerto.training.prepare.rooms.decor import picture, plant, rug
 from concerto.training.prepare.rooms.groups import (
     armchairs,
@@ -20,7 +21,7 @@ from concerto.training.prepare.rooms.groups import (
     scatter,
     sofa_group,
 )
-from concerto.training.prepare.rooms.items import Item, Top
+from concerto.training.prepare.rooms.items import Item
 from concerto.training.prepare.rooms.kitchen import kitchen_row, washing_place
 from concerto.training.prepare.rooms.lamps import ceiling_lamp, floor_lamp, pendant, table_lamp
 from concerto.training.prepare.rooms.palette import Palette, chance, pick
@@ -150,11 +151,9 @@ def _finish(room: Room) -> None:
     for _ in range(int(rng.integers(1, 6))):
         room.hang(picture(palette), rng.uniform(1.35, 1.75))
     for _ in range(int(rng.integers(0, 4)) if chance(rng, 0.6) else 0):
-        found_box = room.anywhere(container(palette))
-        if found_box is not None and chance(rng, 0.3):
-            low, high = found_box.low, found_box.high
-            top = Top((low[0], high[0]), (low[1], high[1]), float(high[2]), 1.0)
-            room.on_top(found_box, container(palette, 0.35), top)
+        below = room.anywhere(container(palette))
+        if below is not None and chance(rng, 0.4):
+            room.on_top(below, container(palette, 0.35))
     for one in list(room.items):
         if one.kind in (Kind.CABINET, Kind.TABLE) and one.tops and chance(rng, 0.6):
             _dress(room, one, palette)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from concerto.training.prepare.rooms.beds import leaning_pillow, lying_pillow
+from concerto.training.prepare.rooms.boxes import container
 from concerto.training.prepare.rooms.classes import Kind
-from concerto.training.prepare.rooms.clutter import clutter, container
+from concerto.training.prepare.rooms.clutter import clutter
 from concerto.training.prepare.rooms.decor import monitor, plant, rug, television
 from concerto.training.prepare.rooms.items import Item, Top
 from concerto.training.prepare.rooms.lamps import floor_lamp, pendant, table_lamp

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +92,9 @@ class Room:
         """Put a thing somewhere on the floor."""
         for _ in range(TRIES):
             at = self.rng.uniform(0, 1, 2) * np.array(self.size[:2])
-            placed = item.placed((float(at[0]), float(at[1]), 0.0), float(self.rng.uniform(0, 360)))
+            standing = replace(item, rests="floor")
+            turn = float(self.rng.uniform(0, 360))
+            placed = standing.placed((float(at[0]), float(at[1]), 0.0), turn)
             if self.add(placed):
                 return placed
         return None
@@ -126,7 +128,8 @@ class Room:
             if float(item.high[2]) > place.clear or any(s[0] > s[1] for s in span):
                 continue
             at = np.array([[self.rng.uniform(*s) for s in span] + [place.z]])
-            placed = item.placed(_vector(below.to_room(at)[0]), below.yaw + turn)
+            lying = replace(item, rests="top")
+            placed = lying.placed(_vector(below.to_room(at)[0]), below.yaw + turn)
             if self.add(placed, free=False):
                 return placed
         return None
