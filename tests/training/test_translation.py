@@ -350,7 +350,8 @@ def test_words_never_trained_on_name_the_right_things(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     rooms = write_prepared(tmp_path, [named_room(n) for n in range(4)], classes=CLASSES)
     chosen = config(Path("concerto-tiny"), "minilm", rooms, tmp_path / "run", targets="labels")
-    translate(chosen)
+    # An encoder that was never trained still tells colours apart in its finest stage.
+    translate(replace(chosen, stages=(0, 1, 2, 3, 4)))
     translator = concerto.from_pretrained(tmp_path / "run" / FOLDER)
     room = named_room(100).decode()
     points = torch.from_numpy(room.coord), torch.from_numpy(room.color) / 255
