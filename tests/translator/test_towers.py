@@ -38,7 +38,7 @@ def test_a_clip_tower_says_what_its_model_says(name: str, clip: TextTower) -> No
         wanted = model.encode_text(open_clip.get_tokenizer(NAME)(texts))
     torch.testing.assert_close(clip.encode(texts, CPU), wanted)
     assert clip.width == WIDTH
-    assert clip.temperature == pytest.approx(float(1 / model.logit_scale.exp()))
+    assert clip.temperature == pytest.approx(float(1 / model.logit_scale.detach().exp()))
 
 
 def test_a_clip_tower_keeps_no_image_tower(clip: TextTower) -> None:
@@ -59,13 +59,10 @@ def test_texts_beyond_the_context_are_known(clip: TextTower) -> None:
         ("vit-b-32/openai", "no model 'vit-b-32'. Did you mean"),
         ("ViT-B-16/opnai", "no weights 'opnai' of ViT-B-16.* Did you mean openai"),
         ("ViT-B-16", "no weights '' of ViT-B-16"),
-        ("sentence:no such model", "no sentence model"),
     ],
 )
 def test_a_mistyped_name_is_told_with_the_nearest(wrong: str, message: str) -> None:
     pytest.importorskip("open_clip", exc_type=ImportError)
-    if wrong.startswith("sentence"):
-        pytest.importorskip("sentence_transformers")
     with pytest.raises(ConfigError, match=message):
         load_tower(wrong)
 
@@ -99,3 +96,5 @@ def test_minilm_knows_which_words_are_alike() -> None:
     words = F.normalize(tower.encode(["couch", "seat", "mattress", "doorway"], CPU), dim=1)
     assert (words @ names.T).argmax(1).tolist() == [0, 1, 2, 3]
     assert tower.too_long(["chair", "chair " * 300]) == [False, True]
+    with pytest.raises(ConfigError, match="no sentence model 'no such model'"):
+        load_tower("sentence:no such model")
