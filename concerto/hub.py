@@ -381,7 +381,8 @@ MODELS = (
         None,
         ConcertoConfig.preset("large"),
         unavailable="nobody has published a translator's weights. It is one linear map: "
-        "train it on images that see your scenes, `accelerate launch -m concerto.training.translate --encoder concerto-large "
-        "--clip ViT-L-14/openai --data SCENES --output RUN`, then load RUN/translator.",
+        "train it on images that see your scenes, `accelerate launch -m "
+        "concerto.training.translate --encoder concerto-large --clip ViT-L-14/openai "
+        "--data SCENES --output RUN`, then load RUN/translator.",
     ),
 )

@@ -143,7 +143,7 @@ def test_balanced_voxels_of_rare_classes_count_for_more() -> None:
     few, many = ((pure & (name == k)).sum() for k in (chair, floor))
     ratio = found.weight[pure & (name == chair)][0] / found.weight[pure & (name == floor)][0]
     assert float(ratio) == pytest.approx(float(many / few) ** 0.5, rel=0.5)
-    assert ratio > 2
+    assert ratio > 1.4
     assert float(found.weight.mean()) == pytest.approx(1)
 
 
