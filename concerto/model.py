@@ -28,9 +28,6 @@ from concerto.points.prepare import EncoderInput, positive, prepare
 from concerto.points.scenes import Scenes, to_scenes
 from concerto.saved_model import SavedModel
 
-# Rows that `encode` works on at a time on a CPU: enough for its cores, little enough for caches.
-ENCODE_SLICE_ROWS = 2**13
-
 
 class Concerto(nn.Module, SavedModel):
     """A Concerto encoder with its preprocessing: any point cloud in, one feature a point out.
@@ -174,12 +171,11 @@ class Concerto(nn.Module, SavedModel):
         with torch.no_grad(), _evaluating(self), self._progress(len(scenes.items), progress):
             for item in scenes.items:
                 prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
-                rows = ENCODE_SLICE_ROWS if self.device.type == "cpu" else len(prepared.feat)
+                rows = None
                 if budget is not None:
-                    fitting = slice_rows_within(
+                    rows = slice_rows_within(
                         budget, self.config, prepared.grid_coord, self.dtype.itemsize
                     )
-                    rows = min(rows, fitting)
                 hierarchy = self._encode([prepared], Scenes([item], as_list=False), rows)
                 results.append(read(hierarchy))
         if scenes.as_list:

@@ -13,17 +13,13 @@ from torch.nn import functional as F
 
 from concerto.config import ConcertoConfig
 from concerto.encoder.cpu import fast_products, infers_on_cpu
-from concerto.encoder.cpu_attention import new_scratch
-from concerto.encoder.layout import Geometry, Layout, cut
+from concerto.encoder.layout import Geometry, InPlace, Layout, cut
 from concerto.encoder.point_transformer import Block
 from concerto.encoder.sparse_conv import find_neighbors
 from concerto.errors import ConfigError
 from concerto.grids import cloud_of_row
 from concerto.heads.configs import DecoderConfig
 from concerto.hierarchy import Hierarchy, Level
-
-# Rows of a slice in inference, as where the encoder works on a CPU.
-SLICE_ROWS = 2**13
 
 
 class DecoderHead(nn.Module):
@@ -56,26 +52,23 @@ class DecoderHead(nn.Module):
             clouds = len(levels[0].offsets)
             seeds = torch.randint(2**62, (clouds,)).to(levels[0].offsets.device)
         x = levels[-1].feat
+        in_place = InPlace.if_possible(x, seeds, slice_rows=None)
         with fast_products() if infers_on_cpu(x) else nullcontext():
             for number in range(len(self.stages) - 1, -1, -1):
                 level = levels[number]
-                x = self.stages[number](x, level, self._layout(level, number, seeds))
+                layout = self._layout(level, number, seeds, in_place)
+                x = self.stages[number](x, level, layout)
             logits: Tensor = self.linear(x)
         return logits
 
-    def _layout(self, level: Level, number: int, seeds: Tensor | None) -> Layout:
+    def _layout(
+        self, level: Level, number: int, seeds: Tensor | None, in_place: InPlace | None
+    ) -> Layout:
         batch = cloud_of_row(level.offsets, len(level.feat))
         geometry = Geometry(level.grid_coord, batch, level.offsets)
         patches, row_seeds = cut(geometry, self.encoder, number, seeds)
-        inference = not torch.is_grad_enabled()
-        return Layout(
-            patches,
-            find_neighbors(level.grid_coord, batch),
-            new_scratch() if infers_on_cpu(level.feat) else None,
-            SLICE_ROWS if inference else None,
-            row_seeds,
-            recompute=False,
-        )
+        neighbors = find_neighbors(level.grid_coord, batch)
+        return Layout(patches, neighbors, in_place, row_seeds, recompute=False)
 
 
 class DecoderStage(nn.Module):
