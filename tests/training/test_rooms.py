@@ -63,6 +63,16 @@ def test_nothing_reaches_through_walls_floor_or_ceiling(built: list[Room]) -> No
                 assert (points < np.array([width, depth, height]) + 1e-3).all(), item.kind
 
 
+def test_l_shaped_rooms_are_empty_where_their_corner_is_missing(built: list[Room]) -> None:
+    shaped = [room for room in built if room.blocked]
+    assert 1 <= len(shaped) < len(built) / 2
+    for room in shaped:
+        assert len(room.walls) == 6
+        [missing] = room.blocked
+        solids = Solids.joined([item.solids() for item in room.items if item.rests != "wall"])
+        assert solids.overlap(missing).max() < 1e-3
+
+
 def test_every_thing_stands_hangs_or_lies_on_something(built: list[Room]) -> None:
     for room in built:
         for item in room.items:
@@ -77,7 +87,9 @@ def _is_held(room: Room, item: Item) -> bool:
         return abs(float(solids.high.max()) - room.size[2]) < 0.005
     if item.rests == "wall":
         corners = solids.corners().reshape(-1, 2)
-        return bool(np.minimum(corners, np.array(room.size[:2]) - corners).min() < 0.11)
+        inner = [one.center - one.half for one in room.blocked]
+        sides = np.concatenate([np.zeros((1, 2)), np.array([room.size[:2]]), *inner])
+        return bool(np.abs(corners[:, None] - sides).min() < 0.11)
     # On top of something: a little lower, it would reach into that.
     lowered = replace(solids, low=solids.low - 0.008)
     others = [one.solids() for one in room.items if one is not item]
