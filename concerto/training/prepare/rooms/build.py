@@ -38,12 +38,12 @@ from concerto.training.prepare.rooms.shell import (
 STEP = 0.02
 # Least and most width and depth by what the room is for: metres.
 SIZES = {
-    "living": (3.0, 4.1),
-    "bedroom": (2.8, 3.8),
-    "office": (2.6, 3.8),
-    "kitchen": (2.7, 3.9),
+    "living": (3.0, 3.9),
+    "bedroom": (2.8, 3.7),
+    "office": (2.6, 3.6),
+    "kitchen": (2.7, 3.7),
     "bathroom": (2.2, 3.0),
-    "dining": (2.8, 3.8),
+    "dining": (2.8, 3.6),
 }
 # How often a room is for what, in the order of STYLES. Numbers step through them evenly, so that
 # few rooms in a row have all.

@@ -42,7 +42,7 @@ def wall_color(rng: Rng) -> Floats:
     if rng.random() < 0.7:
         warm = rng.uniform(-0.02, 0.06)
         grey = rng.uniform(0.72, 0.97)
-        return srgb(min(grey + warm, 1), grey, max(grey - 1.3 * warm, 0))
+        return srgb(min(grey + warm, 1), min(grey + 0.55 * warm, 1), grey - warm)
     return _hued(rng, rng.uniform(0.04, 0.2), rng.uniform(0.7, 0.95))
 
 

@@ -79,7 +79,8 @@ def _living(room: Room) -> None:
 def _bedroom(room: Room) -> None:
     rng, palette = room.rng, room.palette
     for _ in range(1 + int(chance(rng, 0.12))):
-        found = room.along_wall(bed(palette))
+        tries = (room.along_wall(bed(palette)) for _ in range(5))
+        found = next((one for one in tries if one is not None), None)
         if found is not None:
             make_bed(room, found[1])
     room.along_wall(cabinet(palette, "wardrobe"))

@@ -24,7 +24,7 @@ AMBIENT_RAYS = 2
 # Lamps that are traced at most, the strongest.
 MOST_LAMPS = 4
 # What the sun adds where it shines in, and metres beyond which nothing is in its way.
-SUNLIGHT = srgb(1.0, 0.93, 0.82) * np.float32(7)
+SUNLIGHT = srgb(1.0, 0.93, 0.82) * np.float32(5)
 FAR = np.float32(30)
 
 

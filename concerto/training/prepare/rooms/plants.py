@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -103,14 +104,20 @@ def _palm(palette: Palette, leaf: Material, low: float, high: float) -> list[Par
     parts = []
     stem = top * rng.uniform(0.1, 0.45)
     trunk = bar(palette.wood(), (0, 0, low * 0.8), (0, 0, low + stem), 0.01 + 0.015 * high)
-    for number in range(9):
-        turn, lean = 40 * number + rng.uniform(-15, 15), rng.uniform(15, 50)
-        spine = _bent(top - stem, lean, rng)
-        for place, wide in zip(spine[2:], (0.7, 1.0, 0.9, 0.6), strict=True):
+    for number in range(8):
+        turn, lean = 45 * number + rng.uniform(-15, 15), rng.uniform(10, 45)
+        spine = _bent(top - stem, lean, rng) + np.array([0, low + stem])
+        frond = [
+            bar(leaf, (a[0], 0, a[1]), (b[0], 0, b[1]), 0.006, sides=5)
+            for a, b in itertools.pairwise(spine)
+        ]
+        for share in np.linspace(0.25, 0.97, 8):
+            x, z = (float(np.interp(5 * share, range(6), spine[:, k])) for k in range(2))
+            length = (top - stem) * (0.12 + 0.3 * np.sin(np.pi * share))
             for side in (-1, 1):
-                one = _leaf(leaf, 0.3 * wide * (top - stem), 0.02 + 0.015 * high, 70, rng)
-                one = one.turned("z", side * 55.0).moved(place[0], 0, place[1] + low + stem)
-                parts.append(one.turned("z", turn))
+                one = _leaf(leaf, length, 0.02 + 0.03 * high, rng.uniform(50, 75), rng)
+                frond.append(one.turned("z", side * 60.0).moved(x, 0, z))
+        parts += [part.turned("z", turn) for part in frond]
     return [trunk, *parts]
 
 

@@ -95,9 +95,9 @@ def spines(rng: Rng, lying: bool = False) -> Texture:
     ground = any_color(rng, (0, 0.9), (0.1, 0.95))
     ink = srgb(0.75, 0.7, 0.6) if ground.mean() < 0.2 else np.asarray(ground * 0.4, np.float32)
     band, letter = rng.uniform(0.02, 0.05), rng.uniform(0.002, 0.004)
-    low = rng.uniform(-0.06, 0.09)
-    high, bands = low + rng.uniform(0.04, 0.1), rng.random() < 0.5
-    start = 0.0 if lying else 0.1
+    low, bands = rng.uniform(0.03, 0.09), rng.random() < 0.5
+    high = low + rng.uniform(0.05, 0.11)
+    start = 0.1 if lying else 0.0
 
     def texture(at: Spots) -> Floats:
         z, side = at.place[:, along] + np.float32(start), at.place[:, across]
