@@ -45,9 +45,11 @@ SIZES = {
     "bathroom": (2.2, 3.0),
     "dining": (2.8, 3.6),
 }
+# Square metres of a floor: larger rooms have more points than a sample needs.
+MOST_AREA = 11.5
 # How often a room is for what, in the order of STYLES. Numbers step through them evenly, so that
 # few rooms in a row have all.
-SHARES = (0.22, 0.2, 0.11, 0.13, 0.22, 0.12)
+SHARES = (0.22, 0.2, 0.13, 0.12, 0.22, 0.11)
 EVENLY = 0.6180339887  # the golden ratio's fraction
 # Share of the rooms that are L-shaped, and the least length of a wall with a door or a window.
 L_SHAPED = 0.2
@@ -58,9 +60,10 @@ def build_room(seed: int, number: int) -> Room:
     """Room `number` of an endless row of rooms, one row a seed; the same every time."""
     rng = np.random.default_rng([seed, number])
     style = _style(seed, number)
+    sides = rng.uniform(*SIZES[style], size=2)
+    sides *= min(1.0, float(np.sqrt(MOST_AREA / sides.prod())))
     width, depth, height = (
-        float(np.round(side / STEP) * STEP)
-        for side in (*rng.uniform(*SIZES[style], size=2), rng.uniform(2.3, 2.75))
+        float(np.round(side / STEP) * STEP) for side in (*sides, rng.uniform(2.3, 2.65))
     )
     palette = make_palette(rng)
     notch = None

@@ -83,12 +83,12 @@ def _bedroom(room: Room) -> None:
         found = next((one for one in tries if one is not None), None)
         if found is not None:
             make_bed(room, found[1])
+    if chance(rng, 0.6):
+        desk_place(room)
     room.along_wall(cabinet(palette, "wardrobe"))
     for use, share in (("dresser", 0.6), ("sideboard", 0.2)):
         if chance(rng, share):
             room.along_wall(cabinet(palette, use))
-    if chance(rng, 0.65):
-        desk_place(room)
     if chance(rng, 0.4):
         bookcase(room, low=chance(rng, 0.5))
     if chance(rng, 0.2):
@@ -182,7 +182,7 @@ def _overhead(palette: Palette, height: float) -> Item:
     choice = palette.rng.random()
     if choice < 0.62:
         return ceiling_lamp(palette)
-    return chandelier(palette) if choice < 0.8 else pendant(palette, height + 0.4)
+    return chandelier(palette) if choice < 0.8 else pendant(palette, height - 0.3)
 
 
 def _mat(room: Room) -> None:

@@ -73,7 +73,7 @@ def table_lamp(palette: Palette) -> Item:
 def pendant(palette: Palette, ceiling: float) -> Item:
     """A shade on a cord; the frame's origin is at the ceiling."""
     rng = palette.rng
-    drop, radius = rng.uniform(0.5, max(0.55, ceiling - 1.75)), rng.uniform(0.1, 0.28)
+    drop, radius = rng.uniform(0.25, max(0.3, ceiling - 1.75)), rng.uniform(0.1, 0.28)
     shade, light = _shade(palette, radius, 0.0, 1.4, pick(rng, ("cone", "globe", "drum")))
     top = max(float(part.bounds()[1, 2]) for part in shade)
     shift = -drop - top

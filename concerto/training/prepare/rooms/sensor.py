@@ -39,7 +39,7 @@ def develop(picture: Picture, rng: Rng, balance: Floats) -> np.ndarray:
 def white_balance(rng: Rng) -> Floats:
     """How far a camera's colours are off: towards amber or blue, less towards green or pink."""
     amber, green = rng.normal(scale=(0.06, 0.015))
-    return np.exp(np.array([amber, green, -amber])).astype(np.float32)
+    return np.asarray(np.exp([amber, green, -amber]), np.float32)
 
 
 def measure(picture: Picture, rng: Rng) -> Floats:
