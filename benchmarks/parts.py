@@ -120,9 +120,10 @@ def _timed(model: Concerto, clock: Clock) -> Iterator[None]:
             # A layer within attention is attention.
             inside = isinstance(module, nn.Linear) and module in _within_attention(model)
             if part and not inside:
-                stack.enter_context(
-                    patch.object(module, "forward", _around(module.forward, part, clock))
-                )
+                # Attention has two ways.
+                for name in {"forward", "add_to"} & set(dir(module)):
+                    timed = _around(getattr(module, name), part, clock)
+                    stack.enter_context(patch.object(module, name, timed))
         yield
 
 

@@ -22,7 +22,6 @@ from benchmarks.floor import Rates, measure_rates
 from benchmarks.peak import PeakOnCpu
 from concerto.config import PresetName
 from concerto.encoder import Backend
-from concerto.model import ENCODE_SLICE_ROWS
 from concerto.points.prepare import EncoderInput
 
 Way = Literal["ours", "published", "rates"]
@@ -109,10 +108,9 @@ def _encoding(job: Job) -> Callable[[], list[Tensor]]:
     if job.way == "published":
         return lambda: published.encode(model.encoder, voxels.feat, voxels.grid_coord)
     offsets = torch.tensor([len(voxels.feat)], device=job.device)
-    slice_rows = ENCODE_SLICE_ROWS if job.device == "cpu" else None
 
     def ours() -> list[Tensor]:
-        levels = encoder(voxels.feat, voxels.grid_coord, offsets, slice_rows=slice_rows)
+        levels = encoder(voxels.feat, voxels.grid_coord, offsets)
         if job.device.startswith("cuda"):
             torch.cuda.synchronize()
         return [level.feat for level in levels]

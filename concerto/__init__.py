@@ -20,6 +20,7 @@ from concerto.loading import from_pretrained
 from concerto.model import Concerto
 from concerto.points.normals import estimate_normals
 from concerto.points.point_cloud import PointCloud
+from concerto.segmenter import Instances, Segmenter, SegmenterConfig
 from concerto.visualize.pca import pca_colors
 
 __version__ = "0.1.0"
@@ -34,9 +35,12 @@ __all__ = [
     "Hierarchy",
     "HubError",
     "InputError",
+    "Instances",
     "Level",
     "MissingExtraError",
     "PointCloud",
+    "Segmenter",
+    "SegmenterConfig",
     "estimate_normals",
     "from_pretrained",
     "list_models",

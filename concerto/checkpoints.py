@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from concerto.files import replacing
 from concerto.weight_files import OWN_FIELDS_KEY, Content, read_weights
 
 MODEL_TYPE = "concerto"
+SEGMENTER_TYPE = "concerto-segmenter"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
@@ -49,6 +50,15 @@ LAYER_NAMES = (
     ("mlp.0.fc1", "mlp.fc1"),
     ("mlp.0.fc2", "mlp.fc2"),
 )
+# A decoder, and what follows encoder or decoder, in a segmenter.
+DECODER_NAMES = ("dec.dec{stage}", "head.stages.{stage}")
+UP_NAMES = (
+    ("up.proj.0", "up.linear"),
+    ("up.proj.1", "up.norm"),
+    ("up.proj_skip.0", "up.skip_linear"),
+    ("up.proj_skip.1", "up.skip_norm"),
+)
+HEAD_NAMES = ("seg_head", "head.linear")
 
 # What every published config says of choices that this encoder does not offer.
 FIXED = {
@@ -106,7 +116,7 @@ def read_checkpoint(
     where its config asks for what no published encoder has.
     """
     content = read_weights(weights)
-    values = content.config if config_file is None else _read_json(config_file)
+    values = content.config if config_file is None else read_json(config_file)
     try:
         return _checkpoint(weights, content, values, preprocessing)
     except ConfigError as error:
@@ -177,6 +187,22 @@ def tensor_names(config: ConcertoConfig) -> Iterator[tuple[str, str]]:
             yield f"{theirs}.bias", f"{own}.bias"
 
 
+def head_tensor_names(depths: Sequence[int], qkv_bias: bool) -> Iterator[tuple[str, str]]:
+    """The published name and ours of every tensor of a head. depths: blocks of each stage of its
+    decoder, none for a linear head."""
+    modules = [HEAD_NAMES]
+    for stage, depth in enumerate(depths):
+        published, ours = (name.format(stage=stage) for name in DECODER_NAMES)
+        modules += [(f"{published}.{p}", f"{ours}.{o}") for p, o in UP_NAMES]
+        for block in range(depth):
+            theirs, own = (name.format(block=block) for name in BLOCK_NAMES)
+            modules += [(f"{published}.{theirs}.{p}", f"{ours}.{own}.{o}") for p, o in LAYER_NAMES]
+    for theirs, own in modules:
+        yield f"{theirs}.weight", f"{own}.weight"
+        if qkv_bias or not own.endswith("qkv"):
+            yield f"{theirs}.bias", f"{own}.bias"
+
+
 def config_from_published(values: Mapping[str, Any]) -> ConcertoConfig:
     """Our architecture fields of a published config. Raises ConfigError for what none has."""
     unknown = set(values) - set(FIXED) - set(FIELDS) - {*IMPLEMENTATION, "stride", "freeze_encoder"}
@@ -226,7 +252,7 @@ def _checkpoint(
     preprocessing: ConcertoConfig | None,
 ) -> Checkpoint:
     tensors = content.tensors
-    if _ANCHOR[1] in tensors:
+    if _ANCHOR[1] in tensors or (values or {}).get("model_type") == SEGMENTER_TYPE:
         if values is None:
             raise CheckpointError(f"{weights} has no {CONFIG_FILE} beside it, and needs one.")
         return Checkpoint(_own_config(values, weights), tensors)
@@ -244,7 +270,7 @@ def _checkpoint(
     return Checkpoint(config, {names.get(name, name): t for name, t in tensors.items()})
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -257,8 +283,10 @@ def _read_json(file: Path) -> dict[str, Any]:
 def _own_config(values: dict[str, Any], file: Path) -> ConcertoConfig:
     kind = values.get("model_type")
     if kind != MODEL_TYPE:
+        hint = " Load it with concerto.Segmenter." if kind == SEGMENTER_TYPE else ""
         raise CheckpointError(
             f'{file} says model_type={kind!r}; an encoder of this library says "{MODEL_TYPE}".'
+            f"{hint}"
         )
     return ConcertoConfig.from_dict({k: v for k, v in values.items() if k != "model_type"})
 
@@ -270,8 +298,9 @@ def _published_encoder(tensors: dict[str, Tensor], file: Path) -> dict[str, Tens
     if not prefixes:
         if any(name.startswith("seg_head.") for name in tensors):
             raise CheckpointError(
-                f"{file} holds a segmentation head without its encoder; load the encoder it was "
-                "trained on."
+                f"{file} holds a segmentation head without its encoder: load it with "
+                "concerto.from_pretrained or concerto.Segmenter.from_pretrained, or load the "
+                "encoder it was trained on."
             )
         raise CheckpointError(f"{file} holds no encoder: it has no tensor {anchor}.")
     students = [prefix for prefix in prefixes if prefix.endswith(STUDENT_PREFIX)]

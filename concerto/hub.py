@@ -34,7 +34,8 @@ class PublishedModel:
     """A name, where its weights lie, and what they were trained for.
 
     repo is None where the weights ship with the library, filename where nobody has published any.
-    unavailable: why this version cannot load the name, or None. commit: what is fetched instead of
+    unavailable: why this version cannot load the name, or None. over: the name of the encoder that
+    the file is a head for, or None where it holds an encoder. commit: what is fetched instead of
     the newest state. sha256: the file's digest in hex; another file is refused.
     """
 
@@ -44,6 +45,7 @@ class PublishedModel:
     filename: str | None
     config: ConcertoConfig
     unavailable: str | None = None
+    over: str | None = None
     commit: str | None = None
     sha256: str | None = None
 
@@ -65,6 +67,15 @@ class Source:
     weights: Path
     config: Path | None
     model: PublishedModel | None
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How the Hub is reached. token: by default the one you are logged in with."""
+
+    token: str | bool | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    local_files_only: bool = False
 
 
 def locate(
@@ -359,9 +370,8 @@ MODELS = (
         "concerto-large-scannet",
         "concerto_large_linear_prob_head_sc.pth",
         "large",
-        "a linear head over concerto-large for ScanNet's 20 classes",
-        unavailable="its file is a linear head on all five stages of concerto-large, and this "
-        'version loads encoders only. Load "concerto-large" for the features under it.',
+        "ScanNet's 20 classes: a linear head over concerto-large",
+        over="concerto-large",
     ),
     _published("sonata", "sonata.pth", "base", "rooms; points alone", repo="facebook/sonata"),
     PublishedModel(

@@ -3,13 +3,72 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Literal, overload
 
+import torch
+
+from concerto import hub
+from concerto.devices import kept_dtype, usable_device
+from concerto.encoder import Backend
 from concerto.model import Concerto
+from concerto.segmenter import Segmenter
+from concerto.segmenter_files import holds_segmenter
+
+EncoderName = Literal[
+    "concerto-tiny",
+    "concerto-small",
+    "concerto-base",
+    "concerto-large",
+    "concerto-large-outdoor",
+    "concerto-base-siglip",
+    "concerto-large-video",
+    "sonata",
+]
+
+
+@overload
+def from_pretrained(
+    pretrained_model_name_or_path: EncoderName = "concerto-tiny", **options: Any
+) -> Concerto: ...
+
+
+@overload
+def from_pretrained(
+    pretrained_model_name_or_path: Literal["concerto-large-scannet"], **options: Any
+) -> Segmenter: ...
+
+
+@overload
+def from_pretrained(
+    pretrained_model_name_or_path: str | os.PathLike[str], **options: Any
+) -> Any: ...
 
 
 def from_pretrained(
-    pretrained_model_name_or_path: str | os.PathLike[str] = "concerto-tiny", **options: Any
-) -> Concerto:
-    """Load pretrained weights; see `Concerto.from_pretrained` for sources, options and errors."""
-    return Concerto.from_pretrained(pretrained_model_name_or_path, **options)
+    pretrained_model_name_or_path: str | os.PathLike[str] = "concerto-tiny",
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    backend: Backend = "torch",
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    **options: Any,
+) -> Concerto | Segmenter:
+    """Load pretrained weights: a `Concerto`, or a `Segmenter` where the files are one's.
+
+    See `Concerto.from_pretrained` and `Segmenter.from_pretrained` for options and errors.
+    """
+    # What is wrong with these is said before anything is fetched.
+    place, kept = usable_device(device), kept_dtype(dtype)
+    reach = hub.Reach(token, cache_dir, local_files_only)
+    source = hub.locate(
+        pretrained_model_name_or_path,
+        revision=options.pop("revision", None),
+        filename=options.pop("filename", None),
+        **asdict(reach),
+    )
+    if holds_segmenter(source):
+        return Segmenter._from_source(source, place, kept, backend, reach, **options)
+    return Concerto._from_source(source, place, kept, backend, **options)

@@ -10,16 +10,16 @@ from torch import Tensor
 from concerto.config import ConcertoConfig
 from concerto.errors import InputError
 
-# High-water marks of whole encodings, measured from outside on rooms of 10,000 to 400,000 voxels
-# with all presets, and rounded up: tensors of (n, C) alive at once in a block, bytes of geometry
-# a voxel (curves, patches, neighbours), and what the libraries keep for themselves.
-BLOCK_TENSORS = 9
-GEOMETRY_BYTES = 1800
-LIBRARY_BYTES = 128 * 2**20
-# Within a slice: gathered rows, qkv, heads, and the hidden layer before and after its GELU.
+# High-water marks of whole encodings, measured from outside (`python -m benchmarks.memory`) and
+# rounded up. Bytes a voxel: while a level's curves, patches and neighbours are worked out, what of
+# them its blocks use, and what later levels leave of them.
+GEOMETRY_BYTES, LAYOUT_BYTES, KEPT_BYTES = 600, 200, 60
+# Float32 tensors of a slice of rows: gathered rows, queries, keys and values, or a hidden layer.
 SLICE_TENSORS = 14
+# What the libraries keep for themselves, and the allocator of a level's geometry at the most.
+LIBRARY_BYTES, ALLOCATOR_BYTES = 64 * 2**20, 192 * 2**20
 # Slices below this cost time and save nothing.
-MIN_SLICE_ROWS = 512
+MIN_SLICE_ROWS = 2**13
 
 POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -43,30 +43,41 @@ def slice_rows_within(
 ) -> int:
     """Rows that the encoder may work on at a time, to stay within `budget` bytes.
 
-    grid_coord: (n, 3) int64 voxels of the finest level. itemsize: bytes of one feature value.
-
-    Raises InputError where even the smallest slices would not fit.
+    Otherwise as `working_memory`. Raises InputError where even the smallest slices would not fit.
     """
-    kept = LIBRARY_BYTES
-    fitting = len(grid_coord)
-    for voxels, channels in zip(
-        _level_sizes(grid_coord, config.stages), config.channels, strict=True
-    ):
-        tensor = voxels * channels * itemsize
-        fixed = kept + BLOCK_TENSORS * tensor + GEOMETRY_BYTES * voxels
-        row = SLICE_TENSORS * channels * itemsize
-        least = fixed + min(voxels, MIN_SLICE_ROWS) * row
-        if least > budget:
+    rows = max(len(grid_coord), MIN_SLICE_ROWS)
+    while (needed := working_memory(config, grid_coord, itemsize, rows)) > budget:
+        if rows <= MIN_SLICE_ROWS:
             raise InputError(
-                f"{len(grid_coord):,} voxels need about {least / 2**20:,.0f} MiB of working "
+                f"{len(grid_coord):,} voxels need about {needed / 2**20:,.0f} MiB of working "
                 f"memory, and max_memory is {budget / 2**20:,.0f} MiB. Raise it, pass a larger "
                 "grid_size, or cut the scene."
             )
-        rows = (budget - fixed) // row
-        if rows < voxels:
-            fitting = min(fitting, rows)
-        kept += tensor
-    return max(fitting, 1)
+        rows = max(rows // 2, MIN_SLICE_ROWS)
+    return rows
+
+
+def working_memory(
+    config: ConcertoConfig, grid_coord: Tensor, itemsize: int, slice_rows: int
+) -> int:
+    """Bytes that the encoder takes at the most, beyond its weights and voxels.
+
+    grid_coord: (n, 3) int64 voxels of the finest level. itemsize: bytes of one feature value.
+    """
+    kept = most = 0
+    for voxels, channels in zip(
+        _level_sizes(grid_coord, config.stages), config.channels, strict=True
+    ):
+        features = voxels * channels * itemsize
+        # The convolution sums in float32 at least.
+        convolved = voxels * channels * max(4, itemsize)
+        slices = SLICE_TENSORS * min(slice_rows, voxels) * channels * 4
+        blocks = 2 * features + convolved + LAYOUT_BYTES * voxels + slices
+        geometry = GEOMETRY_BYTES * voxels
+        freed = min(geometry, ALLOCATOR_BYTES)
+        most = max(most, kept + freed + blocks, kept + features + geometry)
+        kept += features + KEPT_BYTES * voxels
+    return most + LIBRARY_BYTES
 
 
 def _level_sizes(grid_coord: Tensor, stages: int) -> list[int]:

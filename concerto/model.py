@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from concerto import checkpoints, hub
-from concerto.card import ANY_SOURCE, model_card
-from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, Checkpoint
+from concerto.card import model_card
+from concerto.checkpoints import Checkpoint
 from concerto.config import ConcertoConfig
 from concerto.devices import kept_dtype, usable_device
 from concerto.encoder import Backend, Block, PointTransformer
 from concerto.errors import ConcertoWarning, ConfigError, InputError
-from concerto.files import replacing
 from concerto.hierarchy import Hierarchy, Stages, resolve_stages
 from concerto.memory import parse_memory, slice_rows_within
 from concerto.points.advice import advise
 from concerto.points.convert import to_point_cloud
 from concerto.points.prepare import EncoderInput, positive, prepare
 from concerto.points.scenes import Scenes, to_scenes
-from concerto.upload import COMMIT_MESSAGE, make_target
-
-# Rows that `encode` works on at a time on a CPU: enough for its cores, little enough for caches.
-ENCODE_SLICE_ROWS = 2**13
+from concerto.saved_model import SavedModel
 
 
-class Concerto(nn.Module, PyTorchModelHubMixin):
+class Concerto(nn.Module, SavedModel):
     """A Concerto encoder with its preprocessing: any point cloud in, one feature a point out.
 
     `model(points)` gives (N, C) features in the input's order and the model's dtype, on its
@@ -142,26 +136,53 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
         Raises InputError also where a scene cannot be encoded within `max_memory`.
         """
         self.feature_dim(stages)
+        return self.infer(
+            points,
+            lambda hierarchy: cast(Tensor, hierarchy.features(stages)),
+            max_memory=max_memory,
+            progress=progress,
+            scale=scale,
+            grid_size=grid_size,
+            color_range=color_range,
+            drop_invalid=drop_invalid,
+        )
+
+    def infer(
+        self,
+        points: Any,
+        read: Callable[[Hierarchy], Tensor],
+        *,
+        max_memory: int | str | None = None,
+        progress: bool = False,
+        scale: float | None = None,
+        grid_size: float | None = None,
+        color_range: tuple[float, float] | None = None,
+        drop_invalid: bool = False,
+    ) -> Tensor | list[Tensor]:
+        """What `read` makes of each scene's hierarchy, as `encode` gives features: scene by scene,
+        without autograd, in evaluation mode. For scenes packed together it must give a row a point.
+
+        Otherwise as `encode`.
+        """
         self._check_scale(scale, grid_size)
         budget = None if max_memory is None else parse_memory(max_memory)
         scenes = to_scenes(points, color_range)
-        features = []
+        results = []
         with torch.no_grad(), _evaluating(self), self._progress(len(scenes.items), progress):
             for item in scenes.items:
                 prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
-                rows = ENCODE_SLICE_ROWS if self.device.type == "cpu" else len(prepared.feat)
+                rows = None
                 if budget is not None:
-                    fitting = slice_rows_within(
+                    rows = slice_rows_within(
                         budget, self.config, prepared.grid_coord, self.dtype.itemsize
                     )
-                    rows = min(rows, fitting)
                 hierarchy = self._encode([prepared], Scenes([item], as_list=False), rows)
-                features.append(cast(Tensor, hierarchy.features(stages)))
+                results.append(read(hierarchy))
         if scenes.as_list:
-            return features
+            return results
         if scenes.rows is None:
-            return features[0]
-        packed = torch.cat(features)
+            return results[0]
+        packed = torch.cat(results)
         return torch.empty_like(packed).index_copy_(0, scenes.rows.to(packed.device), packed)
 
     @classmethod
@@ -198,18 +219,29 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
+        return cls._from_source(source, place, kept, backend)
+
+    @classmethod
+    def _from_source(
+        cls,
+        source: hub.Source,
+        device: torch.device | None,
+        dtype: torch.dtype | None,
+        backend: Backend,
+    ) -> Concerto:
+        """The encoder in files that are here. dtype: None for that of the file."""
         known = source.model
         checkpoint = checkpoints.read_checkpoint(
             source.weights, source.config, known.config if known else None
         )
         if checkpoint.config.untrained:
             warnings.warn(
-                f"{pretrained_model_name_or_path} is untrained: its weights are a seeded "
+                f"{known.name if known else source.weights} is untrained: its weights are a seeded "
                 "initialisation, good for trying things out, not for features that know things.",
                 ConcertoWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return cls._from_checkpoint(checkpoint, source.weights, kept, backend).to(place)
+        return cls._from_checkpoint(checkpoint, source.weights, dtype, backend).to(device)
 
     @classmethod
     def _from_checkpoint(
@@ -229,65 +261,11 @@ class Concerto(nn.Module, PyTorchModelHubMixin):
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 
-    def save_pretrained(  # type: ignore[override]
-        self,
-        save_directory: str | os.PathLike[str],
-        *,
-        push_to_hub: bool = False,
-        repo_id: str | None = None,
-        **push_to_hub_kwargs: Any,
-    ) -> str | None:
-        """Write config.json, model.safetensors and a card to a folder, each whole or not at all.
-
-        A README.md that is there already is kept. push_to_hub: then upload the three, to `repo_id`
-        or a repo of the folder's name; returns the URL of the commit. Options and errors are those
-        of `push_to_hub`.
-        """
-        folder = Path(save_directory)
-        target = None
-        if push_to_hub:
-            name = folder.resolve().name if repo_id is None else repo_id
-            target = make_target(name, **push_to_hub_kwargs)
+    def _write(self, folder: Path) -> None:
         checkpoints.write_folder(folder, self.config, self.state_dict())
-        card = folder / CARD_FILE
-        if not card.exists():
-            with replacing(card) as path:
-                text = model_card(self.config, target.repo_id if target else ANY_SOURCE)
-                path.write_text(text, encoding="utf-8")
-        if target is None:
-            return None
-        return target.upload(folder, [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE])
 
-    def push_to_hub(  # type: ignore[override]
-        self,
-        repo_id: str,
-        *,
-        private: bool | None = None,
-        token: str | bool | None = None,
-        commit_message: str = COMMIT_MESSAGE,
-        revision: str | None = None,
-    ) -> str:
-        """Upload config.json, model.safetensors and a card to the Hub; returns the commit's URL.
-
-        repo_id: "org/name", or "name" in your own account; made where it does not exist, `private`
-        or not. token: by default the one you are logged in with. revision: a branch, made where it
-        does not exist. The three files arrive in one commit and replace those of their names; to
-        keep a card of your own, `save_pretrained` to a folder that holds it, with push_to_hub=True.
-
-        Raises HubError where the id is no repo's, the Hub cannot be reached, or the token may not
-        write there.
-        """
-        with TemporaryDirectory() as folder:
-            url = self.save_pretrained(
-                folder,
-                push_to_hub=True,
-                repo_id=repo_id,
-                private=private,
-                token=token,
-                commit_message=commit_message,
-                revision=revision,
-            )
-        return cast(str, url)
+    def _card(self, source: str) -> str:
+        return model_card(self.config, source)
 
     def _prepare(
         self,

@@ -23,15 +23,15 @@ def test_other_amounts_are_refused(amount: object) -> None:
 
 def test_more_memory_means_larger_slices_up_to_all_rows() -> None:
     config = ConcertoConfig.preset("base")
-    rows = [slice_rows_within(size << 20, config, GRID, 4) for size in (266, 274, 284, 100_000)]
+    rows = [slice_rows_within(size << 20, config, GRID, 4) for size in (140, 150, 170, 100_000)]
     assert rows == sorted(set(rows))
     assert rows[-1] == len(GRID)
 
 
 def test_half_precision_needs_less() -> None:
     config = ConcertoConfig.preset("base")
-    assert slice_rows_within(250 << 20, config, GRID, 2) > 0
+    assert slice_rows_within(134 << 20, config, GRID, 2) > 0
     with pytest.raises(
-        InputError, match=r"40,000 voxels need about \d+ MiB.*max_memory is 250 MiB"
+        InputError, match=r"40,000 voxels need about \d+ MiB.*max_memory is 134 MiB"
     ):
-        slice_rows_within(250 << 20, config, GRID, 4)
+        slice_rows_within(134 << 20, config, GRID, 4)

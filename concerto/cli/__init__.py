@@ -1,4 +1,5 @@
-"""The command line: `concerto encode | pca | similar | models | info | convert | download`."""
+"""The command line: `concerto encode`, `pca`, `segment`, `similar`, `models`, `info`, `convert` and
+`download`."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from concerto.cli.encode import encode
 from concerto.cli.info import info
 from concerto.cli.models import models
 from concerto.cli.pca import pca
+from concerto.cli.segment import segment
 from concerto.cli.similar import similar
 from concerto.cli.wording import in_flags
 from concerto.errors import ConcertoError
@@ -20,6 +22,7 @@ from concerto.errors import ConcertoError
 COMMANDS: dict[str, Callable[..., Any]] = {
     "encode": encode,
     "pca": pca,
+    "segment": segment,
     "similar": similar,
     "models": models,
     "info": info,

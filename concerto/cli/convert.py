@@ -10,7 +10,7 @@ import tyro
 from concerto.checkpoints import write_published
 from concerto.errors import InputError
 from concerto.hub import PICKLES
-from concerto.loading import from_pretrained
+from concerto.model import Concerto
 
 
 def convert(
@@ -26,7 +26,7 @@ def convert(
         target: A folder gets config.json and model.safetensors; a name ending in .pth becomes a
             published file, which has no place for the preprocessing.
     """
-    model = from_pretrained(source, dtype="auto")
+    model = Concerto.from_pretrained(source, dtype="auto")
     if target.suffix in PICKLES:
         write_published(target, model.config, model.state_dict())
     elif target.suffix:

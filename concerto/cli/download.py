@@ -45,11 +45,13 @@ def download(
 def _fetch(
     name: str, revision: str | None, filename: str | None, cache_dir: Path | None
 ) -> HubError | None:
-    """Fetch and print one; returns what kept it away."""
+    """Fetch and print one, and the encoder that it is a head for; returns what kept it away."""
     try:
         source = locate(name, revision=revision, filename=filename, cache_dir=cache_dir)
     except HubError as error:
         return error
     packaged = source.model is not None and source.model.repo is None
     print(f"{source.weights}{'  (ships with the library)' if packaged else ''}")
+    if source.model is not None and source.model.over is not None:
+        return _fetch(source.model.over, revision, None, cache_dir)
     return None

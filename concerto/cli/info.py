@@ -13,7 +13,9 @@ from concerto.errors import ConcertoWarning, InputError
 from concerto.hub import PublishedModel, find_model
 from concerto.io import FORMATS, read
 from concerto.loading import from_pretrained
+from concerto.model import Concerto
 from concerto.points.voxels import voxelize
+from concerto.segmenter import Segmenter, SegmenterConfig
 
 
 def info(name_or_file: Annotated[str, tyro.conf.arg(metavar="NAME_OR_FILE")], /) -> None:
@@ -71,7 +73,7 @@ def _published(model: PublishedModel) -> dict[str, str]:
 def _weights(source: str) -> dict[str, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConcertoWarning)
-        model = from_pretrained(source, dtype="auto")
+        model: Concerto | Segmenter = from_pretrained(source, dtype="auto")
     tensors = model.state_dict()
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
     rows = {
@@ -79,9 +81,12 @@ def _weights(source: str) -> dict[str, str]:
         "parameters": f"{sum(tensor.numel() for tensor in tensors.values()):,}",
         "stored as": ", ".join(dtypes),
     }
-    if model.config.untrained:
+    config = model.config
+    if isinstance(config, SegmenterConfig):
+        return rows | {"classes": ", ".join(config.classes)} | _config(config.encoder)
+    if config.untrained:
         rows["status"] = "untrained: a seeded initialisation"
-    return rows | _config(model.config)
+    return rows | _config(config)
 
 
 def _config(config: ConcertoConfig) -> dict[str, str]:

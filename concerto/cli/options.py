@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 from torch import Tensor
 
 from concerto.io import read
-from concerto.loading import from_pretrained
 from concerto.memory import parse_memory
 from concerto.model import Concerto
 from concerto.points.point_cloud import PointCloud
@@ -20,8 +19,8 @@ from concerto.points.prepare import positive
 
 
 @dataclass(frozen=True)
-class ModelOptions:
-    """Which model reads the scans, and how."""
+class ScanOptions:
+    """Which model reads the scans, and how, whatever it makes of them."""
 
     model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "concerto-tiny"
     """A name of `concerto models`, org/name[@revision] on the Hub, a folder, or a weights file."""
@@ -29,10 +28,6 @@ class ModelOptions:
     """Where to run: cpu, cuda, cuda:1, mps; auto takes a CUDA device where there is one."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the model; the features are written as float32."""
-    stages: Annotated[
-        tuple[int, ...] | Literal["all"] | None, tyro.conf.arg(metavar="all|INT...")
-    ] = None
-    """Stages to concatenate, 0 being the finest; by default the model's own choice."""
     scale: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Factor on the coordinates, instead of the model's own: 1 indoors, so that 0.001 reads
     millimetres; 0.2 for concerto-large-outdoor."""
@@ -47,40 +42,50 @@ class ModelOptions:
     max_memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
     """Bound on working memory, such as 8GiB."""
 
-    def load(self) -> Concerto:
-        """The model."""
-        model = from_pretrained(self.model, device=self._place(), dtype=self.dtype)
-        # What is wrong with the options is wrong once, not once a scan.
-        model.feature_dim(self.stages)
+    def inference(self) -> dict[str, Any]:
+        """The options that `Concerto.encode` and `Segmenter` take alike.
+
+        Raises InputError where one is no good: it is wrong once, not once a scan.
+        """
         for name in ("scale", "grid_size"):
             positive(getattr(self, name), 1.0, name)
         if self.max_memory is not None:
             parse_memory(self.max_memory)
-        return model
+        names = ("scale", "grid_size", "drop_invalid", "max_memory")
+        return {name: getattr(self, name) for name in names}
 
     def read(self, scan: Path) -> PointCloud:
         """The scan's points."""
         columns = self.columns if scan.suffix.lower() == ".bin" else None
         return read(scan, color_range=self.color_range, columns=columns)
 
-    def encode(self, model: Concerto, cloud: PointCloud, progress: bool = True) -> Tensor:
-        """Features (N, C) float32 on the CPU."""
-        features = model.encode(
-            cloud,
-            stages=self.stages,
-            scale=self.scale,
-            grid_size=self.grid_size,
-            drop_invalid=self.drop_invalid,
-            max_memory=self.max_memory,
-            progress=progress,
-        )
-        assert isinstance(features, Tensor)
-        return features.float().cpu()
-
-    def _place(self) -> str:
+    def place(self) -> str:
         """Each process of `accelerate launch` or `torchrun` has a CUDA device of its own."""
         if self.device != "auto":
             return self.device
         if not torch.cuda.is_available():
             return "cpu"
         return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+
+
+@dataclass(frozen=True)
+class ModelOptions(ScanOptions):
+    """Which encoder reads the scans, and how."""
+
+    stages: Annotated[
+        tuple[int, ...] | Literal["all"] | None, tyro.conf.arg(metavar="all|INT...")
+    ] = None
+    """Stages to concatenate, 0 being the finest; by default the model's own choice."""
+
+    def load(self) -> Concerto:
+        """The model. Raises InputError where an option is no good."""
+        model = Concerto.from_pretrained(self.model, device=self.place(), dtype=self.dtype)
+        model.feature_dim(self.stages)
+        self.inference()
+        return model
+
+    def encode(self, model: Concerto, cloud: PointCloud, progress: bool = True) -> Tensor:
+        """Features (N, C) float32 on the CPU."""
+        features = model.encode(cloud, stages=self.stages, progress=progress, **self.inference())
+        assert isinstance(features, Tensor)
+        return features.float().cpu()

@@ -15,7 +15,8 @@ def in_flags(message: str) -> str:
     message = message.replace("drop_invalid=True", "--drop-invalid")
     message = message.replace("skip_bad=True", "--skip-bad")
     return re.sub(
-        r"\b(scale|grid_size|columns|filename|revision|depth_scale|max_depth)=",
+        r"\b(scale|grid_size|columns|filename|revision|depth_scale|max_depth|align|label_map|labels"
+        r"|split_files)=",
         lambda match: f"--{match[1].replace('_', '-')} ",
         message,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +27,14 @@ class Patches:
     target: (4, n) int64, the row in which each point finds its own result.
     shapes: patches and their length, in the order of the rows; each cloud no longer than K is
         alone or with others of its length.
+    runs: the same with those patches apart whose last points are borrowed: patches, their
+        length, and how many points of each are its own.
     """
 
     source: Tensor
     target: Tensor
     shapes: tuple[tuple[int, int], ...]
+    runs: tuple[tuple[int, int, int], ...]
 
 
 def cut_patches(orders: Tensor, sizes: list[int], patch_size: int) -> Patches:
@@ -45,7 +48,7 @@ def cut_patches(orders: Tensor, sizes: list[int], patch_size: int) -> Patches:
         if size:
             by_length[min(size, patch_size)].append(cloud)
     device = orders.device
-    places, owned, shapes = [], [], []
+    places, owned, shapes, runs = [], [], [], []
     for length, clouds in sorted(by_length.items(), reverse=True):
         patches = 0
         for cloud in clouds:
@@ -58,13 +61,19 @@ def cut_patches(orders: Tensor, sizes: list[int], patch_size: int) -> Patches:
             places.append(place + starts[cloud])
             owned.append(own)
             patches += count
+            full, rest = divmod(size, length)
+            runs += [(full, length, length)] + [(1, length, rest)] * (rest > 0)
         shapes.append((patches, length))
     place, own = torch.cat(places), torch.cat(owned)
     source = orders.index_select(1, place)
     target = torch.empty_like(orders)
     rows = own.nonzero().flatten()
     target.scatter_(1, source.index_select(1, rows), rows.expand(len(orders), -1))
-    return Patches(source, target, tuple(shapes))
+    merged = [
+        (sum(count for count, *_ in equal), length, own)
+        for (length, own), equal in groupby(runs, key=lambda run: run[1:])
+    ]
+    return Patches(source, target, tuple(shapes), tuple(merged))
 
 
 class PatchAttention(nn.Module):
@@ -76,40 +85,51 @@ class PatchAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(
+    def forward(self, x: Tensor, patches: Patches, order: int) -> Tensor:
+        """Attend along one of the four curves."""
+        rows, parts, start = patches.source[order], [], 0
+        for count, length in patches.shapes:
+            end = start + count * length
+            part = x.index_select(0, rows[start:end]).view(count, length, -1)
+            parts.append(self._attend(part).flatten(0, 1))
+            start = end
+        whole = torch.cat(parts) if len(parts) > 1 else parts[0]
+        out: Tensor = self.proj(whole.index_select(0, patches.target[order]))
+        return out
+
+    def add_to(
         self,
         x: Tensor,
+        norm: nn.Module,
         patches: Patches,
         order: int,
-        slice_rows: int | None = None,
-        scratch: Tensor | None = None,
-    ) -> Tensor:
-        """Attend along one of the four curves.
+        slice_rows: int,
+        scratch: Tensor | None,
+    ) -> None:
+        """x += self(norm(x)) in place, for inference, in slices of about so many rows.
 
-        slice_rows: about how many rows to work on at a time. scratch: go the fast way for
-        inference on a CPU, in this memory (see `cpu_attention`).
+        scratch: go the fast way on a CPU, in this memory (see `cpu_attention`).
         """
-        source, target = patches.source[order], patches.target[order]
+        source = patches.source[order]
         merged = None if scratch is None else cpu_attention.merge_qkv(self.qkv, self.heads)
-        parts, start = [], 0
-        for count, length in patches.shapes:
-            step = count if slice_rows is None else max(1, slice_rows // length)
-            for first in range(0, count, step):
-                taken = min(step, count - first)
-                rows = source[start : start + taken * length]
-                part = x.index_select(0, rows).view(taken, length, -1)
+        end = len(source)
+        # The last patch of a cloud borrows points of the one before, so it comes first.
+        for count, length, own in reversed(patches.runs):
+            step = max(1, slice_rows // length)
+            for left in range(count, 0, -step):
+                start = end - min(step, left) * length
+                rows = source[start:end]
+                part = norm(x.index_select(0, rows)).view(-1, length, x.shape[1])
                 out = None
                 if merged is not None and scratch is not None:
-                    out = cpu_attention.attend(part, *merged, self.heads, scratch)
-                out = self._attend(part) if out is None else out
-                parts.append(self.proj(out).flatten(0, 1))
-                start += taken * length
-        whole = torch.cat(parts) if len(parts) > 1 else parts[0]
-        return whole.index_select(0, target)
+                    out = cpu_attention.attend(part, *merged, self.heads, scratch, own)
+                out = self.proj(self._attend(part, own) if out is None else out).flatten(0, 1)
+                x.index_add_(0, rows if own == length else rows[:own], out)
+                end = start
 
-    def _attend(self, x: Tensor) -> Tensor:
-        """The plain way: (P, K, C) → (P, K, C)."""
+    def _attend(self, x: Tensor, queries: int | None = None) -> Tensor:
+        """The plain way: (P, K, C) → (P, K, C), or the first so many queries of each patch."""
         qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(query, key, value)
+        out = F.scaled_dot_product_attention(query[:, :, :queries], key, value)
         return out.transpose(1, 2).flatten(2)

@@ -19,19 +19,30 @@ EXACT = ("highest",) if ONEDNN is None else ("none", "ieee")
 ALLOW_BFLOAT16 = "medium" if ONEDNN is None else "bf16"
 # The largest block that glibc ever serves from memory it keeps, less its own few bytes.
 KEPT_BYTES = 2**25 - 2**14
+# Features in a slice of rows: enough for the cores, little enough for the caches.
+SLICE_VALUES = 3 * 2**18
 # Relative error of a float32 product, with room; bfloat16's would be 3e-3.
 FLOAT32_ERROR = 1e-5
 
 
-def infers_on_cpu(x: Tensor) -> bool:
-    """Whether the ways for inference on a CPU, which no gradient can pass, may be gone with x."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype != torch.float64
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
+def infers(x: Tensor) -> bool:
+    """Whether no gradient passes, and each layer computes in the dtype of x."""
+    return not (
+        torch.is_grad_enabled()
+        or torch.is_autocast_enabled(x.device.type)
+        or torch.compiler.is_compiling()
     )
+
+
+def infers_on_cpu(x: Tensor) -> bool:
+    """Whether the ways for inference on a CPU may be gone with x."""
+    return x.device.type == "cpu" and x.dtype != torch.float64 and infers(x)
+
+
+def rows_at_a_time(x: Tensor, slice_rows: int | None) -> int:
+    """How many rows of x (n, C): at most those asked for, and on a CPU those that caches hold."""
+    rows = len(x) if slice_rows is None else slice_rows
+    return min(rows, SLICE_VALUES // x.shape[1]) if x.device.type == "cpu" else rows
 
 
 @contextmanager

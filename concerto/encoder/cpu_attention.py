@@ -28,34 +28,37 @@ def new_scratch() -> Tensor:
     return torch.empty(SCORES)
 
 
-def attend(x: Tensor, weight: Tensor, bias: Tensor, heads: int, scratch: Tensor) -> Tensor | None:
-    """softmax(q kᵀ / sqrt(D)) v of each patch and head: (P, K, C) → (P, K, C), or None.
+def attend(
+    x: Tensor, weight: Tensor, bias: Tensor, heads: int, scratch: Tensor, queries: int
+) -> Tensor | None:
+    """softmax(q kᵀ / sqrt(D)) v of each patch and head: (P, K, C) → (P, Q, C), or None.
 
-    weight, bias: from `merge_qkv`. None where scores are too large for sums without a maximum.
+    weight, bias: from `merge_qkv`. queries: Q, the first points of each patch, whose results are
+    wanted. None where scores are too large for sums without a maximum.
     """
     patches, length, channels = x.shape
     width = channels // heads
     layer = torch.matmul(weight, x.float().transpose(1, 2)).add_(bias)
     query, key, value = layer.view(patches * heads, -1, length).split([width, width, width + 1], 1)
-    out = layer.new_empty(patches * heads, width + 1, length)
-    blocks = math.ceil(HEADS * length**2 / len(scratch))
-    step = math.ceil(length / blocks)
+    out = layer.new_empty(patches * heads, width + 1, queries)
+    blocks = math.ceil(HEADS * length * queries / len(scratch))
+    step = math.ceil(queries / blocks)
     for first in range(0, len(out), HEADS):
         group = slice(first, first + HEADS)
         # Once here, or in each product below.
         keys, values = key[group].transpose(1, 2).contiguous(), value[group].contiguous()
-        for begin in range(0, length, step):
-            queries = query[group, :, begin : begin + step]
-            shape = len(keys), length, queries.shape[2]
+        for begin in range(0, queries, step):
+            block = slice(begin, min(begin + step, queries))
+            shape = len(keys), length, block.stop - begin
             scores = scratch[: math.prod(shape)].view(shape)
-            torch.bmm(keys, queries, out=scores)
-            torch.bmm(values, scores.exp2_(), out=out[group, :, begin : begin + step])
+            torch.bmm(keys, query[group, :, block], out=scores)
+            torch.bmm(values, scores.exp2_(), out=out[group, :, block])
     sums = out[:, width:]
     least, largest = sums.aminmax()
     if not (least > LEAST_SUM and largest < LARGEST_SUM):
         return None
-    # (P · H, D, K) is (P, C, K), channels being head after head.
-    result = (out[:, :width] / sums).view(patches, channels, length)
+    # (P · H, D, Q) is (P, C, Q), channels being head after head.
+    result = (out[:, :width] / sums).view(patches, channels, queries)
     return result.to(x.dtype).transpose(1, 2)
 
 

@@ -9,24 +9,48 @@ from torch import Tensor
 
 from concerto.config import ConcertoConfig
 from concerto.encoder.attention import Patches, cut_patches
+from concerto.encoder.cpu import infers, infers_on_cpu, rows_at_a_time
+from concerto.encoder.cpu_attention import new_scratch
 from concerto.encoder.random import hash_seeds, hash_uniform
 from concerto.encoder.serialization import ORDERS, serialize
 from concerto.encoder.sparse_conv import Neighbors, SpconvNeighbors
 
 
 @dataclass(frozen=True)
+class InPlace:
+    """How inference goes: layers add in place, in slices of rows.
+
+    scratch: memory for the fast attention of `cpu_attention`, None where that is not for use.
+    slice_rows: the most rows at a time; None for as many as go well.
+    """
+
+    scratch: Tensor | None
+    slice_rows: int | None
+
+    @staticmethod
+    def if_possible(x: Tensor, seeds: Tensor | None, slice_rows: int | None) -> InPlace | None:
+        """None where gradients pass, or something is dropped."""
+        if seeds is not None or not infers(x):
+            return None
+        return InPlace(new_scratch() if infers_on_cpu(x) else None, slice_rows)
+
+    def rows(self, x: Tensor) -> int:
+        """How many rows of x (n, C) at a time."""
+        return rows_at_a_time(x, self.slice_rows)
+
+
+@dataclass(frozen=True)
 class Layout:
     """Patches and neighbours of a level.
 
-    scratch: memory for the fast attention of `cpu_attention`, None where that is not for use.
-    slice_rows: bounds working memory. row_seeds: (n,) int64, what each row's drop path is drawn
-    from; None where nothing is dropped. recompute: keep no activations for the backward pass.
+    in_place: None for the plain way, which gradients can pass. row_seeds: (n,) int64, what each
+    row's drop path is drawn from; None where nothing is dropped. recompute: keep no activations
+    for the backward pass.
     """
 
     patches: Patches
     neighbors: Neighbors | SpconvNeighbors
-    scratch: Tensor | None
-    slice_rows: int | None
+    in_place: InPlace | None
     row_seeds: Tensor | None
     recompute: bool
 

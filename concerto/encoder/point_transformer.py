@@ -21,8 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from concerto.config import ConcertoConfig
 from concerto.encoder.attention import PatchAttention
 from concerto.encoder.cpu import fast_products, infers_on_cpu
-from concerto.encoder.cpu_attention import new_scratch
-from concerto.encoder.layout import Geometry, Layout, cut
+from concerto.encoder.layout import Geometry, InPlace, Layout, cut
 from concerto.encoder.pooling import GridPooling, Pooling, pool_grid
 from concerto.encoder.random import hash_uniform
 from concerto.encoder.serialization import ORDERS
@@ -104,9 +103,9 @@ class PointTransformer(nn.Module):
         feat: (n, 9), coordinates (m), colour (0-1), unit normal. grid_coord: (n, 3) int64 >= 0.
         offsets: (B,) int64, where each cloud's rows end. mask: (n,) bool, voxels that the learned
         token replaces. seeds: (B,) int64, what the order of the curves and the drop path of each
-        cloud are drawn from in training; drawn themselves where not given. slice_rows: work on
-        about that many rows at a time where rows are independent; bounds memory without changing
-        the result.
+        cloud are drawn from in training; drawn themselves where not given. slice_rows: in
+        inference, work on at most about that many rows at a time where rows are independent;
+        bounds memory without changing the result.
 
         Raises InputError for shapes or grids that no curve fits.
         """
@@ -131,7 +130,7 @@ class PointTransformer(nn.Module):
     ) -> list[EncodedLevel]:
         batch = cloud_of_row(offsets, len(feat))
         x = self.embedding(feat, mask)
-        scratch = new_scratch() if infers_on_cpu(x) else None
+        in_place = InPlace.if_possible(x, seeds, slice_rows)
         recompute = self.activation_checkpointing and torch.is_grad_enabled()
         levels: list[EncodedLevel] = []
         pooling: Pooling | None = None
@@ -144,7 +143,7 @@ class PointTransformer(nn.Module):
             geometry = Geometry(grid_coord, batch, offsets)
             patches, row_seeds = cut(geometry, self.config, number, seeds)
             neighbors = self._neighbors(geometry)
-            layout = Layout(patches, neighbors, scratch, slice_rows, row_seeds, recompute)
+            layout = Layout(patches, neighbors, in_place, row_seeds, recompute)
             x = stage(x, pooling, layout)
             last = number + 1 == len(self.stages)
             pooling = None if last else pool_grid(grid_coord, batch, self._torch_scatter)
@@ -185,7 +184,7 @@ class Embedding(nn.Module):
         precise = torch.promote_types(weight.dtype, torch.float32)
         with torch.autocast(feat.device.type, enabled=False):
             x = F.linear(feat.to(precise), weight.to(precise), bias.to(precise))
-        x = F.gelu(self.norm(x.to(weight.dtype)))
+        x = _gelu(self.norm(x.to(weight.dtype)))
         if self.mask_token is None:
             return x
         if mask is None:
@@ -209,7 +208,7 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, pooling: Pooling | None, layout: Layout) -> Tensor:
         """x: (n, C_in) of the level before → (m, C). pooling: None in the first stage."""
         if self.down is not None:
-            x = self.down(x, pooling)
+            x = self.down(x, pooling, layout.in_place and layout.in_place.rows(x))
         for block in self.blocks:
             if layout.recompute:
                 x = checkpoint(block, x, layout, use_reentrant=False, preserve_rng_state=False)
@@ -237,11 +236,22 @@ class Block(nn.Module):
         self.drop = drop
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        rows, order = layout.slice_rows, self.number % len(ORDERS)
+        order = self.number % len(ORDERS)
+        if layout.in_place is not None:
+            return self._infer(x, layout, order, layout.in_place)
         x = x + self.cpe(x, layout.neighbors)
-        attended = self.attention(self.norm1(x), layout.patches, order, rows, layout.scratch)
-        x = _add(x, self._drop(attended, layout, branch=0))
-        return _add(x, self._drop(self.mlp(self.norm2(x), rows), layout, branch=1))
+        attended = self.attention(self.norm1(x), layout.patches, order)
+        x = x + self._drop(attended, layout, branch=0)
+        return x + self._drop(self.mlp(self.norm2(x)), layout, branch=1)
+
+    def _infer(self, x: Tensor, layout: Layout, order: int, in_place: InPlace) -> Tensor:
+        """The same, with nothing of all rows but x and the result, which all layers add to."""
+        rows = in_place.rows(x)
+        out = self.cpe.added_to(x, layout.neighbors, rows)
+        self.attention.add_to(out, self.norm1, layout.patches, order, rows, in_place.scratch)
+        for part in out.split(rows):
+            part += self.mlp(self.norm2(part))
+        return out
 
     def _drop(self, x: Tensor, layout: Layout, branch: int) -> Tensor:
         """Drop path, drawn per point."""
@@ -265,24 +275,27 @@ class PositionalEncoding(nn.Module):
         out: Tensor = self.norm(self.linear(self.conv(x, neighbors)))
         return out
 
+    def added_to(
+        self, x: Tensor, neighbors: Neighbors | SpconvNeighbors, slice_rows: int
+    ) -> Tensor:
+        """x + self(x), for inference, in slices of rows and in the memory of the convolution."""
+        out: Tensor = self.conv(x, neighbors, slice_rows)
+        for before, part in zip(x.split(slice_rows), out.split(slice_rows), strict=True):
+            torch.add(before, self.norm(self.linear(part)), out=part)
+        return out
+
 
 class Mlp(nn.Module):
-    """Linear, GELU, linear, in slices of rows where asked."""
+    """Linear, GELU, linear: (n, C) → (n, C)."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, channels)
 
-    def forward(self, x: Tensor, slice_rows: int | None) -> Tensor:
-        parts = x.split(slice_rows) if slice_rows else (x,)
-        done = [self.fc2(_gelu(self.fc1(part))) for part in parts]
-        return torch.cat(done) if len(done) > 1 else done[0]
-
-
-def _add(x: Tensor, y: Tensor) -> Tensor:
-    """x + y, in place of x where autograd does not need it."""
-    return x + y if torch.is_grad_enabled() else x.add_(y)
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(_gelu(self.fc1(x)))
+        return out
 
 
 def _gelu(x: Tensor) -> Tensor:

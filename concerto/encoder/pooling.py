@@ -42,10 +42,7 @@ class Pooling:
         """Largest value of each channel over a coarse voxel's members: (n, C) → (m, C)."""
         if self.torch_scatter:
             return _segment_max(x, self)
-        out = x.index_select(0, self.children[0])
-        for rows in self.children[1:]:
-            out = torch.maximum(out, x.index_select(0, rows))
-        return out
+        return _largest(x, self.children)
 
     def mean(self, x: Tensor) -> Tensor:
         """Mean over a coarse voxel's members: (n, C) → (m, C)."""
@@ -86,8 +83,30 @@ class GridPooling(nn.Module):
         self.linear = nn.Linear(in_channels, out_channels)
         self.norm = nn.LayerNorm(out_channels)
 
-    def forward(self, x: Tensor, pooling: Pooling) -> Tensor:
-        return F.gelu(self.norm(pooling.max(self.linear(x))))
+    def forward(self, x: Tensor, pooling: Pooling, slice_rows: int | None = None) -> Tensor:
+        """slice_rows: for inference, about so many fine rows at a time."""
+        if slice_rows is None or slice_rows >= len(x):
+            return F.gelu(self.norm(pooling.max(self.linear(x))))
+        fine, coarse = len(x), len(pooling.starts)
+        position = torch.empty_like(pooling.order)
+        position[pooling.order] = torch.arange(fine, device=x.device)
+        step = max(1, slice_rows * coarse // fine)
+        bounds = [*pooling.starts[::step].tolist(), fine]
+        parts = []
+        for children, start, end in zip(
+            pooling.children.split(step, dim=1), bounds[:-1], bounds[1:], strict=True
+        ):
+            y = self.linear(x.index_select(0, pooling.order[start:end]))
+            parts.append(F.gelu(self.norm(_largest(y, position[children] - start))))
+        return torch.cat(parts)
+
+
+def _largest(x: Tensor, children: Tensor) -> Tensor:
+    """The maximum over the rows (8, m) of x."""
+    out = x.index_select(0, children[0])
+    for rows in children[1:]:
+        out = torch.maximum(out, x.index_select(0, rows))
+    return out
 
 
 def _segment_max(x: Tensor, pooling: Pooling) -> Tensor:

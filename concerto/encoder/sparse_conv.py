@@ -23,6 +23,9 @@ from concerto.grids import pack, spans
 
 KERNEL = 27
 CENTER = 13
+# Products of slices have numbers of rows of so many significant bits: few sizes, since each costs
+# the libraries below half a millisecond when it first comes.
+SIZE_BITS = 5
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,18 @@ class SubmanifoldConv(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Tensor, neighbors: Neighbors | SpconvNeighbors) -> Tensor:
-        """x: (n, C_in) → (n, C_out)."""
+    def forward(
+        self,
+        x: Tensor,
+        neighbors: Neighbors | SpconvNeighbors,
+        slice_rows: int | None = None,
+    ) -> Tensor:
+        """x: (n, C_in) → (n, C_out). slice_rows: for inference, about so many rows at a time."""
         if isinstance(neighbors, SpconvNeighbors):
             return _spconv(x, self.weight, self.bias, neighbors)
         kernel = self.weight.flatten(1, 3).transpose(0, 1)
+        if slice_rows is not None:
+            return _in_slices(x, kernel, self.bias, neighbors, slice_rows)
         out = F.linear(x, kernel[CENTER], self.bias)
         dtype = out.dtype
         # Half precision would round the sum after each offset.
@@ -117,6 +127,37 @@ class SubmanifoldConv(nn.Module):
             backward = F.linear(x.index_select(0, behind), kernel[KERNEL - 1 - k])
             total.index_add_(0, ahead, backward.to(total.dtype))
         return total.to(dtype)
+
+
+def _in_slices(
+    x: Tensor, kernel: Tensor, bias: Tensor, neighbors: Neighbors, slice_rows: int
+) -> Tensor:
+    """The convolution by a part of each list of pairs at a time: all of a part is near in memory.
+
+    kernel: (27, C_out, C_in).
+    """
+    precise = torch.promote_types(x.dtype, torch.float32)
+    total = torch.empty(len(x), len(bias), dtype=precise, device=x.device)
+    for part, out in zip(x.split(slice_rows), total.split(slice_rows), strict=True):
+        out.copy_(F.linear(part, kernel[CENTER], bias))
+    slices = math.ceil(len(x) / slice_rows)
+    for number in range(slices):
+        for k, lists in enumerate(zip(neighbors.behind, neighbors.ahead, strict=True)):
+            begin, end = (len(lists[0]) * n // slices for n in (number, number + 1))
+            behind, ahead = (rows[begin:end] for rows in lists)
+            _add_products(total, behind, x, ahead, kernel[CENTER + 1 + k])
+            _add_products(total, ahead, x, behind, kernel[CENTER - 1 - k])
+    return total.to(x.dtype)
+
+
+def _add_products(total: Tensor, targets: Tensor, x: Tensor, sources: Tensor, w: Tensor) -> None:
+    """total[targets] += x[sources] wᵀ."""
+    count = len(sources)
+    if count:
+        step = 1 << max(0, count.bit_length() - SIZE_BITS)
+        rows = x.new_empty(math.ceil(count / step) * step, x.shape[1])
+        torch.index_select(x, 0, sources, out=rows[:count])
+        total.index_add_(0, targets, F.linear(rows, w)[:count].to(total.dtype))
 
 
 def spconv_neighbors(grid_coord: Tensor, batch: Tensor, clouds: int) -> SpconvNeighbors:

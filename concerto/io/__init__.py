@@ -8,7 +8,7 @@ damaged bytes: `read` below turns that into one InputError that names the file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ Reader = Callable[..., Fields]  # (path: Path, **options)
 # (path, cloud, features (N, C) floats or None, classes (N,) int64 or None)
 Writer = Callable[[Path, PointCloud, np.ndarray | None, np.ndarray | None], None]
 
+# Formats whose points may have any numbers beside them, each with a name.
+WITH_SCALARS = (".ply", ".pcd", ".las", ".laz")
 MESHES = (".obj", ".glb", ".gltf", ".stl", ".off")
 FORMATS: dict[str, Reader] = {
     ".ply": ply.read,
@@ -70,6 +72,29 @@ def read(
     Raises InputError where the file is missing, damaged, empty, or of another format.
     """
     file = Path(path)
+    options = _options(file.suffix.lower(), columns, points)
+    return _read(file, options, color_range)[0]
+
+
+def read_scalars(
+    path: str | os.PathLike[str], names: Sequence[str]
+) -> tuple[PointCloud, dict[str, np.ndarray]]:
+    """Read a scan as `read` does, and numbers beside its points, such as labels.
+
+    path: PLY, PCD, LAS or LAZ. names: of fields, in any case; CloudCompare's "scalar_" may be left
+    out. Each becomes an array (N,) in the file's dtype.
+
+    Raises InputError also where there is no such field; it says which there are.
+    """
+    file = Path(path)
+    if file.suffix.lower() not in WITH_SCALARS:
+        raise InputError(f"{file} is none of {', '.join(WITH_SCALARS)}, whose fields have names.")
+    return _read(file, {"scalars": tuple(names)}, None)
+
+
+def _read(
+    file: Path, options: dict[str, Any], color_range: tuple[float, float] | None
+) -> tuple[PointCloud, dict[str, np.ndarray]]:
     suffix = file.suffix.lower()
     if file.is_dir():
         raise InputError(f"Cannot read {file}: there is a folder of that name; pass its scans.")
@@ -79,7 +104,6 @@ def read(
         raise InputError(
             f"{file} has the suffix {file.suffix!r}; known formats are {', '.join(FORMATS)}."
         )
-    options = _options(suffix, columns, points)
     if not file.is_file():
         raise InputError(f"Cannot read {file}: there is no file of that name.")
     try:
@@ -160,14 +184,18 @@ def _options(suffix: str, columns: int | None, points: int | None) -> dict[str, 
     return options
 
 
-def _cloud(fields: Fields, color_range: tuple[float, float] | None) -> PointCloud:
+def _cloud(
+    fields: Fields, color_range: tuple[float, float] | None
+) -> tuple[PointCloud, dict[str, np.ndarray]]:
+    """The points, and what stands beside them."""
+    scalars = {name: fields.pop(name) for name in fields.keys() - set(npz.ARRAYS)}
     coord, color = fields["coord"], fields.get("color")
     if coord.dtype.kind in "iu" and coord.dtype.itemsize <= 2:
         fields["coord"] = coord.astype(np.float32)  # exact, at half the memory of float64
     if color is not None and color.dtype.kind == "u" and color.dtype.itemsize == 2:
         # Meant for 16 bits, and often filled with 8.
         color_range = color_range or (0, 65535 if len(color) and color.max() > 255 else 255)
-    return to_point_cloud(fields, color_range)
+    return to_point_cloud(fields, color_range), scalars
 
 
 def _features(features: Any, count: int) -> np.ndarray | None:

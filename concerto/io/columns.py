@@ -40,13 +40,27 @@ def find_triple(names: Sequence[str], field: str) -> list[int] | None:
     return None
 
 
-def take_columns(table: np.ndarray) -> Fields:
-    """The fields of a structured array (N,)."""
+def find_scalar(names: Sequence[str], wanted: str) -> int:
+    """Where the column `wanted` stands, in any case; CloudCompare's "scalar_" may stand before it.
+
+    Raises InputError, with the names there are, where there is none.
+    """
+    lower = [name.lower() for name in names]
+    for name in (wanted.lower(), f"scalar_{wanted.lower()}"):
+        if name in lower:
+            return lower.index(name)
+    given = ", ".join(names[:50]) or "nothing"
+    raise InputError(f"It has no field {wanted!r}; its points have {given}.")
+
+
+def take_columns(table: np.ndarray, scalars: Sequence[str] = ()) -> Fields:
+    """The fields of a structured array (N,), and the columns (N,) that `scalars` names."""
     names = table.dtype.names or ()
-    return {
+    fields = {
         field: np.stack([table[names[i]] for i in places], axis=1)
         for field, places in find_columns(names).items()
     }
+    return fields | {name: table[names[find_scalar(names, name)]] for name in scalars}
 
 
 def to_columns(

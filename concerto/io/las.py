@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +17,7 @@ import numpy as np
 from concerto.errors import InputError
 from concerto.extras import import_extra
 from concerto.files import replacing
-from concerto.io.columns import Fields, find_triple
+from concerto.io.columns import Fields, find_scalar, find_triple
 from concerto.io.laz_chunks import check_chunks
 from concerto.io.limits import check_claim, check_expansion
 from concerto.points.point_cloud import PointCloud
@@ -29,8 +30,11 @@ HEADER_SIZE, VLR_SIZE = 227, 54
 MAX_EXTRA_DIMENSIONS = 341
 
 
-def read(path: Path) -> Fields:
-    """Coordinates; colours as stored, unless all are black; normals of extra dimensions."""
+def read(path: Path, scalars: Sequence[str] = ()) -> Fields:
+    """Coordinates; colours as stored, unless all are black; normals of extra dimensions.
+
+    scalars: other dimensions to read, such as classification.
+    """
     laspy = import_extra("laspy", "LAS and LAZ files")
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -56,7 +60,8 @@ def read(path: Path) -> Fields:
             fields[field] = np.stack([points[names[i]] for i in places], axis=1)
     if "color" in fields and not fields["color"].any():
         del fields["color"]
-    return fields
+    found = {name: names[find_scalar(names, name)] for name in scalars}
+    return fields | {name: np.asarray(points[found[name]]) for name in scalars}
 
 
 def write(

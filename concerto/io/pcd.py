@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,8 +23,8 @@ LONGEST_LINE = 2**20
 MAX_FIELDS = 4096
 
 
-def read(path: Path) -> Fields:
-    """Coordinates, packed or separate colours, and normals; other fields are ignored."""
+def read(path: Path, scalars: Sequence[str] = ()) -> Fields:
+    """Coordinates, packed or separate colours, normals, and the fields that `scalars` names."""
     pypcd4 = import_extra("pypcd4.pypcd4", "PCD files")
     with path.open("rb") as file:
         header = _header(pypcd4, file)
@@ -31,7 +32,7 @@ def read(path: Path) -> Fields:
     table = np.atleast_1d(pypcd4.PointCloud.from_path(path).pc_data)
     if len(table) != header.points:
         raise InputError(f"It claims {header.points:,} points and has {len(table):,}.")
-    fields = take_columns(table)
+    fields = take_columns(table, scalars)
     for name in ("rgb", "rgba"):
         if name in (table.dtype.names or ()):
             fields["color"] = _unpack(table[name])

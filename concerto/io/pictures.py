@@ -31,19 +31,41 @@ def read_photo(file: Path) -> NDArray[np.uint8]:
     return decode_photo(read_bytes(file), str(file))
 
 
-def read_depth(file: Path, steps_per_metre: float, invalid: int = 65535) -> NDArray[np.float32]:
+def decode_depth(
+    content: bytes, name: str, steps_per_metre: float, invalid: int = 65535
+) -> NDArray[np.float32]:
     """A one-channel image of depths as (h, w) float32 metres, 0 where nothing was measured.
 
-    steps_per_metre: what a metre is stored as. invalid: the value, next to 0, that means unknown.
+    name: for messages. steps_per_metre: what a metre is stored as. invalid: the value, next to 0,
+    that means unknown.
 
-    Raises InputError where the file cannot be read, or holds a picture of several channels.
+    Raises InputError where it cannot be decoded, or is a picture of several channels.
     """
-    stored = _decode(read_bytes(file), str(file), np.array)
+    stored = _decode(content, name, np.array)
     if stored.ndim != 2 or stored.dtype == np.uint8:
         kind = f"{stored.shape[2]} channels" if stored.ndim == 3 else "8 bits a pixel"
-        raise InputError(f"{file} has {kind}; a depth image has one channel of 16 bits.")
+        raise InputError(f"{name} has {kind}; a depth image has one channel of 16 bits.")
     stored = np.where(stored == invalid, 0, stored)
     return stored.astype(np.float32) / np.float32(steps_per_metre)
+
+
+def read_depth(file: Path, steps_per_metre: float, invalid: int = 65535) -> NDArray[np.float32]:
+    """A file's image as `decode_depth` gives it. Raises InputError where it cannot be read."""
+    return decode_depth(read_bytes(file), str(file), steps_per_metre, invalid)
+
+
+def decode_labels(content: bytes, name: str) -> NDArray[np.uint8]:
+    """A one-channel image of 8-bit labels as (h, w); of a palette, its indices. name: for messages.
+
+    Raises InputError where it cannot be decoded, or is of another kind.
+    """
+    labels = _decode(content, name, np.array)
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise InputError(
+            f"{name} is {labels.dtype} of shape {labels.shape}; an image of labels has one channel "
+            "of 8 bits."
+        )
+    return labels
 
 
 def read_bytes(file: Path) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +17,14 @@ from plyfile import PlyData, PlyElement, PlyListProperty
 
 from concerto.errors import InputError
 from concerto.files import replacing
-from concerto.io.columns import Fields, color_bytes, find_columns, take_columns, to_columns
+from concerto.io.columns import (
+    Fields,
+    color_bytes,
+    find_columns,
+    find_scalar,
+    take_columns,
+    to_columns,
+)
 from concerto.io.limits import check_claim
 from concerto.points.point_cloud import PointCloud
 
@@ -25,8 +33,8 @@ COLOR = ("red", "green", "blue")
 LONGEST_HEADER = 2**20
 
 
-def read(path: Path) -> Fields:
-    """The vertices; faces and other properties are ignored."""
+def read(path: Path, scalars: Sequence[str] = ()) -> Fields:
+    """The vertices, with the properties that `scalars` names; others, and faces, are ignored."""
     with path.open("rb") as file:
         header, counts = _header(file)
         left = path.stat().st_size - file.tell()
@@ -47,7 +55,7 @@ def read(path: Path) -> Fields:
                 if not count:
                     raise InputError("There are no points in it.")
                 rows = _text_rows if header.text else _binary_rows
-                return rows(file, element, count, header.byte_order)
+                return rows(file, element, count, header.byte_order, scalars)
             if header.text:
                 for _ in itertools.islice(file, count):
                     pass
@@ -86,14 +94,18 @@ def _header(file: BinaryIO) -> tuple[PlyData, list[int]]:
     return PlyData.read(io.BytesIO(b"".join(lines))), counts
 
 
-def _binary_rows(file: BinaryIO, element: PlyElement, count: int, byte_order: str) -> Fields:
-    return take_columns(np.fromfile(file, element.dtype(byte_order), count))
+def _binary_rows(
+    file: BinaryIO, element: PlyElement, count: int, byte_order: str, scalars: Sequence[str]
+) -> Fields:
+    return take_columns(np.fromfile(file, element.dtype(byte_order), count), scalars)
 
 
-def _text_rows(file: BinaryIO, element: PlyElement, count: int, _: str) -> Fields:
+def _text_rows(
+    file: BinaryIO, element: PlyElement, count: int, _: str, scalars: Sequence[str]
+) -> Fields:
     """All as float64, which holds every type of a property; then colours as they are declared."""
     names = [p.name for p in element.properties]
-    places = find_columns(names)
+    places = find_columns(names) | {name: [find_scalar(names, name)] for name in scalars}
     lines = itertools.islice(file, count)
     wanted = list(itertools.chain(*places.values()))
     values = np.loadtxt(lines, usecols=wanted, ndmin=2, comments=None)
@@ -102,6 +114,6 @@ def _text_rows(file: BinaryIO, element: PlyElement, count: int, _: str) -> Field
     fields, start = {}, 0
     for field, columns in places.items():
         dtype = np.result_type(*(element.dtype()[names[i]] for i in columns))
-        fields[field] = values[:, start : start + 3].astype(dtype)
-        start += 3
-    return fields
+        fields[field] = values[:, start : start + len(columns)].astype(dtype)
+        start += len(columns)
+    return fields | {name: fields[name][:, 0] for name in scalars}

@@ -1,8 +1,9 @@
-"""Folders of posed RGB-D frames, as three widespread data sets lay them out.
+"""Posed RGB-D frames, as three widespread data sets lay them out.
 
 - 7-Scenes, tsdf-fusion: `NAME.color.jpg`, `NAME.depth.png` and `NAME.pose.txt` beside each other.
 - TUM RGB-D: `rgb.txt`, `depth.txt` and `groundtruth.txt`, whose lines belong together by time.
-- ScanNet's exported frames: `color/0.jpg`, `depth/0.png`, `pose/0.txt`, and `intrinsic/`.
+- ScanNet: a file `NAME.sens`, or the frames exported from it: `color/0.jpg`, `depth/0.png`,
+  `pose/0.txt`, and `intrinsic/`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from numpy.typing import NDArray
 from concerto.errors import InputError
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.recording import FrameFiles, Recording, read_matrix, read_table
+from concerto.lifting.sens import open_sens
 
 KNOWN = (
     "NAME.color.jpg + NAME.depth.png + NAME.pose.txt (7-Scenes), rgb.txt + depth.txt + "
-    "groundtruth.txt (TUM RGB-D), or color/ + depth/ + pose/ (ScanNet's exported frames)"
+    "groundtruth.txt (TUM RGB-D), NAME.sens (ScanNet), or color/ + depth/ + pose/ (its exported "
+    "frames)"
 )
 IMAGES = (".jpg", ".jpeg", ".png")
+SENS = ".sens"
 MILLIMETRES = 1000.0
 # TUM RGB-D's own numbers: https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats
 TUM_DEPTH_SCALE = 5000.0
@@ -37,13 +41,16 @@ TUM_APART = 0.02
 def find_recordings(folder: Path) -> list[Path]:
     """The folder itself where it holds frames, else those of its subfolders that do, sorted.
 
-    Raises InputError where none does.
+    Of a folder with .sens files, these are meant; one such file may also be given. Raises
+    InputError where there are no frames.
     """
+    if folder.suffix == SENS and folder.is_file():
+        return [folder]
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")
-    if _layout(folder):
-        return [folder]
-    found = sorted(inner for inner in folder.iterdir() if inner.is_dir() and _layout(inner))
+    found = _recordings(folder)
+    for inner in [] if found else sorted(folder.iterdir()):
+        found += _recordings(inner) if inner.is_dir() else []
     if not found:
         raise InputError(f"Neither {folder} nor a folder in it holds frames laid out as {KNOWN}.")
     return found
@@ -52,16 +59,18 @@ def find_recordings(folder: Path) -> list[Path]:
 def open_recording(
     folder: Path, intrinsics: Intrinsics | None = None, depth_scale: float | None = None
 ) -> Recording:
-    """List the frames of a folder; the images are read later, one at a time.
+    """List the frames of a folder, or of a .sens file; the images are read later, one at a time.
 
     intrinsics: of both cameras; by default what the folder tells. depth_scale: stored steps a
-    metre; by default 5000 for TUM RGB-D, else 1000.
+    metre; by default what a .sens tells, 5000 for TUM RGB-D, else 1000.
 
     Raises InputError where the folder is none of the known ones, or lists no frames, or does not
     tell the intrinsics.
     """
     if depth_scale is not None and not depth_scale > 0:
         raise InputError(f"depth_scale is {depth_scale:g}; it must be over 0 (steps a metre).")
+    if folder.suffix == SENS:
+        return open_sens(folder, intrinsics, depth_scale)
     layout = _layout(folder)
     if layout == "tum":
         frames, cameras = _tum_frames(folder), _tum_cameras(folder, intrinsics)
@@ -75,6 +84,11 @@ def open_recording(
         raise InputError(f"{folder} lists no frames.")
     scale = depth_scale or (TUM_DEPTH_SCALE if layout == "tum" else MILLIMETRES)
     return Recording(folder.resolve().name, tuple(frames), *cameras, depth_scale=scale)
+
+
+def _recordings(folder: Path) -> list[Path]:
+    """The folder, where it holds frames, else its .sens files."""
+    return [folder] if _layout(folder) else sorted(folder.glob(f"*{SENS}"))
 
 
 def _layout(folder: Path) -> str | None:

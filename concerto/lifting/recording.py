@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,25 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concerto.errors import InputError
-from concerto.io.pictures import read_bytes, read_depth, read_photo
+from concerto.io.pictures import decode_photo, read_bytes, read_depth
 from concerto.lifting.frame import Frame, Intrinsics
+from concerto.lifting.parts import Part
+
+ReadDepth = Callable[[], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """Where a frame lies. pose: a text file of a 4×4 matrix, camera to world, or that matrix."""
+    """Where a frame lies: in files of its own, or within one.
+
+    depth: a 16-bit image, or what reads (h, w) float32 metres. pose: a text file of a 4×4 matrix,
+    camera to world, or that matrix.
+    """
 
     name: str
-    color: Path
-    depth: Path
+    color: Path | Part
+    depth: Path | ReadDepth
     pose: Path | NDArray[np.float64]
+
+    def image(self) -> bytes:
+        """The colour image as it is encoded. Raises InputError where it cannot be read."""
+        return read_bytes(self.color) if isinstance(self.color, Path) else self.color.read()
 
 
 @dataclass(frozen=True)
 class Recording:
     """One scene's frames in the order in which they were taken.
 
-    name: the folder's. camera, depth_camera: as in `Frame`. depth_scale: stored steps a metre.
+    name: the folder's or the file's. camera, depth_camera: as in `Frame`. depth_scale:
+    stored steps a metre.
     """
 
     name: str
@@ -39,10 +52,15 @@ class Recording:
     def read(self, files: FrameFiles) -> Frame:
         """One of the frames. Raises InputError where it cannot be read or used."""
         pose = read_matrix(files.pose) if isinstance(files.pose, Path) else files.pose
+        if isinstance(files.depth, Path):
+            depth = read_depth(files.depth, self.depth_scale)
+        else:
+            depth = files.depth()
+        color = files.color if isinstance(files.color, Path) else files.name
         return Frame(
             name=files.name,
-            color=read_photo(files.color),
-            depth=read_depth(files.depth, self.depth_scale),
+            color=decode_photo(files.image(), str(color)),
+            depth=depth,
             pose=pose,
             camera=self.camera,
             depth_camera=self.depth_camera,

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from concerto.errors import ConcertoError, InputError
-from concerto.training.samples import Batch, Sample, SampleViews, collate
+from concerto.training.samples import Sample, collate
 from concerto.training.scenes import SceneSource
 from concerto.training.seeds import sample_seed
 from concerto.training.signals import leave_to_parent
@@ -27,7 +28,8 @@ BROKEN = (InputError, OSError, ValueError)
 MOST_BROKEN = 0.05
 FEWEST_DRAWN = 20
 
-Transform = Callable[[Sample, int], SampleViews]
+# A sample and its seed → views: `SampleViews`, or whatever else the stream's `collate` takes.
+Transform = Callable[[Sample, int], Any]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class SampleStream:
     called in the workers. batch_size: samples of one batch over all processes. seed: of the run.
     process, processes: which one this is of how many. workers: processes that prepare batches
     ahead; 0 prepares each when it is asked for. on_broken: called here with every sample that was
-    left out.
+    left out. collate: lays the views of several samples together, as a batch.
 
     Raises InputError where the batch cannot be shared evenly.
     """
@@ -59,6 +61,7 @@ class SampleStream:
     processes: int = 1
     workers: int = 0
     on_broken: Callable[[BrokenSample], None] | None = None
+    collate: Callable[[list[Any]], Any] = collate
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.batch_size % self.processes:
@@ -67,7 +70,7 @@ class SampleStream:
                 "processes evenly. Choose a multiple."
             )
 
-    def batches(self, start: int = 0) -> Iterator[Batch]:
+    def batches(self, start: int = 0) -> Iterator[Any]:
         """This process' part of batch `start` and of all that follow.
 
         A broken sample is replaced by the next of its source, with that one's seed.
@@ -100,7 +103,7 @@ class SampleStream:
             _Positions(self.source, self.transform, self.seed),
             batch_sampler=_Batches(self, start),
             num_workers=self.workers,
-            collate_fn=_collate,
+            collate_fn=partial(_collate, self.collate),
             # Workers hold a batch each, and views are large: one ahead keeps the trainer fed.
             prefetch_factor=1 if self.workers else None,
             # Without an own generator, DataLoader draws from torch's global one.
@@ -126,7 +129,7 @@ def _permutation(seed: int, epoch: int, samples: int) -> np.ndarray:
 class _Drawn:
     """What came of one position: views, unless too many in a row were broken, or a failure."""
 
-    views: SampleViews | None = None
+    views: Any = None
     broken: tuple[BrokenSample, ...] = ()
     failure: ConcertoError | None = None
 
@@ -135,7 +138,7 @@ class _Drawn:
 class _DrawnBatch:
     """What came of the positions of one batch."""
 
-    batch: Batch | None
+    batch: Any
     drawn: int
     broken: tuple[BrokenSample, ...]
     failure: ConcertoError | None
@@ -157,13 +160,13 @@ class _Positions(Dataset[_Drawn]):
             drawn = self._views(index, epoch)
             if isinstance(drawn, ConcertoError):
                 return _Drawn(None, tuple(broken), drawn)
-            if isinstance(drawn, SampleViews):
+            if not isinstance(drawn, BrokenSample):
                 return _Drawn(drawn, tuple(broken))
             broken.append(drawn)
             index = (index + 1) % samples
         return _Drawn(None, tuple(broken))
 
-    def _views(self, index: int, epoch: int) -> SampleViews | BrokenSample | ConcertoError:
+    def _views(self, index: int, epoch: int) -> Any:
         """Views of a sample, or why there are none. Errors are told, not raised: what a worker
         raises arrives with its whole traceback for a message."""
         try:
@@ -188,7 +191,7 @@ class _Batches:
             batch += 1
 
 
-def _collate(drawn: list[_Drawn]) -> _DrawnBatch:
+def _collate(collate: Callable[[list[Any]], Any], drawn: list[_Drawn]) -> _DrawnBatch:
     views = [one.views for one in drawn if one.views is not None]
     broken = tuple(sample for one in drawn for sample in one.broken)
     return _DrawnBatch(

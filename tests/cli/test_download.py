@@ -60,8 +60,18 @@ def test_a_revision_and_a_file_can_be_chosen(
 
 
 def test_a_single_failure_is_said_as_it_is(load: Loader) -> None:
-    with pytest.raises(HubError, match=r"^concerto-large-scannet cannot be loaded: its file is"):
-        download(("concerto-large-scannet",), cache_dir=load.cache)
+    with pytest.raises(HubError, match=r"^concerto-large-clip cannot be loaded: nobody has"):
+        download(("concerto-large-clip",), cache_dir=load.cache)
+
+
+def test_a_head_comes_with_its_encoder(
+    served: FakeHub, load: Loader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"concerto_large_linear_prob_head_sc.pth": b"head", "concerto_large.pth": b"encoder"}
+    served.repos["Pointcept/Concerto"] = Repo(files)
+    download(("concerto-large-scannet",), cache_dir=load.cache)
+    fetched = [Path(line).read_bytes() for line in capsys.readouterr().out.splitlines()]
+    assert fetched == [b"head", b"encoder"]
 
 
 def test_no_names_are_a_mistake() -> None:

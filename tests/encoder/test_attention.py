@@ -3,6 +3,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from concerto.encoder.attention import PatchAttention, cut_patches
+from concerto.encoder.cpu_attention import new_scratch
 from conftest import relative_l2
 
 K = 16
@@ -53,18 +54,24 @@ def test_equals_the_definition_for_clouds_of_any_size(sizes: list[int]) -> None:
     orders = orders_of(sizes)
     patches = cut_patches(orders, sizes, K)
     for curve in range(4):
-        ours = attention(x, patches, curve, None)
+        ours = attention(x, patches, curve)
         assert relative_l2(ours, by_definition(attention, x, orders[curve], sizes)) < 1e-13
 
 
+@pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("slice_rows", [1, K, 3 * K + 1, 10_000])
-def test_slices_do_not_change_the_result(slice_rows: int) -> None:
-    sizes = [100, 3, 3, 37]
-    attention = PatchAttention(8, 2, qkv_bias=False)
+@torch.no_grad()
+def test_adding_in_place_in_slices_gives_the_same(slice_rows: int, fast: bool) -> None:
+    sizes = [100, 3, 3, 0, 37]
+    attention, norm = PatchAttention(8, 2, qkv_bias=False), torch.nn.LayerNorm(8)
     x = torch.randn(sum(sizes), 8)
     patches = cut_patches(orders_of(sizes), sizes, K)
-    whole = attention(x, patches, 0, None)
-    assert relative_l2(attention(x, patches, 0, slice_rows), whole) < 1e-6
+    scratch = new_scratch() if fast else None
+    for curve in range(4):
+        wanted = x + attention(norm(x), patches, curve)
+        given = x.clone()
+        attention.add_to(given, norm, patches, curve, slice_rows, scratch)
+        assert relative_l2(given, wanted) < 1e-6
 
 
 class Largest(TorchDispatchMode):
@@ -87,7 +94,7 @@ def test_no_matrix_of_patch_by_patch_is_ever_made(grad: bool) -> None:
     patches = cut_patches(orders_of([points]), [points], patch)
     x = torch.randn(points, channels, requires_grad=grad)
     with torch.set_grad_enabled(grad), Largest() as largest:
-        out = attention(x, patches, 0, None)
+        out = attention(x, patches, 0)
         if grad:
             out.sum().backward()
     assert largest.elements <= points * 3 * channels < patch * patch

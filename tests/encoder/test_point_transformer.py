@@ -107,7 +107,7 @@ def test_drop_path_keeps_the_mean_and_drops_whole_points() -> None:
     block = encoder(drop_path=0.5).train().stages[-1].blocks[-1]
     assert block.drop == 0.5
     row_seeds = hash_seeds(torch.tensor(7), torch.arange(20_000))
-    layout = Layout(None, None, None, None, row_seeds, recompute=False)
+    layout = Layout(None, None, None, row_seeds, recompute=False)
     dropped = block._drop(torch.ones(20_000, 4), layout, branch=0)
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
     assert (dropped == dropped[:, :1]).all()
@@ -139,12 +139,25 @@ def test_activation_checkpointing_changes_neither_result_nor_gradient() -> None:
     assert all(torch.equal(kept, again) for kept, again in zip(*gradients, strict=True))
 
 
+@torch.no_grad()
 def test_slices_do_not_change_the_result() -> None:
     model = encoder().eval()
     inputs = voxels(2000)
     whole = model(*inputs)
     for level, sliced in zip(whole, model(*inputs, slice_rows=100), strict=True):
         assert relative_l2(sliced.feat, level.feat) < 1e-6
+
+
+@torch.no_grad()
+def test_a_pass_in_training_mode_without_gradients_drops_as_one_with_them() -> None:
+    model = encoder(drop_path=0.5).train()
+    inputs = voxels()
+    seeds = torch.tensor([11, 12])
+    given = model(*inputs, seeds=seeds)
+    with torch.enable_grad():
+        wanted = model(*inputs, seeds=seeds)
+    for level, other in zip(given, wanted, strict=True):
+        assert relative_l2(level.feat, other.feat) < 1e-5
 
 
 @pytest.mark.parametrize(

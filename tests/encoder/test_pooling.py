@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from concerto.encoder.pooling import pool_grid
+from concerto.encoder.pooling import GridPooling, pool_grid
 
 
 def example() -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,3 +47,11 @@ def test_gradient_of_max_reaches_the_largest_member_only() -> None:
     is_largest = x == pooling.max(x)[pooling.parent]
     assert x.grad is not None
     assert torch.equal(x.grad, is_largest.float())
+
+
+@pytest.mark.parametrize("slice_rows", [1, 10, 100, 10_000])
+def test_slices_do_not_change_the_result(slice_rows: int) -> None:
+    pooling = pool_grid(*example())
+    down, x = GridPooling(5, 7), torch.randn(len(pooling.parent), 5)
+    with torch.no_grad():
+        assert torch.allclose(down(x, pooling, slice_rows), down(x, pooling), atol=1e-6)

@@ -37,6 +37,16 @@ def test_equals_a_dense_convolution_at_occupied_voxels() -> None:
     assert relative_l2(conv(x, find_neighbors(grid, batch)), dense(conv, x, grid, batch)) < 1e-14
 
 
+@pytest.mark.parametrize("slice_rows", [1, 7, 100, 10_000])
+def test_slices_do_not_change_the_result(slice_rows: int) -> None:
+    grid, batch = random_voxels()
+    conv = SubmanifoldConv(5, 7).double()
+    x = torch.randn(len(grid), 5, dtype=torch.double)
+    neighbors = find_neighbors(grid, batch)
+    with torch.no_grad():
+        assert relative_l2(conv(x, neighbors, slice_rows), conv(x, neighbors)) < 1e-14
+
+
 def test_gradients_equal_those_of_a_dense_convolution() -> None:
     grid, batch = random_voxels()
     conv = SubmanifoldConv(5, 7).double()
@@ -73,9 +83,12 @@ def test_half_precision_rounds_the_sum_once(dtype: torch.dtype) -> None:
     half = SubmanifoldConv(16, 16).to(dtype)
     half.load_state_dict(conv.state_dict())
     conv.load_state_dict(half.state_dict())
-    out = half(x, neighbors)
-    assert out.dtype == dtype
-    assert relative_l2(out, conv(x.float(), neighbors)) < 2 * torch.finfo(dtype).eps
+    wanted = conv(x.float(), neighbors)
+    with torch.no_grad():
+        sliced = half(x, neighbors, 100)
+    for out in (half(x, neighbors), sliced):
+        assert out.dtype == dtype
+        assert relative_l2(out, wanted) < 2 * torch.finfo(dtype).eps
 
 
 def test_spconv_on_a_cpu_is_refused_with_what_to_do() -> None:

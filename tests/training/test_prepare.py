@@ -5,13 +5,8 @@ But for one test it runs in this process: starting Python with torch takes longe
 
 from __future__ import annotations
 
-import contextlib
 import io
-import re
-import runpy
-import sys
 import tarfile
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,33 +15,21 @@ import pytest
 from huggingface_hub import DatasetCard, constants
 
 from command import PREPARE, run
-from concerto.errors import ConcertoWarning
 from concerto.training.scenes import open_scenes
 from hub_server import FakeHub
 from made_samples import assert_same, made, write_published
-from recordings import distance_to_room, frames, turned, write_flat, write_scannet, write_tum
+from prepare_command import prepare
+from recordings import (
+    distance_to_room,
+    frames,
+    turned,
+    write_flat,
+    write_scannet,
+    write_sens,
+    write_tum,
+)
 
 FRAMES = frames()
-
-
-def prepare(*arguments: object, code: int = 0) -> str:
-    """Run the command; returns what it prints, on stdout and stderr, as one line."""
-    said, ended = io.StringIO(), 0
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(said),
-        contextlib.redirect_stderr(said),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("always", ConcertoWarning)
-        patch.setattr(sys, "argv", ["prepare", *map(str, arguments)])
-        try:
-            runpy.run_module(PREPARE, run_name="__main__")
-        except SystemExit as end:
-            ended = int(end.code is not None and end.code != 0)
-            said.write(f"{end.code}")
-    assert ended == code, said.getvalue()
-    return re.sub(r"\s+", " ", said.getvalue())
 
 
 def folders_of(out: Path) -> set[str]:
@@ -80,6 +63,20 @@ def test_scenes_of_every_layout_become_samples_with_four_images_each(tmp_path: P
         clouds.append(scenes[0])
     assert abs(len(clouds[1].coord) - len(clouds[0].coord)) < 0.02 * len(clouds[0].coord)
     assert clouds[2].images[0].shape == (144, 192, 3)
+
+
+def test_scannets_sens_files_become_the_samples_of_their_exported_frames(tmp_path: Path) -> None:
+    write_scannet(tmp_path / "exported" / "scene0000_00", FRAMES)
+    write_sens(tmp_path / "scans" / "scene0000_00" / "scene0000_00.sens", FRAMES)
+    for source in ("exported", "scans"):
+        prepare("rgbd", tmp_path / source, tmp_path / "out", "--split", source)
+    exported, read = (open_scenes(tmp_path / "out", split=name) for name in ("exported", "scans"))
+    assert len(read) == 2
+    for one, other in zip(read, exported, strict=True):
+        assert len(one.coord) == len(other.coord)
+        np.testing.assert_allclose(one.coord, other.coord, atol=1e-4)
+        for given, wanted in zip(one.images, other.images, strict=True):
+            np.testing.assert_array_equal(given, wanted)
 
 
 def test_a_folder_of_scenes_is_worked_on_by_several_processes_in_order(tmp_path: Path) -> None:

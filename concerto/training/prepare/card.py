@@ -12,6 +12,12 @@ from concerto.training.parquet_format import classes_in
 CARD = "README.md"
 # The key of a Parquet file's metadata under which JSON says how its rows were made.
 FACTS = b"concerto"
+SEEN = """Scenes as point clouds, each with images that see it, prepared for pretraining
+point-cloud encoders with Concerto."""
+LABELLED = """Scenes as point clouds with a class for each point, prepared for probing and
+fine-tuning point-cloud encoders with Concerto."""
+PRETRAIN = "accelerate launch -m concerto.training.pretrain"
+PROBE = "accelerate launch -m concerto.training.probe --mode linear --encoder concerto-small"
 
 
 def write_card(out: Path, license: str | None, repo_id: str | None) -> None:
@@ -32,7 +38,7 @@ def dataset_card(out: Path, license: str | None, repo_id: str | None) -> str:
     metadata = DatasetCardData(
         license=license,
         pretty_name=repo_id or out.resolve().name,
-        tags=["point-cloud", "3d", "rgb-d", "concerto"],
+        tags=["point-cloud", "3d", "segmentation" if classes else "rgb-d", "concerto"],
         configs=[
             {
                 "config_name": "default",
@@ -49,8 +55,7 @@ def dataset_card(out: Path, license: str | None, repo_id: str | None) -> str:
 
 # {repo_id or out.resolve().name}
 
-Scenes as point clouds, each with images that see it, prepared for pretraining point-cloud encoders
-with Concerto. A row is a sample.
+{LABELLED if classes else SEEN} A row is a sample.
 
 | split | samples | scenes | size |
 |---|---|---|---|
@@ -74,15 +79,15 @@ rows = load_dataset("{place}", split="{splits[0].name}", streaming=True)
 ```
 
 ```bash
-accelerate launch -m concerto.training.pretrain --data {place} --output run
+{PROBE if classes else PRETRAIN} --data {place} --output run
 ```
 
 ## How it was made
 
 {_lines(split.story() for split in splits)}
 
-What holds for the recordings that it was made from, their licence and the consent of those in
-them, holds for it too.
+What holds for the recordings that it was made from, their licence or terms of use and the consent
+of those in them, holds for it too.
 """
 
 
@@ -120,7 +125,7 @@ def _label_columns(classes: tuple[str, ...]) -> str:
     return (
         "| `segment` | the class of each point, -1 where it has none |\n"
         "| `instance` | the number of the thing that each point belongs to, -1 where none |\n"
-        f"\nThe {len(classes)} classes: {names}.\n"
+        f"\nThe {len(classes)} classes: {names}. `python -m concerto.training.probe` learns them.\n"
     )
 
 

@@ -1,6 +1,6 @@
 """Where prepared samples go: a folder of Parquet files with a card, and from there to the Hub.
 
-A split is written to a hidden folder and takes its place when it is whole.
+Splits are written to hidden folders and take their places when all are whole.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -32,37 +32,38 @@ SHARD_BYTES = 2**28
 
 
 @dataclass(frozen=True)
-class OutputOptions:
+class Destination:
     """What becomes of the samples, whatever they are made from."""
 
-    split: str = "train"
-    """Name of the split to write; others in the folder stay."""
     overwrite: bool = False
-    """Replace the split where the folder has it already."""
+    """Replace a split where the folder has it already."""
     license: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None
     """Licence of the data for the card, as the Hub names it: cc-by-4.0, other. Without it, the
-    card states none."""
+    card states none, or that of the data set where it is known."""
     push_to_hub: Annotated[str | None, tyro.conf.arg(metavar="REPO")] = None
     """Upload the folder, in one commit, to this data set of the Hub; made where it is missing."""
     private: bool = False
     """Make a new data set on the Hub private."""
 
-    def write(
+    def write_splits(
         self,
         out: Path,
-        samples: Iterable[EncodedSample],
+        splits: Mapping[str, Iterable[EncodedSample]],
         facts: dict[str, Any],
         classes: Sequence[str] = (),
     ) -> None:
-        """Write the samples as a split of the folder `out`, with a card, and upload the folder.
+        """Write samples as splits of the folder `out`, with a card, and upload the folder.
 
-        samples: asked for only once all is found in order. facts: what the card says of how they
-        were made. classes: names of the classes of labelled samples.
+        splits: the samples by the name of the split, asked for only once all is found in order.
+        facts: what the card says of how they were made. classes: names of the classes of labelled
+        samples.
 
-        Raises InputError where the folder cannot be written, or has the split already; HubError
+        Raises InputError where the folder cannot be written, or has a split already; HubError
         where the Hub does not take it, before the work where it can be known.
         """
-        self._check(out)
+        check_writable(out)
+        for split in splits:
+            self._check(out, split)
         target = None
         if self.push_to_hub is not None:
             target = make_target(
@@ -71,22 +72,43 @@ class OutputOptions:
                 commit_message="Upload prepared scenes",
                 repo_type="dataset",
             )
-        with _replacing_folder(out / self.split) as folder:
-            written = write_shards(folder, samples, facts, classes)
+        written = {}
+        with ExitStack() as places:
+            for split, samples in splits.items():
+                folder = places.enter_context(_replacing_folder(out / split))
+                written[split] = write_shards(folder, samples, facts, classes)
         write_card(out, self.license, target.repo_id if target else None)
-        print(f"{out / self.split}  {written} samples")
+        for split, count in written.items():
+            print(f"{out / split}  {count} samples")
         if target is not None:
             print(_push(target, out))
 
-    def _check(self, out: Path) -> None:
-        if not re.fullmatch(r"\w+", self.split):
-            raise InputError(f"split is {self.split!r}; it must be one word, such as train or val.")
-        check_writable(out)
-        if (out / self.split).exists() and not self.overwrite:
+    def _check(self, out: Path, split: str) -> None:
+        if not re.fullmatch(r"\w+", split):
+            raise InputError(f"split is {split!r}; it must be one word, such as train or val.")
+        if (out / split).exists() and not self.overwrite:
             raise InputError(
-                f"{out / self.split} is there already. Choose another folder or --split, or "
+                f"{out / split} is there already. Choose another folder or another split, or "
                 "replace it with --overwrite."
             )
+
+
+@dataclass(frozen=True)
+class OutputOptions(Destination):
+    """Where the samples of one split go."""
+
+    split: str = "train"
+    """Name of the split to write; others in the folder stay."""
+
+    def write(
+        self,
+        out: Path,
+        samples: Iterable[EncodedSample],
+        facts: dict[str, Any],
+        classes: Sequence[str] = (),
+    ) -> None:
+        """Write the samples as a split of the folder `out`, as `write_splits` does."""
+        self.write_splits(out, {self.split: samples}, facts, classes)
 
 
 def write_shards(

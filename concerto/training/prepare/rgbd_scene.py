@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from concerto.errors import InputError
-from concerto.io.pictures import read_bytes
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE, Lifter
 from concerto.lifting.layouts import open_recording
@@ -96,7 +95,7 @@ def prepare_scene(folder: Path, options: RgbdOptions, progress: bool = False) ->
     assert fused.cloud.normal is not None
     normal = fused.cloud.normal.numpy()
     turn = upright(normal, fused.poses) if options.up == "auto" else np.eye(3)
-    photos = [read_bytes(files.color) for files in images]
+    photos = [files.image() for files in images]
     samples = scene_samples(recording.name, fused.cloud, turn, photos, seen)
     return PreparedScene(samples, _messages(recording.name, fused.left_out, len(listed)))
 

@@ -1,0 +1,86 @@
+"""`concerto segment`: a scan → the class of each point, as a picture or as numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from torch import Tensor
+
+from concerto.cli.drawing import SUFFIXES, draw
+from concerto.cli.options import ScanOptions
+from concerto.errors import InputError
+from concerto.files import check_writable
+from concerto.io import WRITERS, write
+from concerto.loading import from_pretrained
+from concerto.points.point_cloud import PointCloud
+from concerto.segmenter import Segmenter
+
+DEFAULT = "concerto-large-scannet"
+# What is left out, or has no class.
+GREY = 0.5
+
+
+def segment(
+    scan: Annotated[Path, tyro.conf.arg(metavar="SCAN")],
+    /,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")],
+    model: tyro.conf.OmitArgPrefixes[ScanOptions] = ScanOptions(model=DEFAULT),
+) -> None:
+    """Say what each point of a scan is, and print each class with its share and colour.
+
+    Args:
+        scan: A file of points.
+        output: out.png for a picture, out.html for a page that rotates in any browser; out.ply,
+            out.npz, out.pcd or out.las for the points with their classes, as numbers in the
+            order printed.
+    """
+    _check(output)
+    cloud = model.read(scan)
+    options = model.inference()
+    loaded = from_pretrained(model.model, device=model.place(), dtype=model.dtype)
+    if not isinstance(loaded, Segmenter):
+        raise InputError(
+            f"{model.model} is an encoder, and knows no classes. Pass --model {DEFAULT}, or a "
+            "segmenter of your own: python -m concerto.training.probe trains one."
+        )
+    found = loaded.segment(cloud, progress=True, **options)
+    assert isinstance(found, Tensor)
+    report(output, cloud, found.cpu(), loaded.classes, loaded.palette, scan.name)
+
+
+def report(
+    output: Path,
+    cloud: PointCloud,
+    found: Tensor,
+    classes: tuple[str, ...],
+    palette: Tensor,
+    title: str,
+) -> None:
+    """Write the classes (N,) of the points, -1 for none, and print what there is of each.
+
+    palette: (K, 3) float in 0-1.
+    """
+    colors = torch.cat([palette, torch.full((1, 3), GREY)])[found]
+    if output.suffix.lower() in (".png", ".html"):
+        draw(output, cloud, colors, title)
+    else:
+        write(output, PointCloud(cloud.coord, colors, cloud.normal), classes=found)
+    counts = found[found >= 0].bincount(minlength=len(classes)).tolist()
+    width = max(map(len, classes))
+    for number in sorted(range(len(classes)), key=lambda k: -counts[k]):
+        red, green, blue = (round(255 * value) for value in palette[number].tolist())
+        if counts[number]:
+            share = counts[number] / max(1, len(found))
+            color = f"#{red:02x}{green:02x}{blue:02x}"
+            print(f"{number:>4}  {classes[number]:<{width}}  {share:6.1%}  {color}")
+    print(output)
+
+
+def _check(output: Path) -> None:
+    known = [*dict.fromkeys((*SUFFIXES, *WRITERS))]
+    if output.suffix.lower() not in known:
+        raise InputError(f"{output} must end in one of {', '.join(known)}.")
+    check_writable(output.parent)

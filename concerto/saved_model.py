@@ -1,0 +1,88 @@
+"""Saving and uploading, alike for encoders and for what stands on them."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from huggingface_hub import PyTorchModelHubMixin
+
+from concerto.card import ANY_SOURCE
+from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from concerto.files import replacing
+from concerto.upload import COMMIT_MESSAGE, make_target
+
+
+class SavedModel(PyTorchModelHubMixin):
+    """A module that lies in a folder as config.json, model.safetensors and a card."""
+
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        **push_to_hub_kwargs: Any,
+    ) -> str | None:
+        """Write config.json, model.safetensors and a card to a folder, each whole or not at all.
+
+        A README.md that is there already is kept. push_to_hub: then upload the three, to `repo_id`
+        or a repo of the folder's name; returns the URL of the commit. Options and errors are those
+        of `push_to_hub`.
+        """
+        folder = Path(save_directory)
+        target = None
+        if push_to_hub:
+            name = folder.resolve().name if repo_id is None else repo_id
+            target = make_target(name, **push_to_hub_kwargs)
+        self._write(folder)
+        card = folder / CARD_FILE
+        if not card.exists():
+            with replacing(card) as path:
+                text = self._card(target.repo_id if target else ANY_SOURCE)
+                path.write_text(text, encoding="utf-8")
+        if target is None:
+            return None
+        return target.upload(folder, [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE])
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        commit_message: str = COMMIT_MESSAGE,
+        revision: str | None = None,
+    ) -> str:
+        """Upload config.json, model.safetensors and a card to the Hub; returns the commit's URL.
+
+        repo_id: "org/name", or "name" in your own account; made where it does not exist, `private`
+        or not. token: by default the one you are logged in with. revision: a branch, made where it
+        does not exist. The three files arrive in one commit and replace those of their names; to
+        keep a card of your own, `save_pretrained` to a folder that holds it, with push_to_hub=True.
+
+        Raises HubError where the id is no repo's, the Hub cannot be reached, or the token may not
+        write there.
+        """
+        with TemporaryDirectory() as folder:
+            url = self.save_pretrained(
+                folder,
+                push_to_hub=True,
+                repo_id=repo_id,
+                private=private,
+                token=token,
+                commit_message=commit_message,
+                revision=revision,
+            )
+        return cast(str, url)
+
+    @abstractmethod
+    def _write(self, folder: Path) -> None:
+        """Write config.json and model.safetensors, each whole or not at all."""
+
+    @abstractmethod
+    def _card(self, source: str) -> str:
+        """The text of README.md. source: what `from_pretrained` is given in its example."""

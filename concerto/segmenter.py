@@ -1,0 +1,185 @@
+"""`Segmenter`: an encoder with a head and the names of its classes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from concerto import checkpoints, hub
+from concerto.devices import kept_dtype, usable_device
+from concerto.encoder import Backend
+from concerto.errors import ConfigError
+from concerto.heads import make_head
+from concerto.heads.instances import group_voxels
+from concerto.hierarchy import Hierarchy
+from concerto.model import Concerto
+from concerto.saved_model import SavedModel
+from concerto.segmenter_card import segmenter_card
+from concerto.segmenter_files import (
+    SegmenterConfig,
+    join_encoder,
+    published_head_config,
+    read_segmenter,
+    write_segmenter,
+)
+
+__all__ = ["Instances", "Segmenter", "SegmenterConfig"]
+
+
+@dataclass(frozen=True)
+class Instances:
+    """What each of N points is, and which thing it belongs to. segment: (N,) int64 class. instance:
+    (N,) int64, from 0, the largest thing first. -1: none."""
+
+    segment: Tensor
+    instance: Tensor
+
+
+class Segmenter(nn.Module, SavedModel):
+    """An encoder, a head, and what the head's outputs are called.
+
+    `segmenter(points)` gives the class (N,) of each point, a number that `segmenter.classes` names.
+    `points`, lists of scenes and options are as for `Concerto`; all is inference, without autograd.
+    """
+
+    def __init__(self, config: SegmenterConfig, backend: Backend = "torch") -> None:
+        super().__init__()
+        if not isinstance(config, SegmenterConfig):
+            raise ConfigError(
+                f"config is {type(config).__name__}; pass a SegmenterConfig. Trained segmenters "
+                "come with concerto.Segmenter.from_pretrained."
+            )
+        self.config = config
+        self.model = Concerto(config.encoder, backend)
+        self.head = make_head(config.head, config.encoder, len(config.classes))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the numbers of the result mean."""
+        return self.config.classes
+
+    @property
+    def palette(self) -> Tensor:
+        """A colour for each class, (K, 3) float32 in 0-1."""
+        return torch.tensor(self.config.palette, dtype=torch.float32) / 255
+
+    def forward(self, points: Any, **options: Any) -> Tensor | list[Tensor]:
+        """The class of each point, (N,) int64; -1 where a point was left out.
+
+        options: those of `Concerto.encode`, but for `stages`.
+        """
+        return self.model.infer(points, self._classes, **options)
+
+    def segment(self, points: Any, **options: Any) -> Tensor | list[Tensor]:
+        """The same as `segmenter(points)`."""
+        return self(points, **options)  # type: ignore[no-any-return]
+
+    def probabilities(self, points: Any, **options: Any) -> Tensor | list[Tensor]:
+        """How likely each point is of each class, (N, K) float32; zeros where it was left out."""
+        return self.model.infer(points, self._probabilities, **options)
+
+    def instances(
+        self, points: Any, *, similarity: float = 0.9, min_points: int = 50, **options: Any
+    ) -> Instances | list[Instances]:
+        """Classes, and which points belong to one thing: a baseline that was not trained for it.
+
+        Touching voxels of one class belong together where the cosine of their features is at least
+        `similarity`. Of fewer than `min_points` points there is no thing.
+        """
+
+        def read(hierarchy: Hierarchy) -> Tensor:
+            best = self.head(hierarchy).argmax(1)
+            things = group_voxels(hierarchy, best, similarity, min_points)
+            return _at_points(torch.stack([best, things], dim=1), hierarchy, -1)
+
+        found = self.model.infer(points, read, **options)
+        if isinstance(found, Tensor):
+            return Instances(*found.unbind(1))
+        return [Instances(*one.unbind(1)) for one in found]
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        encoder: str | os.PathLike[str] | None = None,
+        revision: str | None = None,
+        filename: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | str | None = None,
+        backend: Backend = "torch",
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+    ) -> Segmenter:
+        """A trained segmenter, in evaluation mode.
+
+        encoder: where the encoder of a head that was saved alone lies, instead of where the head
+        says. Otherwise as `Concerto.from_pretrained`.
+
+        Raises CheckpointError also where a head was trained on another encoder.
+        """
+        place, kept = usable_device(device), kept_dtype(dtype)
+        source = hub.locate(
+            pretrained_model_name_or_path,
+            revision=revision,
+            filename=filename,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        reach = hub.Reach(token, cache_dir, local_files_only)
+        return cls._from_source(source, place, kept, backend, reach, encoder)
+
+    @classmethod
+    def _from_source(
+        cls,
+        source: hub.Source,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        backend: Backend,
+        reach: hub.Reach,
+        encoder: str | os.PathLike[str] | None = None,
+    ) -> Segmenter:
+        """The segmenter in files that are here; reach: for an encoder that is not in them."""
+        files = read_segmenter(source, None if encoder is None else str(encoder))
+        tensors, config = files.tensors, files.config
+        if files.over is not None:
+            beneath = Concerto.from_pretrained(files.over.source, dtype="auto", **asdict(reach))
+            tensors = join_encoder(files, files.over, beneath.state_dict(), source.weights)
+            config = config or published_head_config(beneath.config, tensors, source.weights)
+        assert config is not None
+        with torch.device("meta"):
+            segmenter = cls(config, backend)
+        checkpoints.check_tensors(tensors, segmenter.state_dict(), source.weights)
+        if dtype is not None:
+            tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+        segmenter.load_state_dict(tensors, assign=True)
+        return segmenter.eval().to(device)
+
+    def _write(self, folder: Path) -> None:
+        write_segmenter(folder, self.config, self.state_dict())
+
+    def _card(self, source: str) -> str:
+        return segmenter_card(self.config, source)
+
+    def _classes(self, hierarchy: Hierarchy) -> Tensor:
+        return _at_points(self.head(hierarchy).argmax(1), hierarchy, -1)
+
+    def _probabilities(self, hierarchy: Hierarchy) -> Tensor:
+        return _at_points(self.head(hierarchy).float().softmax(1), hierarchy, 0)
+
+
+def _at_points(values: Tensor, hierarchy: Hierarchy, absent: int) -> Tensor:
+    """Values (n, …) of voxels at each point (N, …); `absent` where a point was left out."""
+    rows = hierarchy.voxel_of_point
+    out = values.index_select(0, rows.clamp(min=0))
+    left_out = rows < 0
+    if left_out.any():
+        out[left_out] = absent
+    return out

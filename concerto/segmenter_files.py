@@ -1,0 +1,272 @@
+"""A segmenter in files: a folder of ours, or a published head.
+
+Ours is `config.json` (see `SegmenterConfig`) and `model.safetensors`. Either both encoder and head
+are in it, or the head alone, perhaps with low-rank adapters (LoRA), beside the encoder's name and a
+fingerprint of its weights: over another encoder such a head would give classes all the same, and
+wrong ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from concerto import hub
+from concerto.checkpoints import (
+    CONFIG_FILE,
+    SEGMENTER_TYPE,
+    WEIGHTS_FILE,
+    head_tensor_names,
+    read_json,
+)
+from concerto.config import ConcertoConfig
+from concerto.errors import CheckpointError, ConfigError
+from concerto.files import replacing
+from concerto.heads import DecoderConfig, HeadConfig, KnnConfig, LinearConfig
+from concerto.palette import SCANNET_CLASSES, SCANNET_PALETTE, distinct_colors
+from concerto.weight_files import read_weights
+
+HEAD_TYPES: dict[str, type[LinearConfig] | type[DecoderConfig] | type[KnnConfig]] = {
+    "linear": LinearConfig,
+    "decoder": DecoderConfig,
+    "knn": KnnConfig,
+}
+LORA = "lora."
+# Values of each tensor that go into a fingerprint.
+PRINTED = 64
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """What a segmenter is, apart from its weights.
+
+    classes: names, in the order of the head's outputs. palette: a colour (0-255) for each; distinct
+    ones where none are given. unseen: classes of which training had no example.
+    """
+
+    encoder: ConcertoConfig
+    head: HeadConfig
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] = ()
+    unseen: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where classes, colours and unseen classes do not fit together."""
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            raise ConfigError(f"classes are {self.classes}; name at least one, and each once.")
+        if not self.palette:
+            object.__setattr__(self, "palette", distinct_colors(len(self.classes)))
+        if len(self.palette) != len(self.classes):
+            raise ConfigError(
+                f"There are {len(self.palette)} colours for {len(self.classes)} classes."
+            )
+        if not set(self.unseen) <= set(self.classes):
+            raise ConfigError(f"unseen is {self.unseen}; not all of these are classes.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as config.json holds them."""
+        kind = next(name for name, known in HEAD_TYPES.items() if isinstance(self.head, known))
+        return {
+            "encoder": self.encoder.to_dict(),
+            "head": {"type": kind, **asdict(self.head)},
+            "classes": self.classes,
+            "palette": self.palette,
+            "unseen": self.unseen,
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> SegmenterConfig:
+        """The inverse of `to_dict`. Raises ConfigError where it is not one."""
+        try:
+            head = dict(values["head"])
+            kind = HEAD_TYPES[head.pop("type")]
+            fields: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in head.items()
+            }
+            return SegmenterConfig(
+                encoder=ConcertoConfig.from_dict(values["encoder"]),
+                head=kind(**fields),
+                classes=tuple(map(str, values["classes"])),
+                palette=tuple((int(r), int(g), int(b)) for r, g, b in values["palette"]),
+                unseen=tuple(values["unseen"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"It does not describe a segmenter: {error!r}.") from error
+
+
+@dataclass(frozen=True)
+class Over:
+    """The encoder that a head was trained on. source: what `from_pretrained` is given for it.
+    fingerprint: of its weights. lora_scale: alpha / rank of the adapters, None without any."""
+
+    source: str
+    fingerprint: str | None
+    lora_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class SegmenterFiles:
+    """What was read. tensors: head.*, and encoder.* or lora.*, by our names. config: None where it
+    is a published head's, and follows from the encoder. over: None where the encoder is inside."""
+
+    tensors: dict[str, Tensor]
+    config: SegmenterConfig | None
+    over: Over | None
+
+
+def holds_segmenter(source: hub.Source) -> bool:
+    """Whether the files are a segmenter's, by their config or name alone."""
+    if source.model is not None and source.model.over is not None:
+        return True
+    return source.config is not None and (
+        read_json(source.config).get("model_type") == SEGMENTER_TYPE
+    )
+
+
+def read_segmenter(source: hub.Source, over: str | None = None) -> SegmenterFiles:
+    """Read a folder of ours, or a published head.
+
+    over: the encoder's source, instead of the one the files name. Raises CheckpointError where the
+    files hold something else, ConfigError where the config is none.
+    """
+    if source.config is None:
+        return _published(source, over)
+    values = read_json(source.config)
+    kind = values.pop("model_type", None)
+    if kind != SEGMENTER_TYPE:
+        raise CheckpointError(
+            f'{source.config} says model_type={kind!r}; a segmenter says "{SEGMENTER_TYPE}". '
+            "An encoder has no classes: load it with concerto.Concerto."
+        )
+    named = values.pop("over", None)
+    try:
+        config = SegmenterConfig.from_dict(values)
+    except ConfigError as error:
+        raise ConfigError(f"{source.config}: {error}") from error
+    beneath = None if named is None else Over(**{**named, "source": over or named["source"]})
+    return SegmenterFiles(read_weights(source.weights).tensors, config, beneath)
+
+
+def write_segmenter(
+    folder: Path,
+    config: SegmenterConfig,
+    tensors: Mapping[str, Tensor],
+    over: Over | None = None,
+) -> None:
+    """Write config.json and model.safetensors, each whole or not at all. tensors, over: as in
+    `SegmenterFiles`."""
+    from safetensors.torch import save_file
+
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(folder / WEIGHTS_FILE) as path:
+        save_file(own, path, metadata={"format": "pt"})
+    values: dict[str, Any] = {"model_type": SEGMENTER_TYPE, **config.to_dict()}
+    if over is not None:
+        values["over"] = asdict(over)
+    with replacing(folder / CONFIG_FILE) as path:
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A digest of an encoder's names and of the first values of each of its tensors.
+
+    Values are rounded to bfloat16, so that it is the same at whatever precision they are held.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        first = tensors[name].detach().flatten()[:PRINTED].cpu().to(torch.bfloat16)
+        digest.update(name.encode() + first.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def join_encoder(
+    files: SegmenterFiles, over: Over, encoder: Mapping[str, Tensor], place: Path
+) -> dict[str, Tensor]:
+    """All tensors of a segmenter whose head was saved alone, adapters merged. place: for messages.
+
+    Raises CheckpointError where the head was trained on another encoder.
+    """
+    if over.fingerprint not in (None, fingerprint(encoder)):
+        raise CheckpointError(
+            f"{place} is a head for another encoder: {over.source} does not hold the weights that "
+            "it was trained on. Pass encoder=, where they lie."
+        )
+    adapters = {name: t for name, t in files.tensors.items() if name.startswith(LORA)}
+    head = {name: t for name, t in files.tensors.items() if name not in adapters}
+    if over.lora_scale is not None:
+        encoder = merge_adapters(encoder, adapters, over.lora_scale)
+    return head | {f"model.{name}": tensor for name, tensor in encoder.items()}
+
+
+def merge_adapters(
+    encoder: Mapping[str, Tensor], adapters: Mapping[str, Tensor], scale: float
+) -> dict[str, Tensor]:
+    """The encoder's tensors with W + scale · B A for each adapted W (arXiv 2106.09685).
+
+    adapters: lora.NAME.a (rank, in) and lora.NAME.b (out, rank) for a tensor NAME.weight.
+
+    Raises CheckpointError where the encoder has no such tensor.
+    """
+    merged = dict(encoder)
+    for key, down in adapters.items():
+        if not key.endswith(".a"):
+            continue
+        name = key.removeprefix(LORA).removesuffix(".a") + ".weight"
+        up = adapters.get(key.removesuffix("a") + "b")
+        if name not in merged or up is None:
+            raise CheckpointError(f"There is an adapter for {name}, and the encoder has none such.")
+        change = scale * (up.float() @ down.float())
+        merged[name] = (merged[name].float() + change.to(merged[name].device)).to(encoder[name])
+    return merged
+
+
+def published_head_config(
+    encoder: ConcertoConfig, tensors: Mapping[str, Tensor], file: Path
+) -> SegmenterConfig:
+    """What a published linear head is, over its encoder.
+
+    Raises CheckpointError where it does not read all of this encoder's stages.
+    """
+    width, wanted = tensors["head.linear.weight"].shape[1], sum(encoder.channels)
+    if width != wanted:
+        raise CheckpointError(
+            f"{file} is a head for features of {width} channels, and the encoder's stages have "
+            f"{wanted} together: it was trained on another encoder."
+        )
+    count = len(tensors["head.linear.weight"])
+    known = count == len(SCANNET_CLASSES)
+    return SegmenterConfig(
+        encoder=encoder,
+        head=LinearConfig(tuple(range(encoder.stages))),
+        classes=SCANNET_CLASSES if known else tuple(f"class {k}" for k in range(count)),
+        palette=SCANNET_PALETTE if known else (),
+    )
+
+
+def _published(source: hub.Source, over: str | None) -> SegmenterFiles:
+    """A published linear head, without its encoder."""
+    names = dict(head_tensor_names((), qkv_bias=True))
+    content = read_weights(source.weights).tensors
+    # Training states put "module." before every name.
+    found = {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    if set(names) != set(found):
+        raise CheckpointError(
+            f"{source.weights} holds no segmentation head: its tensors are not "
+            f"{' and '.join(names)}."
+        )
+    named = over or (source.model.over if source.model is not None else None)
+    if named is None:
+        raise CheckpointError(
+            f"{source.weights} holds a head without its encoder: pass encoder=, the name or folder "
+            "of the one that it was trained on."
+        )
+    return SegmenterFiles({names[k]: v.clone() for k, v in found.items()}, None, Over(named, None))

@@ -1,0 +1,203 @@
+"""How good a segmenter is: `python -m concerto.training.evaluate MODEL --data … --output DIR`.
+
+Every original point of every scene counts once. What is finished of a scene is kept, so that a run
+that was cut off goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+
+from concerto.checkpoints import CARD_FILE
+from concerto.errors import ConcertoError, ConfigError, InputError
+from concerto.files import check_writable, replacing
+from concerto.segmenter import Segmenter
+from concerto.segmenter_card import write_results
+from concerto.segmenter_files import fingerprint
+from concerto.training.labelled_scenes import ClassesOf
+from concerto.training.pictures import cloud_of
+from concerto.training.results import draw_confusion, markdown, summary
+from concerto.training.scenes import SceneSource, open_scenes
+from concerto.training.scores import Confusion, Scores
+from concerto.training.votes import vote
+
+SCENES_FILE, SCORES_FILE = "scenes.jsonl", "scores.json"
+TABLE_FILE, PICTURE_FILE = "scores.md", "confusion.png"
+
+
+def evaluate(
+    model: Annotated[str, tyro.conf.arg(metavar="MODEL")],
+    /,
+    data: tuple[str, ...],
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")],
+    split: str = "val",
+    votes: bool = False,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> Scores:
+    """Compare a segmenter with labelled scenes: mIoU, mAcc, allAcc, and each class.
+
+    Writes scores.json, scores.md and confusion.png to DIR, and the table to the model's card where
+    MODEL is a folder with one.
+
+    Args:
+        model: A name of `concerto models`, org/name on the Hub, or a folder.
+        data: Labelled scenes: folders, or org/name of data sets on the Hub. Classes are matched by
+            name.
+        output: Folder for what is found; an evaluation that was cut off goes on there.
+        split: Which samples of the data.
+        votes: Let 13 views of each scene vote, 4 rotations at 3 scales and a flip: 13 times slower.
+        device: Where to run: cpu, cuda, mps; auto takes a CUDA device where there is one.
+        overwrite: Begin anew where the folder holds another evaluation.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    segmenter = Segmenter.from_pretrained(model, device=device)
+    opened = open_scenes(data, split=split)
+    source = ClassesOf(opened, segmenter.classes)
+    settings = {
+        "model": fingerprint(segmenter.state_dict()),
+        "data": list(data),
+        "split": split,
+        "votes": votes,
+        "classes": list(segmenter.classes),
+        "samples": len(source),
+    }
+    confusion = _compare(segmenter, source, output, settings, overwrite)
+    unseen = [segmenter.classes.index(name) for name in segmenter.config.unseen]
+    scores = confusion.scores(skip=unseen)
+    protocol = "13 votes" if votes else "one view"
+    about = f"{', '.join(map(_place, data))} ({split}), {len(source)} scenes, {protocol}"
+    _write(output, segmenter.config.classes, confusion, scores, about)
+    if (Path(model) / CARD_FILE).is_file():
+        write_results(Path(model) / CARD_FILE, markdown(segmenter.classes, scores, about))
+    print(summary(scores))
+    print(output)
+    return scores
+
+
+def main() -> None:
+    """Run the command line. Exits with 1 and one line on stderr where it cannot be done."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    warnings.showwarning = _print_warning  # type: ignore[assignment]
+    try:
+        tyro.cli(
+            evaluate,
+            prog="python -m concerto.training.evaluate",
+            description=evaluate.__doc__,
+            args=arguments,
+        )
+    except ConcertoError as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.exit(f"error: {error}")
+
+
+def _compare(
+    segmenter: Segmenter,
+    source: SceneSource,
+    output: Path,
+    settings: dict[str, Any],
+    overwrite: bool,
+) -> Confusion:
+    """Count over all scenes, those that are finished already read from the folder."""
+    from tqdm import tqdm
+
+    classes = len(segmenter.classes)
+    done = _open(output, settings, overwrite)
+    confusion = Confusion(classes)
+    for matrix in done.values():
+        confusion.matrix += np.array(matrix, np.int64)
+    with (output / SCENES_FILE).open("a", encoding="utf-8") as stream:
+        for index in tqdm(range(len(source)), initial=len(done), unit="scene", disable=None):
+            if index in done:
+                continue
+            sample = source[index]
+            if sample.segment is None:
+                raise InputError(f"Sample {sample.name!r} has no labels to compare with.")
+            cloud = cloud_of(sample)
+            found = vote(segmenter, cloud) if settings["votes"] else segmenter(cloud)
+            assert isinstance(found, torch.Tensor)
+            own = Confusion(classes)
+            own.add(sample.segment, found.cpu().numpy())
+            confusion.matrix += own.matrix
+            line = {"index": index, "name": sample.name, "matrix": own.matrix.tolist()}
+            stream.write(json.dumps(line) + "\n")
+            stream.flush()
+    if not confusion.matrix.any():
+        raise InputError("None of the points has a label of these classes to compare with.")
+    return confusion
+
+
+def _open(output: Path, settings: dict[str, Any], overwrite: bool) -> dict[int, Any]:
+    """The matrices of finished scenes by their number; begins the file where there is none.
+
+    Raises ConfigError where the folder holds an evaluation of something else.
+    """
+    check_writable(output)
+    file = output / SCENES_FILE
+    lines = []
+    if file.exists() and not overwrite:
+        text = file.read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    if lines and lines[0] != settings:
+        changed = [k for k in settings if lines[0].get(k) != settings[k]]
+        raise ConfigError(
+            f"{output} holds an evaluation with another {' and '.join(changed)}. Choose another "
+            "--output, or replace it with --overwrite."
+        )
+    if not lines:
+        lines = [settings]
+    # Written anew, so that a line that was cut short does not stay.
+    with replacing(file) as path:
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return {line["index"]: line["matrix"] for line in lines[1:]}
+
+
+def _write(
+    output: Path, classes: Sequence[str], confusion: Confusion, scores: Scores, about: str
+) -> None:
+    values = {
+        "about": about,
+        "miou": scores.miou,
+        "macc": scores.macc,
+        "allacc": scores.allacc,
+        "classes": {
+            name: {"iou": _plain(iou), "accuracy": _plain(accuracy), "points": points}
+            for name, iou, accuracy, points in zip(
+                classes, scores.iou, scores.accuracy, scores.points, strict=True
+            )
+        },
+        "confusion": confusion.matrix.tolist(),
+    }
+    with replacing(output / SCORES_FILE) as path:
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    with replacing(output / TABLE_FILE) as path:
+        path.write_text(markdown(classes, scores, about), encoding="utf-8")
+    draw_confusion(output / PICTURE_FILE, classes, confusion)
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if value != value else value
+
+
+def _place(place: str) -> str:
+    return Path(place).name if Path(place).exists() else place
+
+
+def _print_warning(message: Warning | str, *_: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

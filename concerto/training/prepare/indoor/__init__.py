@@ -1,0 +1,1 @@
+"""Data sets of labelled rooms, from their own downloads. One a file."""

@@ -1,0 +1,181 @@
+"""`prepare labelled`: a folder of scans of your own, each with a field of labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from concerto.errors import InputError
+from concerto.io import WITH_SCALARS, read_scalars
+from concerto.points.normals import estimate_normals
+from concerto.points.point_cloud import PointCloud
+from concerto.training.encoded import EncodedSample
+from concerto.training.prepare.label_map import (
+    LabelMap,
+    ask_for_map,
+    read_label_map,
+    whole_numbers,
+)
+from concerto.training.prepare.labelled_scenes import Converted, ConvertOptions, DataSet, convert
+from concerto.training.prepare.output import Destination
+
+SPLITS = ("train", "val", "test")
+# Metres from the origin up to which float32 keeps a tenth of a millimetre; surveys go far beyond.
+NEAR = 1000.0
+SEED = 0
+
+
+@dataclass(frozen=True)
+class LabelledOptions:
+    """Where the labels are, and which scans are for training."""
+
+    label_map: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """What the labels mean: a text file with a line a number, "2 ground", or JSON,
+    {"2": "ground"}; a number without a name has no class. Without it the error lists the numbers
+    of a scan."""
+    label: str = "label"
+    """Field of the labels, such as classification in LAS."""
+    instance: Annotated[str | None, tyro.conf.arg(metavar="FIELD")] = None
+    """Field with the number of the thing that each point belongs to, negative for none."""
+    val: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = ()
+    """Scans for validation, by name, * standing for anything; the others are for training."""
+    val_share: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Share of the scans for validation, drawn at random, always the same ones; 0.2 unless
+    val says which, or SRC has folders train, val and test."""
+    scale: float = 1.0
+    """Metres a unit of the coordinates: 0.001 for millimetres."""
+
+    def __post_init__(self) -> None:
+        if self.val and self.val_share is not None:
+            raise InputError("--val says which scans are for validation; leave --val-share out.")
+        if self.val_share is not None and not 0 <= self.val_share < 1:
+            raise InputError(f"val_share is {self.val_share:g}; it must be from 0 to below 1.")
+        if not self.scale > 0:
+            raise InputError(f"scale is {self.scale:g}; it must be over 0 (metres a unit).")
+
+
+def labelled(
+    src: Annotated[Path, tyro.conf.arg(metavar="SRC")],
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
+    /,
+    scans: tyro.conf.OmitArgPrefixes[LabelledOptions] = LabelledOptions(),
+    work: tyro.conf.OmitArgPrefixes[ConvertOptions] = ConvertOptions(),
+    output: tyro.conf.OmitArgPrefixes[Destination] = Destination(),
+) -> None:
+    """Make labelled scenes of PLY, LAS, LAZ or PCD files that have a field of labels.
+
+    A file is a scene, z up. Normals are estimated where there are none. Map coordinates are moved
+    near the origin, each scene on its own.
+
+    Args:
+        src: Folder of scans; those of its folders train, val and test are the splits where it has
+            them.
+        out: Folder to write to: Parquet files in a folder for each split, and a card.
+    """
+    splits = _splits(src, scans)
+    first = next(iter(splits.values()))[0]
+    if scans.label_map is None:
+        raise ask_for_map(read_scalars(first, [scans.label])[1][scans.label], str(first))
+    label_map = read_label_map(scans.label_map)
+    count = sum(map(len, splits.values()))
+    source = f"{count} scan{'s' if count > 1 else ''}"
+    data = DataSet(source, None, None, {"labels": scans.label, "scale": scans.scale})
+    read = partial(_read, src=src, options=scans, label_map=label_map)
+    convert(data, out, splits, read, label_map.classes, output, work)
+
+
+def _splits(src: Path, options: LabelledOptions) -> dict[str, list[Path]]:
+    """The scans of each split that has any."""
+    if not src.is_dir():
+        raise InputError(f"There is no folder {src}.")
+    folders = [split for split in SPLITS if (src / split).is_dir()]
+    if folders:
+        if options.val or options.val_share is not None:
+            raise InputError(
+                f"{src} has the splits {', '.join(folders)} as folders; leave --val and "
+                "--val-share out, or move the scans out of them."
+            )
+        return {split: _scans(src / split) for split in folders}
+    scans = _scans(src)
+    if options.val:
+        chosen = [
+            scan
+            for scan in scans
+            if any(fnmatch(name, one) for one in options.val for name in (scan.name, scan.stem))
+        ]
+        if not chosen:
+            names = " or ".join(options.val)
+            raise InputError(f"The split val is empty: no scan in {src} is named {names}.")
+    else:
+        share = 0.2 if options.val_share is None else options.val_share
+        order = np.random.default_rng(SEED).permutation(len(scans))
+        # At least one for each split, where a share is wanted at all.
+        number = min(max(round(share * len(scans)), 1), len(scans) - 1) if share else 0
+        chosen = [scans[at] for at in sorted(order[:number].tolist())]
+    train = [scan for scan in scans if scan not in chosen]
+    if not train:
+        raise InputError("The split train is empty: all scans are for validation.")
+    return {"train": train, "val": chosen} if chosen else {"train": train}
+
+
+def _scans(folder: Path) -> list[Path]:
+    found = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in WITH_SCALARS and not file.name.startswith(".")
+    )
+    if not found:
+        raise InputError(f"There is no scan in {folder}: no {', '.join(WITH_SCALARS)}.")
+    return found
+
+
+def _read(file: Path, src: Path, options: LabelledOptions, label_map: LabelMap) -> Converted:
+    fields = [options.label] if options.instance is None else [options.label, options.instance]
+    cloud, scalars = read_scalars(file, fields)
+    segment = label_map.apply(scalars[options.label], str(file))
+    instance = None
+    if options.instance is not None:
+        instance = _instances(scalars[options.instance], str(file))
+    name = file.relative_to(src).with_suffix("").as_posix()
+    return Converted(_sample(cloud, name, options.scale, segment, instance))
+
+
+def _sample(
+    cloud: PointCloud,
+    name: str,
+    scale: float,
+    segment: NDArray[np.int16],
+    instance: NDArray[np.int32] | None,
+) -> EncodedSample:
+    if cloud.normal is None:
+        cloud = estimate_normals(cloud)
+    assert cloud.normal is not None
+    coord = cloud.coord.double().numpy() * scale
+    if np.abs(coord).max() > NEAR:
+        coord = coord - np.floor(coord.min(0))
+    color = np.zeros(coord.shape, np.uint8)
+    if cloud.color is not None:
+        color = (cloud.color.clamp(0, 1) * 255).round().byte().numpy()
+    return EncodedSample(
+        name=name,
+        scene=name,
+        coord=coord.astype(np.float32),
+        color=color,
+        normal=cloud.normal.numpy(),
+        segment=segment,
+        instance=instance,
+    )
+
+
+def _instances(values: NDArray[np.generic], place: str) -> NDArray[np.int32]:
+    """Things counted anew from 0, in the order of their numbers; -1 for negative ones and NaN."""
+    numbers = whole_numbers(values, place)
+    found, at = np.unique(numbers, return_inverse=True)
+    return np.asarray((at.reshape(-1) - np.count_nonzero(found < 0)).clip(min=-1).astype(np.int32))

@@ -1,0 +1,217 @@
+"""The command: `accelerate launch -m concerto.training.probe --mode linear|decoder|full|lora …`.
+
+It leaves a segmenter in the folder of the run, under `model/`, with a card; `--push-to-hub` uploads
+it. How good it is, `python -m concerto.training.evaluate` tells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import tyro
+
+from concerto.config import ConcertoConfig
+from concerto.errors import ConcertoError, ConcertoWarning
+from concerto.heads import DecoderConfig, LinearConfig, make_head
+from concerto.model import Concerto
+from concerto.segmenter import Segmenter, SegmenterConfig
+from concerto.training.adapters import add_adapters
+from concerto.training.finetuning import Finetuning, SegmentationModule
+from concerto.training.frozen_features import frozen_features
+from concerto.training.labelled_scenes import ClassesOf, SomeLabels, SomeScenes, count_classes
+from concerto.training.labelled_views import (
+    LabelledView,
+    LabelledViewConfig,
+    collate_labelled,
+    make_labelled_view,
+)
+from concerto.training.launch import end_with_launcher, start_processes
+from concerto.training.linear_probe import fit_linear, gather_features
+from concerto.training.loop import TrainResult, make_accelerator, train
+from concerto.training.probe_config import RANDOM, ProbeConfig
+from concerto.training.probe_output import check_output, push, save_segmenter
+from concerto.training.processes import on_main
+from concerto.training.samples import Sample
+from concerto.training.scenes import SceneSource, open_scenes
+from concerto.training.stream import BrokenSample, SampleStream
+
+
+def probe(config: ProbeConfig) -> TrainResult:
+    """Run it, in as many processes as this is called in.
+
+    Raises ConfigError, InputError, HubError, MissingExtraError before anything is computed where
+    something is missing or does not fit; during the run, the errors of `train`.
+    """
+    accelerator = make_accelerator(config.loop)
+    source = labelled_source(config)
+    model = load_encoder(config)
+    segmenter = SegmenterConfig(
+        encoder=model.config,
+        head=_head_config(config, model.config),
+        classes=source.classes,
+        unseen=on_main(accelerator, lambda: _unseen(source)),
+    )
+    target = check_output(config) if accelerator.is_main_process else None
+    torch.manual_seed(config.loop.seed)  # the same first weights in every process
+    if config.protocol == "cached":
+        fitted = _fit(config, model.to(accelerator.device), segmenter, source)
+        if accelerator.is_main_process:
+            save_segmenter(config, segmenter, fitted.state_dict(), model)
+            push(config, target)
+        return TrainResult(0, 0)
+    module = _module(config, model, segmenter)
+    task = Finetuning(module, *config.rates(), config.weight_decay, _settings(config, segmenter))
+    stream = SampleStream(
+        source,
+        partial(_view, config.views, model.config),
+        batch_size=config.loop.batch_size // config.loop.accumulate,
+        seed=config.loop.seed,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+        workers=config.workers,
+        on_broken=_tell_broken,
+        collate=collate_labelled,
+    )
+    result = train(task, stream.batches, config.loop, accelerator, samples=len(source))
+    if result.signal is None and accelerator.is_main_process:
+        save_segmenter(config, segmenter, _tensors(task.module), load_encoder(config))
+        push(config, target)
+    return result
+
+
+def labelled_source(config: ProbeConfig) -> SceneSource:
+    """The scenes to learn from, with as many of the labels as the config leaves.
+
+    Raises InputError where there are no such scenes, or no classes.
+    """
+    opened = open_scenes(config.data, split=config.split)
+    names = None if config.classes is None else tuple(config.classes.split(","))
+    source: SceneSource = ClassesOf(opened, names or opened.classes)
+    source = SomeScenes(source, config.scenes, config.loop.seed)
+    if config.labels is not None:
+        source = SomeLabels(source, config.labels, config.loop.seed)
+    return source
+
+
+def load_encoder(config: ProbeConfig) -> Concerto:
+    """The encoder to build on. Raises HubError or CheckpointError where there is none."""
+    if config.encoder.startswith(RANDOM):
+        preset = ConcertoConfig.preset(config.encoder.removeprefix(RANDOM))  # type: ignore[arg-type]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.loop.seed)
+            return Concerto(preset, config.backend)
+    model = Concerto.from_pretrained(config.encoder, backend=config.backend)
+    if config.license is None:
+        return model
+    model.config = model.config.replace(license=config.license)
+    return model
+
+
+def main() -> None:
+    """Run the command line. Exits with 1 and one line on stderr where it cannot be done."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    warnings.showwarning = _print_warning  # type: ignore[assignment]
+    end_with_launcher()
+    try:
+        config = parse(arguments)
+        start_processes("concerto.training.probe")
+        result = probe(config)
+    except ConcertoError as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.exit(f"error: {error}")
+    sys.exit(result.exit_code)
+
+
+def parse(arguments: Sequence[str]) -> ProbeConfig:
+    """What the command line says."""
+    return tyro.cli(
+        ProbeConfig,
+        args=list(arguments),
+        prog="python -m concerto.training.probe",
+        description=ProbeConfig.__doc__,
+    )
+
+
+def _head_config(config: ProbeConfig, encoder: ConcertoConfig) -> LinearConfig | DecoderConfig:
+    if config.mode in ("linear", "lora"):
+        return LinearConfig(tuple(range(encoder.stages)))
+    return config.decoder
+
+
+def _module(config: ProbeConfig, model: Concerto, segmenter: SegmenterConfig) -> SegmentationModule:
+    """Encoder and new head, with what is not trained set apart."""
+    head = make_head(segmenter.head, model.config, len(segmenter.classes))
+    model.encoder.requires_grad_(config.mode == "full")
+    if config.mode == "lora":
+        add_adapters(model.encoder, config.lora)
+    return SegmentationModule(model.encoder, head)
+
+
+def _fit(
+    config: ProbeConfig, model: Concerto, segmenter: SegmenterConfig, source: SceneSource
+) -> Segmenter:
+    """The linear protocol without steps: features once, then a convex fit."""
+    from tqdm import tqdm
+
+    classes = len(segmenter.classes)
+    bar = tqdm(range(len(source)), desc="features", unit="scene")
+    scenes = (frozen_features(model.eval(), source[index], classes) for index in bar)
+    data = gather_features(scenes, len(source), config.fit.points, config.loop.seed)
+    found = fit_linear(data, classes, config.fit, config.loop.seed)
+    print(f"weight decay {found.weight_decay:g}, chosen on scenes held out")
+    fitted = Segmenter(segmenter)
+    fitted.model = model
+    fitted.head.load_state_dict({"linear.weight": found.weight, "linear.bias": found.bias})
+    return fitted
+
+
+def _unseen(source: SceneSource) -> tuple[str, ...]:
+    """The classes that no point has; they are warned of."""
+    counts = count_classes(source)
+    unseen = tuple(name for name, count in zip(source.classes, counts, strict=True) if not count)
+    if unseen:
+        warnings.warn(
+            f"No point to learn from has class {', '.join(unseen)}: a segmenter will never say so, "
+            "and results count them as n/a.",
+            ConcertoWarning,
+            stacklevel=2,
+        )
+    return unseen
+
+
+def _tensors(module: SegmentationModule) -> dict[str, torch.Tensor]:
+    """By the names of a segmenter."""
+    state = module.state_dict()
+    return {k if k.startswith("head.") else f"model.{k}": v for k, v in state.items()}
+
+
+def _settings(config: ProbeConfig, segmenter: SegmenterConfig) -> dict[str, Any]:
+    """The config, but for what the loop keeps itself and what changes no result."""
+    how = ("loop", "workers", "backend", "push_to_hub", "private", "license", "merge", "fit")
+    values = {k: v for k, v in dataclasses.asdict(config).items() if k not in how}
+    return values | {"classes": segmenter.classes, "model": segmenter.encoder.to_dict()}
+
+
+def _view(
+    views: LabelledViewConfig, model: ConcertoConfig, sample: Sample, seed: int
+) -> LabelledView:
+    return make_labelled_view(sample, seed, views, model)
+
+
+def _tell_broken(sample: BrokenSample) -> None:
+    warnings.warn(f"Left out: {sample.reason}", ConcertoWarning, stacklevel=2)
+
+
+def _print_warning(message: Warning | str, *_: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

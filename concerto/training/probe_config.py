@@ -1,0 +1,96 @@
+"""What a run of fine-tuning is: every value of it, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
+
+from concerto.encoder import Backend
+from concerto.errors import ConfigError
+from concerto.heads import DecoderConfig
+from concerto.training.adapters import LoraConfig
+from concerto.training.finetuning import Mode
+from concerto.training.labelled_views import LabelledViewConfig
+from concerto.training.linear_probe import LinearFit
+from concerto.training.loop import LoopConfig
+
+Protocol = Literal["cached", "published"]
+# How random weights are asked for, to compare with.
+RANDOM = "random:"
+# Published learning rates of the base model: of the head, and of blocks.
+RATES = {
+    "linear": (0.002, 0.0002),
+    "lora": (0.002, 0.0002),
+    "decoder": (0.001, 0.0001),
+    "full": (0.001, 0.0001),
+}
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """Teach an encoder classes, from labelled scenes."""
+
+    encoder: str
+    """What to build on: a name of `concerto models`, org/name on the Hub, a folder, a weights
+    file; or random:tiny, random:small … for untrained weights."""
+    data: tuple[str, ...]
+    """Labelled scenes, as `python -m concerto.training.prepare` writes them: folders, or org/name
+    of data sets on the Hub."""
+    loop: tyro.conf.OmitArgPrefixes[LoopConfig]
+    mode: Mode = "linear"
+    """linear: a linear map of all stages, the encoder frozen; decoder: a decoder, the encoder
+    frozen; full: a decoder, and all trained; lora: a linear map, and adapters in the encoder."""
+    protocol: Protocol = "published"
+    """cached, for --mode linear alone: features are computed once, and the map is fitted to them
+    without augmentation, in minutes on a CPU. published: augmented and mixed scenes, epoch by
+    epoch."""
+    classes: Annotated[str | None, tyro.conf.arg(metavar="NAME,NAME")] = None
+    """Classes to learn, in this order; points of others count as unlabelled. By default those of
+    the data."""
+    split: str = "train"
+    """Which samples of the data."""
+    scenes: float = 1.0
+    """Share of the scenes to learn from, such as 0.01, 0.05, 0.1, 0.2."""
+    labels: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Points a scene that keep their label, such as 20, 50, 100, 200; by default all."""
+    lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Highest learning rate; by default the published one of the base model for the mode."""
+    block_lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """That of blocks, of encoder and decoder; by default a tenth of the other."""
+    weight_decay: float = 0.02
+    """Of all that is trained."""
+    workers: int = 4
+    """Processes that prepare scenes, for each process that trains."""
+    merge: bool = False
+    """With --mode lora: save the encoder with its adapters merged in, not the adapters alone."""
+    license: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None
+    """Licence of the result, as the Hub names it; by default that of the encoder."""
+    push_to_hub: Annotated[str | None, tyro.conf.arg(metavar="REPO")] = None
+    """Upload the segmenter to this repo, org/name, when it is trained."""
+    private: bool = False
+    """Make a new repo private."""
+    backend: Backend = "torch"
+    """Who computes convolutions and pooling; spconv needs CUDA."""
+    views: LabelledViewConfig = field(default_factory=LabelledViewConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    fit: LinearFit = field(default_factory=LinearFit)
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where the parts do not fit together."""
+        if self.protocol == "cached" and self.mode != "linear":
+            raise ConfigError(
+                f"--protocol cached computes features once, and --mode {self.mode} needs them anew "
+                "in every step. Take --mode linear, or --protocol published."
+            )
+        if self.merge and self.mode != "lora":
+            raise ConfigError("--merge is for --mode lora; other modes have no adapters.")
+
+    def rates(self) -> tuple[float, float]:
+        """The highest learning rates: of all, and of blocks."""
+        lr, block_lr = RATES[self.mode]
+        if self.lr is not None:
+            lr, block_lr = self.lr, self.lr / 10
+        return lr, block_lr if self.block_lr is None else self.block_lr

@@ -1,0 +1,107 @@
+"""What a run of fine-tuning leaves: a segmenter with a card, in `model/` of the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+from torch import Tensor
+
+from concerto.card import ANY_SOURCE
+from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from concerto.files import check_writable, replacing
+from concerto.model import Concerto
+from concerto.segmenter_card import segmenter_card
+from concerto.segmenter_files import (
+    Over,
+    SegmenterConfig,
+    fingerprint,
+    merge_adapters,
+    write_segmenter,
+)
+from concerto.training.adapters import split_tensors
+from concerto.training.probe_config import RANDOM, ProbeConfig
+from concerto.upload import Target, make_target
+
+FOLDER = "model"
+
+
+def check_output(config: ProbeConfig) -> Target | None:
+    """Where to upload to, made sure of before the work. Raises InputError or HubError."""
+    check_writable(config.loop.output)
+    if config.push_to_hub is None:
+        return None
+    return make_target(
+        config.push_to_hub,
+        private=config.private or None,
+        commit_message="Upload a Concerto segmenter",
+    )
+
+
+def save_segmenter(
+    config: ProbeConfig,
+    segmenter: SegmenterConfig,
+    tensors: Mapping[str, Tensor],
+    before: Concerto,
+) -> Path:
+    """Write the segmenter; with adapters, head and adapters alone unless they are to be merged.
+
+    tensors: head.* and model.encoder.*. before: the encoder that was begun with.
+    """
+    folder = config.loop.output / FOLDER
+    frozen = config.mode in ("linear", "decoder")
+    untrained = segmenter.encoder.untrained and frozen
+    own = replace(segmenter, encoder=segmenter.encoder.replace(untrained=untrained))
+    head = {name: t for name, t in tensors.items() if name.startswith("head.")}
+    named = {k.removeprefix("model."): t for k, t in tensors.items() if k not in head}
+    encoder, adapters = split_tensors(named)
+    # Random weights lie nowhere that adapters could be put on.
+    if adapters and not config.merge and not config.encoder.startswith(RANDOM):
+        place = Path(config.encoder)
+        source = str(place.resolve()) if place.exists() else config.encoder
+        over = Over(source, fingerprint(before.state_dict()), config.lora.scale)
+        write_segmenter(folder, own, head | adapters, over)
+    else:
+        if adapters:
+            encoder = merge_adapters(encoder, adapters, config.lora.scale)
+        whole = {f"model.{name}": tensor for name, tensor in encoder.items()}
+        write_segmenter(folder, own, head | whole)
+    with replacing(folder / CARD_FILE) as path:
+        source = config.push_to_hub or ANY_SOURCE
+        path.write_text(segmenter_card(own, source, _story(config)), encoding="utf-8")
+    print(folder)
+    return folder
+
+
+def push(config: ProbeConfig, target: Target | None) -> None:
+    """Upload what was saved. Raises HubError where the Hub does not take it."""
+    if target is not None:
+        files = [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE]
+        print(target.upload(config.loop.output / FOLDER, files))
+
+
+def _story(config: ProbeConfig) -> str:
+    """How it was trained, for the card."""
+    rows = {
+        "encoder": _place(config.encoder),
+        "mode": config.mode,
+        "protocol": config.protocol,
+        "data": f"{', '.join(map(_place, config.data))} ({config.split})",
+        "scenes": f"{config.scenes:.0%}",
+        "labels a scene": "all" if config.labels is None else f"{config.labels}",
+        "seed": f"{config.loop.seed}",
+    }
+    if config.protocol == "published":
+        lr, block_lr = config.rates()
+        rows["learning rate"] = f"{lr:g}, of blocks {block_lr:g}"
+        length = config.loop.max_steps
+        rows["length"] = f"{config.loop.epochs:g} epochs" if length is None else f"{length} steps"
+        rows["batch"] = f"{config.loop.batch_size} scenes, mixed with p {config.views.mix:g}"
+    lines = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"## How it was trained\n\n| | |\n|---|---|\n{lines}\n"
+
+
+def _place(place: str) -> str:
+    """Of a path the last part, which tells nothing else; a name in full."""
+    return f"`{PurePath(place).name}`" if Path(place).exists() or place[:1] in "/.~" else place

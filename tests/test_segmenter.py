@@ -1,0 +1,238 @@
+"""Segmenters: what they return, and what comes back from files and the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file
+
+import concerto
+from concerto import CheckpointError, Concerto, ConfigError, Segmenter, SegmenterConfig
+from concerto.checkpoints import write_published
+from concerto.heads import DecoderConfig, KnnConfig, LinearConfig
+from concerto.hub import find_model
+from concerto.palette import SCANNET_CLASSES, distinct_colors
+from concerto.segmenter_card import write_results
+from concerto.segmenter_files import Over, fingerprint, write_segmenter
+from conftest import SMALL, Loader, random_cloud, relative_l2
+from hub_server import FakeHub, Repo
+
+CLASSES = ("wall", "floor", "chair")
+HEADS = (
+    LinearConfig(),
+    DecoderConfig(depths=(1, 1, 1, 1), channels=(8, 16, 16, 24), heads=(1, 2, 2, 3)),
+    KnnConfig(rows=9),
+)
+
+
+def made(head: object = HEADS[0]) -> Segmenter:
+    torch.manual_seed(1)
+    segmenter = Segmenter(SegmenterConfig(SMALL, head, CLASSES)).eval()
+    if isinstance(head, KnnConfig):
+        segmenter.head.features.normal_()
+        segmenter.head.labels.copy_(torch.arange(9) % 3)
+    return segmenter
+
+
+def save_over(folder: Path, encoder: Path, segmenter: Segmenter, **adapters: torch.Tensor) -> None:
+    """The head alone, over an encoder in a folder."""
+    segmenter.model.save_pretrained(encoder)
+    head = {k: v for k, v in segmenter.state_dict().items() if k.startswith("head.")}
+    over = Over(str(encoder), fingerprint(segmenter.model.state_dict()), 2.0 if adapters else None)
+    write_segmenter(folder, segmenter.config, head | adapters, over)
+
+
+# --- what it gives -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_point_gets_the_most_likely_class(head: object) -> None:
+    segmenter, cloud = made(head), random_cloud(400)
+    classes, shares = segmenter(cloud), segmenter.probabilities(cloud)
+    assert (classes.shape, classes.dtype) == ((400,), torch.int64)
+    assert shares.shape == (400, 3)
+    torch.testing.assert_close(shares.sum(1), torch.ones(400))
+    assert torch.equal(shares.argmax(1), classes)
+    assert torch.equal(segmenter.segment(cloud), classes)
+    several = segmenter([cloud, random_cloud(90, seed=4)])
+    assert torch.equal(several[0], classes)
+    assert len(several[1]) == 90
+
+
+def test_points_left_out_have_no_class() -> None:
+    points = random_cloud(300).coord
+    points[7] = torch.nan
+    segmenter = made()
+    assert segmenter(points, drop_invalid=True)[7] == -1
+    assert not segmenter.probabilities(points, drop_invalid=True)[7].any()
+    things = segmenter.instances(points, drop_invalid=True)
+    assert (things.segment[7], things.instance[7]) == (-1, -1)
+
+
+def test_things_are_of_one_class_and_numbered_by_size() -> None:
+    segmenter, cloud = made(), random_cloud(3000, extent=0.5)
+    things = segmenter.instances(cloud, similarity=0.5, min_points=5)
+    assert torch.equal(things.segment, segmenter(cloud))
+    counts = things.instance[things.instance >= 0].bincount()
+    assert counts.min() >= 5
+    assert (counts.diff() <= 0).all()
+    for number in range(len(counts)):
+        assert len(things.segment[things.instance == number].unique()) == 1
+    assert len(segmenter.instances([cloud, cloud])) == 2
+
+
+def test_colours_of_classes_are_all_different() -> None:
+    assert len(set(distinct_colors(60))) == 60
+    assert made().palette.shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "trouble"),
+    [
+        ({"classes": ()}, "name at least one"),
+        ({"classes": ("a", "a")}, "each once"),
+        ({"palette": ((1, 2, 3),)}, "1 colours for 3 classes"),
+        ({"unseen": ("lamp",)}, "not all of these are classes"),
+    ],
+)
+def test_a_config_that_contradicts_itself_is_refused(changes: dict, trouble: str) -> None:
+    values = {"encoder": SMALL, "head": LinearConfig(), "classes": CLASSES} | changes
+    with pytest.raises(ConfigError, match=trouble):
+        SegmenterConfig(**values)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_is_saved_is_what_comes_back_as_its_own_class(head: object, tmp_path: Path) -> None:
+    segmenter = made(head)
+    segmenter.save_pretrained(tmp_path)
+    again = concerto.from_pretrained(tmp_path)
+    assert isinstance(again, Segmenter)
+    assert again.config == segmenter.config
+    assert not again.training
+    cloud = random_cloud(300)
+    assert relative_l2(again.probabilities(cloud), segmenter.probabilities(cloud)) < 1e-5
+    assert Segmenter.from_pretrained(tmp_path, dtype="bfloat16").model.dtype == torch.bfloat16
+    assert "0 wall, 1 floor, 2 chair" in (tmp_path / "README.md").read_text()
+
+
+def test_each_class_refuses_the_others_files(tmp_path: Path) -> None:
+    made().save_pretrained(tmp_path / "segmenter")
+    Concerto(SMALL).save_pretrained(tmp_path / "encoder")
+    with pytest.raises(CheckpointError, match=r"Load it with concerto\.Segmenter"):
+        Concerto.from_pretrained(tmp_path / "segmenter")
+    with pytest.raises(CheckpointError, match="An encoder has no classes"):
+        Segmenter.from_pretrained(tmp_path / "encoder")
+    assert isinstance(concerto.from_pretrained(tmp_path / "encoder"), Concerto)
+
+
+def test_a_head_saved_alone_finds_its_encoder_and_refuses_another(tmp_path: Path) -> None:
+    segmenter, cloud = made(), random_cloud(300)
+    save_over(tmp_path / "head", tmp_path / "encoder", segmenter)
+    again = concerto.from_pretrained(tmp_path / "head")
+    assert relative_l2(again.probabilities(cloud), segmenter.probabilities(cloud)) < 1e-5
+    torch.manual_seed(5)
+    Concerto(SMALL).save_pretrained(tmp_path / "other")
+    with pytest.raises(CheckpointError, match="is a head for another encoder"):
+        Segmenter.from_pretrained(tmp_path / "head", encoder=tmp_path / "other")
+    (tmp_path / "encoder").rename(tmp_path / "moved")
+    moved = Segmenter.from_pretrained(tmp_path / "head", encoder=tmp_path / "moved")
+    assert torch.equal(moved(cloud), segmenter(cloud))
+
+
+def test_adapters_are_added_to_the_encoder(tmp_path: Path) -> None:
+    segmenter = made()
+    name = "encoder.stages.3.blocks.1.attention.qkv"
+    down, up = torch.randn(2, 24), torch.randn(72, 2)
+    save_over(
+        tmp_path / "head",
+        tmp_path / "encoder",
+        segmenter,
+        **{f"lora.{name}.a": down, f"lora.{name}.b": up},
+    )
+    again = Segmenter.from_pretrained(tmp_path / "head").model.state_dict()
+    before = segmenter.model.state_dict()
+    changed = {key for key in before if not torch.equal(before[key], again[key])}
+    assert changed == {f"{name}.weight"}
+    torch.testing.assert_close(again[f"{name}.weight"], before[f"{name}.weight"] + 2 * up @ down)
+    assert fingerprint(before) != fingerprint(again)
+    assert fingerprint({k: v.bfloat16() for k, v in before.items()}) == fingerprint(before)
+
+
+def test_the_published_head_is_read_over_its_encoder(
+    hub: FakeHub, load: Loader, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    encoder = Concerto(SMALL)
+    write_published(tmp_path / "encoder.pth", SMALL, encoder.state_dict())
+    weight, bias = torch.randn(20, sum(SMALL.channels)), torch.randn(20)
+    content = {
+        "config": {"backbone_out_channels": sum(SMALL.channels), "num_classes": 20},
+        "state_dict": {"seg_head.weight": weight, "seg_head.bias": bias},
+    }
+    torch.save(content, tmp_path / "head.pth")
+    entry = find_model("concerto-large-scannet")
+    assert entry is not None
+    hub.repos["Pointcept/Concerto"] = Repo(
+        {
+            str(entry.filename): (tmp_path / "head.pth").read_bytes(),
+            "concerto_large.pth": (tmp_path / "encoder.pth").read_bytes(),
+        }
+    )
+    segmenter = load("concerto-large-scannet")
+    assert isinstance(segmenter, Segmenter)
+    assert segmenter.classes == SCANNET_CLASSES
+    assert segmenter.config.encoder.license == "cc-by-nc-4.0"
+    cloud = random_cloud(300)
+    features = encoder.eval().encode(cloud, stages="all")
+    torch.testing.assert_close(
+        segmenter.probabilities(cloud),
+        (features @ weight.T + bias).softmax(1),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+    # A file of that head under any name, beside an encoder that is named.
+    again = Segmenter.from_pretrained(tmp_path / "head.pth", encoder=tmp_path / "encoder.pth")
+    assert torch.equal(again(cloud), segmenter(cloud))
+    with pytest.raises(CheckpointError, match="pass encoder="):
+        Segmenter.from_pretrained(tmp_path / "head.pth")
+    Concerto(SMALL.replace(channels=(8, 16, 16, 24, 64))).save_pretrained(tmp_path / "wider")
+    with pytest.raises(CheckpointError, match=r"96 channels.*128 together: .* another encoder"):
+        Segmenter.from_pretrained(tmp_path / "head.pth", encoder=tmp_path / "wider")
+
+
+def test_a_segmenter_goes_to_the_hub_and_back(
+    hub: FakeHub, load: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub.users = {"mine": "me"}
+    monkeypatch.setenv("HF_TOKEN", "mine")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    segmenter = made()
+    segmenter.push_to_hub("me/rooms")
+    files = hub.repos["me/rooms"].at("main")
+    assert files is not None
+    assert 'from_pretrained("me/rooms")' in files["README.md"].decode()
+    assert load("me/rooms").config == segmenter.config
+    (tmp_path / "w.safetensors").write_bytes(files["model.safetensors"])
+    assert load_file(tmp_path / "w.safetensors").keys() == segmenter.state_dict().keys()
+
+
+def test_results_take_their_place_in_the_card_alone(tmp_path: Path) -> None:
+    made().save_pretrained(tmp_path)
+    card = tmp_path / "README.md"
+    before = card.read_text()
+    assert write_results(card, "mIoU 12.3")
+    assert write_results(card, "mIoU 45.6")
+    text = card.read_text()
+    assert "mIoU 45.6" in text
+    assert "12.3" not in text
+    assert "Nothing was measured" not in text
+    assert text.split("## Results")[0] == before.split("## Results")[0]
+    card.write_text("# Mine")
+    assert not write_results(card, "mIoU 1")
+    assert card.read_text() == "# Mine"

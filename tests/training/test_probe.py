@@ -1,0 +1,328 @@
+"""Fine-tuning and evaluation from end to end, on made scenes, in this process and by command."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import concerto
+from command import run
+from concerto import Concerto, ConcertoWarning, ConfigError, InputError, Segmenter
+from concerto.heads import DecoderConfig
+from concerto.training import finetuning
+from concerto.training.checkpointing import list_checkpoints, read_checkpoint
+from concerto.training.encoded import EncodedSample
+from concerto.training.evaluate import evaluate
+from concerto.training.labelled_scenes import ClassesOf, SomeLabels, SomeScenes, count_classes
+from concerto.training.loop import LoopConfig
+from concerto.training.metrics import read_metrics
+from concerto.training.probe import probe
+from concerto.training.probe_config import ProbeConfig
+from concerto.training.scenes import open_scenes
+from concerto.training.scores import Confusion
+from concerto.training.votes import moved, view_matrices, vote
+from conftest import SMALL
+from hub_server import FakeHub
+from made_samples import labelled, made, write_prepared
+
+CLASSES = ("floor", "wall", "lamp")
+DECODER = DecoderConfig(depths=(1, 1, 1, 1), channels=(8, 16, 16, 24), heads=(1, 2, 2, 3))
+pytestmark = pytest.mark.filterwarnings("ignore::concerto.errors.ConcertoWarning")
+
+
+def room(number: int, points: int = 400) -> EncodedSample:
+    """A green floor and a red wall; nobody has a lamp."""
+    random = np.random.default_rng(number)
+    flat = random.random((points, 3)).astype(np.float32)
+    wall = random.random(points) < 0.4
+    flat[wall, 0], flat[~wall, 2] = 0, 0
+    color = np.where(wall[:, None], (200, 40, 40), (40, 200, 40)) + random.integers(
+        -30, 30, (points, 3)
+    )
+    normal = np.where(wall[:, None], (1, 0, 0), (0, 0, 1)).astype(np.float32)
+    return EncodedSample(
+        name=f"room_{number}",
+        scene=f"room_{number}",
+        coord=flat * 0.6,
+        color=color.clip(0, 255).astype(np.uint8),
+        normal=normal,
+        segment=np.where(random.random(points) < 0.1, -1, wall).astype(np.int16),
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rooms to learn from and to test on, and an encoder with random weights."""
+    folder = tmp_path_factory.mktemp("probe")
+    write_prepared(folder / "data", [room(k) for k in range(6)], classes=CLASSES)
+    write_prepared(folder / "data", [room(k) for k in range(6, 9)], "val", CLASSES)
+    torch.manual_seed(0)
+    Concerto(SMALL.replace(license="mit")).save_pretrained(folder / "encoder")
+    return folder
+
+
+def config(place: Path, output: Path, **changes: Any) -> ProbeConfig:
+    loop = {"batch_size": 2, "max_steps": 3, "tracker": "none", "log_every": 1}
+    loop |= changes.pop("loop", {})
+    values: dict[str, Any] = {
+        "encoder": str(place / "encoder"),
+        "data": (str(place / "data"),),
+        "workers": 0,
+        "decoder": DECODER,
+    }
+    return ProbeConfig(loop=LoopConfig(output, **loop), **(values | changes))
+
+
+def encoder_of(folder: Path) -> dict[str, torch.Tensor]:
+    return concerto.from_pretrained(folder).model.state_dict()
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def test_the_cached_protocol_learns_the_classes_and_warns_of_those_without_points(
+    place: Path, tmp_path: Path
+) -> None:
+    with pytest.warns(ConcertoWarning, match="No point to learn from has class lamp"):
+        probe(config(place, tmp_path / "run", protocol="cached"))
+    scores = evaluate(str(tmp_path / "run" / "model"), (str(place / "data"),), tmp_path / "scores")
+    assert scores.miou > 0.9
+    assert np.isnan(scores.iou[2])
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "| lamp | n/a | n/a | 0 |" in card
+    assert "means over 2 of 3 classes" in card
+    assert "license: mit" in card
+    assert "| protocol | cached |" in card
+
+
+@pytest.mark.parametrize("mode", ["linear", "decoder", "full", "lora"])
+def test_each_mode_trains_what_it_says_and_saves_a_segmenter(
+    mode: finetuning.Mode, place: Path, tmp_path: Path
+) -> None:
+    probe(config(place, tmp_path, mode=mode))
+    segmenter = concerto.from_pretrained(tmp_path / "model")
+    assert isinstance(segmenter, Segmenter)
+    assert segmenter.config.unseen == ("lamp",)
+    before = Concerto.from_pretrained(place / "encoder").state_dict()
+    after = segmenter.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    if mode in ("linear", "decoder"):
+        assert not changed
+    elif mode == "lora":
+        assert changed
+        assert all(name.endswith("attention.qkv.weight") for name in changed)
+    else:
+        assert len(changed) > 0.9 * len(before)
+    losses = [entry for entry in read_metrics(tmp_path) if "lovasz" in entry]
+    assert len(losses) == 3
+    for entry in losses:
+        assert entry["loss"] == pytest.approx(entry["cross_entropy"] + entry["lovasz"])
+
+
+def test_adapters_are_saved_alone_and_merged_on_request(place: Path, tmp_path: Path) -> None:
+    for merge in (False, True):
+        probe(config(place, tmp_path / str(merge), mode="lora", merge=merge))
+    alone = load_file(tmp_path / "False" / "model" / "model.safetensors")
+    assert all(name.startswith(("head.", "lora.encoder.")) for name in alone)
+    one, other = (encoder_of(tmp_path / str(merge) / "model") for merge in (False, True))
+    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
+    with pytest.raises(ConfigError, match="no adapters"):
+        config(place, tmp_path, mode="linear", merge=True)
+
+
+def test_adapters_of_a_published_size_are_at_most_two_percent_of_the_weights() -> None:
+    from concerto.training.adapters import LoraConfig, add_adapters, split_adapters
+
+    with torch.device("meta"):
+        encoder = Concerto(concerto.ConcertoConfig.preset("base")).encoder
+        whole = sum(tensor.numel() for tensor in encoder.parameters())
+        add_adapters(encoder, LoraConfig())
+    own, adapters = split_adapters(encoder)
+    assert sum(tensor.numel() for tensor in own.values()) == whole
+    assert sum(tensor.numel() for tensor in adapters.values()) < 0.02 * whole
+    trained = {name for name, p in encoder.named_parameters() if p.requires_grad}
+    assert len(trained) == len(adapters) == 2 * sum(SMALL_BASE_DEPTHS)
+
+
+SMALL_BASE_DEPTHS = concerto.ConcertoConfig.preset("base").depths
+
+
+@pytest.mark.parametrize("mode", ["full", "lora"])
+def test_a_run_that_was_cut_off_goes_on_exactly(
+    mode: finetuning.Mode, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = {"max_steps": 4, "save_every": 2, "keep": 4}
+    probe(config(place, tmp_path / "whole", mode=mode, loop=loop))
+
+    def crash(self: object, step: int, *_: object) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    cut = config(place, tmp_path / "cut", mode=mode, loop=loop)
+    with monkeypatch.context() as patch:
+        patch.setattr(finetuning.Finetuning, "after_step", crash)
+        with pytest.raises(KeyboardInterrupt):
+            probe(cut)
+    probe(replace(cut, loop=replace(cut.loop, resume=True)))
+    one, other = (
+        read_checkpoint(list_checkpoints(tmp_path / name)[-1]) for name in ("whole", "cut")
+    )
+    for name, tensor in one["module"].items():
+        assert torch.equal(tensor, other["module"][name]), name
+
+
+def test_blocks_learn_slower_than_the_rest(place: Path, tmp_path: Path) -> None:
+    given = config(place, tmp_path, mode="full")
+    assert given.rates() == (0.001, 0.0001)
+    assert replace(given, mode="linear").rates() == (0.002, 0.0002)
+    assert replace(given, lr=0.5).rates() == (0.5, 0.05)
+    probe(replace(given, loop=replace(given.loop, max_steps=1)))
+    assert max(entry["lr"] for entry in read_metrics(tmp_path)) <= 0.001
+
+
+def test_the_command_trains_and_evaluates_and_pushes(
+    place: Path, tmp_path: Path, hub: FakeHub
+) -> None:
+    hub.users = {"mine": "me"}
+    environment = {
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": "mine",
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "ACCELERATE_USE_CPU": "true",
+    }
+    options = ["--encoder", place / "encoder", "--data", place / "data", "--output", tmp_path / "r"]
+    options += ["--batch-size", 2, "--mode", "linear", "--protocol", "cached"]
+    said = run(
+        *options, "--push-to-hub", "me/rooms", module="concerto.training.probe", **environment
+    )
+    assert "warning: No point to learn from has class lamp" in said.stderr
+    assert hub.repos["me/rooms"].at("main").keys() >= {"model.safetensors", "config.json"}
+    said = run(
+        *(tmp_path / "r" / "model", "--data", place / "data", "--output", tmp_path / "scores"),
+        module="concerto.training.evaluate",
+    )
+    assert "mIoU" in said.stdout
+
+
+# --- which labels --------------------------------------------------------------------------------
+
+
+def test_fractions_of_scenes_hold_one_another(place: Path) -> None:
+    source = ClassesOf(open_scenes(place / "data"), CLASSES)
+    few, more = (SomeScenes(source, share, seed=3) for share in (0.34, 0.67))
+    names = [{one[k].name for k in range(len(one))} for one in (few, more)]
+    assert [len(one) for one in names] == [2, 4]
+    assert names[0] < names[1]
+    assert len(SomeScenes(source, 0.01, 0)) == 1
+    with pytest.raises(InputError, match="a share of them"):
+        SomeScenes(source, 0.0, 0)
+
+
+def test_so_many_points_of_a_scene_keep_their_label_always_the_same(place: Path) -> None:
+    source = ClassesOf(open_scenes(place / "data"), CLASSES)
+    some = SomeLabels(source, 20, seed=1)
+    first, again = some[2].segment, some[2].segment
+    assert first is not None
+    np.testing.assert_array_equal(first, again)
+    assert (first >= 0).sum() == 20
+    whole = source[2].segment
+    assert whole is not None
+    np.testing.assert_array_equal(first[first >= 0], whole[first >= 0])
+
+
+def test_classes_can_be_chosen_and_put_in_another_order(place: Path) -> None:
+    opened = open_scenes(place / "data")
+    chosen = ClassesOf(opened, ("lamp", "wall"))
+    before, after = opened[0].segment, chosen[0].segment
+    assert before is not None
+    assert after is not None
+    np.testing.assert_array_equal(after, np.where(before == 1, 1, -1))
+    with pytest.raises(InputError, match=r"chairs; each must be named once .* floor, wall, lamp"):
+        ClassesOf(opened, ("wall", "chairs"))
+    with pytest.raises(InputError, match="each must be named once"):
+        ClassesOf(opened, ("wall", "wall"))
+
+
+def test_data_without_names_or_labels_cannot_be_learnt_from(tmp_path: Path) -> None:
+    plain = open_scenes(write_prepared(tmp_path / "plain", [made(0, images=0)]))
+    with pytest.raises(InputError, match="pass --classes"):
+        ClassesOf(plain, plain.classes)
+    empty = replace(labelled(0), segment=np.full(60, -1, np.int16))
+    source = open_scenes(write_prepared(tmp_path / "empty", [empty], classes=CLASSES))
+    with pytest.raises(InputError, match="None of the points of the 1 samples has a label"):
+        count_classes(source)
+
+
+# --- evaluation ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        probe(config(place, folder, protocol="cached"))
+    return folder / "model"
+
+
+def test_an_evaluation_that_was_cut_off_goes_on(
+    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = (str(place / "data"),)
+    whole = evaluate(str(trained), data, tmp_path / "whole")
+    first = tmp_path / "cut"
+    first.mkdir()
+    lines = (tmp_path / "whole" / "scenes.jsonl").read_text().splitlines()
+    (first / "scenes.jsonl").write_text("\n".join(lines[:3]) + "\n" + lines[3][:20])
+    seen = []
+    add = Confusion.add
+    monkeypatch.setattr(Confusion, "add", lambda self, *a: (seen.append(1), add(self, *a))[1])
+    assert repr(evaluate(str(trained), data, first)) == repr(whole)
+    assert len(seen) == 1
+    with pytest.raises(ConfigError, match="another votes"):
+        evaluate(str(trained), data, first, votes=True)
+    found = json.loads((first / "scores.json").read_text())
+    assert found["miou"] == whole.miou
+    assert found["classes"]["lamp"]["iou"] is None
+    assert (first / "confusion.png").stat().st_size > 1000
+
+
+def test_votes_are_of_thirteen_views_and_do_no_harm(place: Path, trained: Path) -> None:
+    views = view_matrices()
+    assert len(views) == 13
+    assert sorted({round(float(view.det().abs() ** (1 / 3)), 3) for view in views}) == [
+        0.95,
+        1,
+        1.05,
+    ]
+    cloud = concerto.PointCloud(
+        torch.rand(50, 3), None, torch.nn.functional.normalize(torch.randn(50, 3))
+    )
+    turned = moved(cloud, views[1])
+    assert turned.normal is not None
+    torch.testing.assert_close(turned.normal.norm(dim=1), torch.ones(50))
+    segmenter = Segmenter.from_pretrained(trained)
+    sample = open_scenes(place / "data", split="val")[0]
+    assert sample.segment is not None
+    from concerto.training.pictures import cloud_of
+
+    found = vote(segmenter, cloud_of(sample)).numpy()
+    known = sample.segment >= 0
+    assert (found == sample.segment)[known].mean() > 0.9
+
+
+def test_data_of_other_classes_are_not_compared(trained: Path, tmp_path: Path) -> None:
+    other = write_prepared(tmp_path / "data", [labelled(0)], "val", ("a", "b", "c"))
+    with pytest.raises(InputError, match=r"classes are floor, wall, lamp.*which are a, b, c"):
+        evaluate(str(trained), (str(other),), tmp_path / "scores")
+    with pytest.raises(InputError, match="no split 'test'"):
+        evaluate(str(trained), (str(other),), tmp_path / "scores", split="test")
