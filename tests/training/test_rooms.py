@@ -23,7 +23,7 @@ from concerto.training.scenes import open_scenes
 from concerto.training.views import ViewConfig, make_views
 
 SMALL = RoomOptions(scenes=3, views=4, size=(96, 72))
-ROOMS = 24
+ROOMS = 36
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,16 @@ def test_nothing_reaches_through_walls_floor_or_ceiling(built: list[Room]) -> No
                 assert (points < np.array([width, depth, height]) + 1e-3).all(), item.kind
 
 
+def test_l_shaped_rooms_are_empty_where_their_corner_is_missing(built: list[Room]) -> None:
+    shaped = [room for room in built if room.blocked]
+    assert 1 <= len(shaped) < len(built) / 2
+    for room in shaped:
+        assert len(room.walls) == 6
+        [missing] = room.blocked
+        solids = Solids.joined([item.solids() for item in room.items if item.rests != "wall"])
+        assert solids.overlap(missing).max() < 1e-3
+
+
 def test_every_thing_stands_hangs_or_lies_on_something(built: list[Room]) -> None:
     for room in built:
         for item in room.items:
@@ -77,7 +87,9 @@ def _is_held(room: Room, item: Item) -> bool:
         return abs(float(solids.high.max()) - room.size[2]) < 0.005
     if item.rests == "wall":
         corners = solids.corners().reshape(-1, 2)
-        return bool(np.minimum(corners, np.array(room.size[:2]) - corners).min() < 0.11)
+        inner = [one.center - one.half for one in room.blocked]
+        sides = np.concatenate([np.zeros((1, 2)), np.array([room.size[:2]]), *inner])
+        return bool(np.abs(corners[:, None] - sides).min() < 0.11)
     # On top of something: a little lower, it would reach into that.
     lowered = replace(solids, low=solids.low - 0.008)
     others = [one.solids() for one in room.items if one is not item]
@@ -126,14 +138,15 @@ def test_rooms_of_a_number_are_the_same_and_others_differ() -> None:
 
 def test_points_lie_on_the_surfaces_and_carry_their_labels() -> None:
     options = replace(SMALL, size=(160, 120))
-    [sample] = room_samples(4, options)
-    truths = [shot.truth for shot in shoot(4, options)]
+    [sample] = room_samples(6, options)
+    truths = [shot.truth for shot in shoot(6, options)]
     segment, instance = nearest_labels(sample.coord, truths)
     assert sample.segment is not None
     np.testing.assert_array_equal(sample.segment, segment)
     np.testing.assert_array_equal(sample.instance, instance)
     assert np.mean(segment >= 0) > 0.99
-    room = build_room(options.seed, 4)
+    room = build_room(options.seed, 6)
+    assert len(room.walls) == 4
     floor = sample.coord[segment == Kind.FLOOR] - 0.01
     assert np.median(np.abs(floor[:, 2])) < 0.01
     width, depth, _ = room.size
@@ -144,13 +157,13 @@ def test_points_lie_on_the_surfaces_and_carry_their_labels() -> None:
 
 
 def test_depth_has_noise_and_holes_that_grow_with_distance() -> None:
-    shots = shoot(2, SMALL)
+    shots = shoot(9, SMALL)
     depth = np.concatenate([shot.depth.ravel() for shot in shots]) / 1000
     truth = np.concatenate([shot.truth.depth.ravel() for shot in shots])
     seen = depth > 0
     assert 0.6 < seen.mean() < 0.98
     off = np.abs(depth - truth)
-    near, far = (seen & (truth < 2)), (seen & (truth > 3))
+    near, far = (seen & (truth < 1.5)), (seen & (truth > 2.5))
     assert 0 < np.median(off[near]) < np.median(off[far]) < 0.05
 
 
