@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import DatasetCard
 
+from command import PREPARE, run
 from concerto.errors import InputError
 from concerto.training.prepare.output import OutputOptions
 from concerto.training.prepare.rgbd import rgbd
@@ -213,15 +218,87 @@ def test_frames_are_read_back_as_a_recording_of_the_same_room(
             np.testing.assert_array_equal(one, other)
 
 
+def test_the_card_says_that_rooms_are_made_and_free(written: Path, tmp_path: Path) -> None:
+    card = DatasetCard((written / "out" / "README.md").read_text(encoding="utf-8"))
+    assert card.data.license == "cc0-1.0"
+    assert "- train: from procedural rooms, scenes 3, seed 0, first 0, views 4" in card.text
+    assert "Nothing recorded" in card.text
+    assert "recordings" not in card.text
+    for use in ("pretrain --data", "probe --mode linear"):
+        assert f"concerto.training.{use}" in card.text
+    stated = replace(SMALL, scenes=1, views=1)
+    rooms(tmp_path / "out", rooms=stated, output=OutputOptions(license="cc-by-4.0"))
+    assert "license: cc-by-4.0\n" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_card_of_rooms_and_recordings_states_no_licence(written: Path, tmp_path: Path) -> None:
+    shutil.copytree(written / "out", tmp_path / "out")
+    rgbd(
+        written / "frames",
+        tmp_path / "out",
+        recordings=RgbdOptions(up="z"),
+        output=OutputOptions(split="recorded"),
+    )
+    card = DatasetCard((tmp_path / "out" / "README.md").read_text(encoding="utf-8"))
+    assert card.data.license is None
+    assert "What holds for the recordings" in card.text
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+def test_the_command_line_makes_rooms_and_their_frames(tmp_path: Path) -> None:
+    said = run(
+        "rooms", tmp_path / "out", "--scenes", 1, "--views", 2, "--size", 64, 48, "--split", "val",
+        "--seed", 4, "--frames", tmp_path / "frames", module=PREPARE,
+    )  # fmt: skip
+    assert f"{tmp_path / 'out' / 'val'}  1 samples" in said.stdout
+    [room] = (tmp_path / "frames").iterdir()
+    assert room.name == "room_4_000000"
+    assert len(list(room.glob("*.color.jpg"))) == 2
+    assert (room / "classes.txt").read_text(encoding="utf-8").split() == list(CLASSES)
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("arguments", "message"),
     [
-        ({"scenes": 0}, "scenes is 0"),
-        ({"views": 0}, "views is 0"),
-        ({"seed": -1}, "seed is -1"),
-        ({"size": (320, 8)}, "320 x 8"),
+        (["--scenes", "1", "--split", "a b"], "split is 'a b'; it must be one word"),
+        (["--scenes", "1"], "is there already. Choose another folder or another split"),
     ],
 )
-def test_impossible_options_are_refused_by_name(options: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        RoomOptions(**options)  # type: ignore[arg-type]
+def test_what_cannot_be_written_is_refused_in_one_line(
+    written: Path, arguments: list[str], message: str
+) -> None:
+    before = (written / "out" / "train" / "00000-of-00001.parquet").read_bytes()
+    said = run("rooms", written / "out", *arguments, module=PREPARE, code=1)
+    assert message in re.sub(r"\s+", " ", said.stderr)
+    assert (written / "out" / "train" / "00000-of-00001.parquet").read_bytes() == before
+
+
+def test_impossible_options_are_refused_in_one_line(tmp_path: Path) -> None:
+    said = run("rooms", tmp_path / "out", "--size", 320, 8, module=PREPARE, code=1)
+    assert re.search("size is 320 x 8; images have 32 or more.", said.stderr)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["scenes", "views", "seed", "first"])
+def test_impossible_counts_are_refused_by_name(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} is -1; it must be at least"):
+        RoomOptions(**{name: -1}).check()  # type: ignore[arg-type]
+
+
+def test_an_unknown_option_shows_what_there_is(tmp_path: Path) -> None:
+    said = run("rooms", tmp_path / "out", "--rooms", "3", module=PREPARE, code=2)
+    assert "--rooms" in said.stdout + said.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_ray_tracer_one_line_names_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "hidden" / "embreex").mkdir(parents=True)
+    (tmp_path / "hidden" / "embreex" / "__init__.py").write_text("raise ImportError('hidden')")
+    path = os.pathsep.join([str(tmp_path / "hidden"), os.environ.get("PYTHONPATH", "")])
+    said = run("rooms", tmp_path / "out", module=PREPARE, code=1, PYTHONPATH=path)
+    assert 'Procedural rooms need embreex: pip install "concerto-3d[train]".' in re.sub(
+        r"\s+", " ", said.stderr
+    )
+    assert not (tmp_path / "out").exists()

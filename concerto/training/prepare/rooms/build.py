@@ -49,7 +49,7 @@ SIZES = {
 MOST_AREA = 11.5
 # How often a room is for what, in the order of STYLES. Numbers step through them evenly, so that
 # few rooms in a row have all.
-SHARES = (0.22, 0.2, 0.13, 0.12, 0.22, 0.11)
+SHARES = (0.2, 0.22, 0.13, 0.12, 0.22, 0.11)
 EVENLY = 0.6180339887  # the golden ratio's fraction
 # Share of the rooms that are L-shaped, and the least length of a wall with a door or a window.
 L_SHAPED = 0.2
