@@ -1,0 +1,171 @@
+"""How fast, how small and how true lifting is, on 100 posed RGB-D frames of a real kitchen.
+
+`python -m benchmarks.lifting` prints a line for each promise and exits with 1 where one is broken.
+The frame that is held out, and the normals, are compared with the depth images themselves; the even
+and the odd frames are lifted and encoded apart, and features at the same place compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch.nn import functional as F
+
+import concerto
+from benchmarks.peak import PeakOnCpu
+from concerto.lifting.layouts import open_recording
+from concerto.lifting.lifted import LiftedCloud
+from concerto.lifting.projection import rows_seen
+from concerto.lifting.recording import Recording
+from concerto.lifting.surface import surface
+
+SHARED = Path(os.environ.get("CONCERTO_SHARED", "../shared"))
+GIB = 2**30
+# A place of both halves: points nearer than half a voxel's diagonal.
+SAME_PLACE = 0.02
+MAX_DEPTH = 8.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recording", nargs="?", type=Path, default=SHARED / "data" / "kitchen")
+    parser.add_argument("--model", default="concerto-tiny")
+    parser.add_argument("--held-out", type=int, default=8, help="every n-th frame is held out")
+    options = parser.parse_args()
+    recording = open_recording(options.recording)
+    kept = True
+    for name, value, least, most, unit in promises(recording, options):
+        within = (least is None or value >= least) and (most is None or value <= most)
+        kept &= within
+        bound = f">= {least:g}" if least is not None else f"<= {most:g}" if most else ""
+        print(f"{name:58}{value:9.3g} {unit:9}{bound:10}{'' if within else 'BROKEN'}", flush=True)
+    sys.exit(not kept)
+
+
+Promise = tuple[str, float, float | None, float | None, str]
+
+
+def promises(recording: Recording, options: argparse.Namespace) -> Iterator[Promise]:
+    """Name, value, least, most and unit of each."""
+    peak = PeakOnCpu()
+    peak.begin()
+    began, worked = time.perf_counter(), time.process_time()
+    cloud = concerto.lift(options.recording)
+    seconds = time.perf_counter() - began
+    worked = time.process_time() - worked
+    frames = len(cloud.cameras)
+    yield "lifted, reading included", frames / seconds, 5, None, "frames/s"
+    yield "  the same for a processor's second", frames / worked, None, None, "frames/s"
+    yield "peak memory beyond the libraries'", peak.end() / GIB, None, 2, "GiB"
+    yield from held_out(recording, options.held_out)
+    yield from halves(recording, options.model)
+
+
+def held_out(recording: Recording, step: int) -> Iterator[Promise]:
+    """Frames that took no part against the cloud of the others."""
+    out = set(recording.frames[step // 2 :: step])
+    lifter = concerto.Lifter()
+    for files in recording.frames:
+        if files not in out:
+            lifter.add(recording.read(files))
+    cloud = lifter.cloud()
+    errors, misses, angles = [], [], []
+    tree = cKDTree(cloud.coord.numpy())
+    for files in recording.frames[step // 2 :: step]:
+        frame = recording.read(files)
+        error, miss, angle = against(cloud, tree, frame)
+        errors.append(error)
+        misses.append(miss)
+        angles.append(angle)
+    error, miss, angle = (np.concatenate(part) for part in (errors, misses, angles))
+    yield (
+        "held-out frames: |depth seen - depth measured|, median",
+        float(np.median(error) * 100),
+        None,
+        1.5,
+        "cm",
+    )
+    yield "  pixels explained within 5 cm", float(np.mean(miss < 0.05) * 100), 90, None, "%"
+    yield "  normals within 25 degrees", float(np.mean(angle < 25) * 100), 80, None, "%"
+
+
+def against(
+    cloud: LiftedCloud, tree: cKDTree, frame: concerto.Frame
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """Of valid pixels: errors of the depth rendered (m), distances to the cloud, angles (degrees).
+
+    Depth is rendered where the cloud is seen; a pixel is explained where the cloud has a point
+    within 5 cm of it; normals are compared with those of the depth image at the nearest point.
+    """
+    camera = concerto.Camera.of(frame)
+    rows = rows_seen(cloud, camera)
+    seen = camera.to_camera(cloud.coord.numpy())[2][rows.clip(0)]
+    valid = (frame.depth > 0) & (frame.depth <= MAX_DEPTH)
+    error = np.abs(seen - frame.depth)[valid & (rows >= 0)]
+    own = surface(frame.depth, frame.depth_camera, MAX_DEPTH)
+    row, column = valid.nonzero()
+    z = frame.depth[row, column]
+    fx, fy, cx, cy = frame.depth_camera.values
+    points = np.stack([(column - cx) * z / fx, (row - cy) * z / fy, z])
+    miss, _ = tree.query(world(points, frame)[::7], distance_upper_bound=0.5)
+    near, at = tree.query(world(own.point, frame)[::7], distance_upper_bound=0.05)
+    normal = (frame.pose[:3, :3] @ own.normal).T[::7][np.isfinite(near)]
+    fused = cloud.normal.numpy()[at[np.isfinite(near)]]
+    angle = np.degrees(np.arccos((normal * fused).sum(1).clip(-1, 1)))
+    return error, miss, angle
+
+
+def world(points: NDArray[np.floating], frame: concerto.Frame) -> NDArray[np.float64]:
+    """Points (3, n) of the camera as (n, 3) of the world."""
+    return np.asarray((frame.pose[:3, :3] @ points).T + frame.pose[:3, 3])
+
+
+def halves(recording: Recording, name: str) -> Iterator[Promise]:
+    """Even and odd frames, lifted and encoded apart."""
+    turn = concerto.lift(recording_folder(recording), align="up", every=4).alignment
+    assert turn is not None
+    model = concerto.from_pretrained(name)
+    clouds, features = [], []
+    for first in (0, 1):
+        lifter = concerto.Lifter()
+        for files in recording.frames[first::2]:
+            lifter.add(recording.read(files))
+        cloud = lifter.cloud()
+        rotation = torch.from_numpy(turn.rotation.T).float()
+        cloud = concerto.PointCloud(cloud.coord @ rotation, cloud.color, cloud.normal @ rotation)
+        clouds.append(cloud)
+        features.append(model.encode(cloud))
+    near, at = cKDTree(clouds[1].coord.numpy()).query(
+        clouds[0].coord.numpy(), distance_upper_bound=SAME_PLACE
+    )
+    both = torch.from_numpy(np.isfinite(near).nonzero()[0])
+    a, b = features[0][both], features[1][torch.from_numpy(at)[both]]
+    same = F.cosine_similarity(a, b)
+    apart = F.cosine_similarity(a, b[torch.randperm(len(b), generator=torch.manual_seed(0))])
+    yield f"even and odd frames, {name}: cosine at a place", float(same.median()), 0.9, None, ""
+    yield "  at random places", float(apart.median()), None, None, ""
+    yield (
+        "  pairs at a place above the median of random ones",
+        float((same > apart.median()).float().mean() * 100),
+        90,
+        None,
+        "%",
+    )
+
+
+def recording_folder(recording: Recording) -> Path:
+    """Where a recording's images lie."""
+    return recording.frames[0].color.parent
+
+
+if __name__ == "__main__":
+    main()
