@@ -25,6 +25,7 @@ from concerto.lifting.keyframes import Keyframes
 from concerto.lifting.lift import lift
 from concerto.lifting.lifted import LiftedCloud
 from concerto.lifting.projection import project
+from concerto.lifting.stream import Stream
 from concerto.lifting.vggt import VGGT
 from concerto.loading import from_pretrained
 from concerto.model import Concerto
@@ -56,6 +57,7 @@ __all__ = [
     "Lifter",
     "MissingExtraError",
     "PointCloud",
+    "Stream",
     "Views",
     "estimate_normals",
     "from_pretrained",

@@ -77,6 +77,11 @@ class Lifter:
             torch.from_numpy(sums[:, 0].copy()),
         )
 
+    def cells(self) -> NDArray[np.int64]:
+        """The voxels (n, 3) of the points of `cloud()`, numbered from the world's origin."""
+        self._merge()
+        return _cells(self._map[0])
+
     def _merge(self) -> None:
         """Bring the queue into the map."""
         if self._queue:

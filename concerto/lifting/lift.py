@@ -1,8 +1,8 @@
 """`lift`: images with depth and poses → one cloud.
 
-Frames pass by one at a time; what is held is the map. A scene of unknown scale is gone through
-twice: a coarse cloud of some of its frames tells how it stands and how high it is, and then all
-are fused at the size that they will have.
+Frames pass by one at a time; what is held is the map. A scene to be turned or scaled is gone
+through twice: a coarse cloud of some of its frames tells how it stands and how high it is, and then
+all are fused as they will lie, for a turned lattice of voxels fits no other.
 """
 
 from __future__ import annotations
@@ -85,13 +85,12 @@ def lift(
     align = align or ("none" if footage.metric else "room")
     run = _Run(voxel_size, max_depth, keyframes, skip_bad, progress)
     alignment = None
-    if align == "room":
-        footage = footage.held("align='room'")
-        alignment = _coarse_alignment(footage, skip_bad)
-    elif seen:
-        footage = footage.held("seen=True")
+    if align == "room" or seen:
+        footage = footage.held("seen=True" if seen else "align='room'")
+    if align != "none" and footage.again:
+        alignment = _coarse_alignment(footage, align, skip_bad)
     cloud = run.fuse(footage, alignment)
-    if align == "up":
+    if align == "up" and alignment is None:
         cloud = _turned(cloud)
     return _with_seen(cloud, footage, alignment, progress) if seen else cloud
 
@@ -247,8 +246,8 @@ class _Again:
         return self._make()
 
 
-def _coarse_alignment(footage: Footage, skip_bad: bool) -> Alignment:
-    """How a scene of unknown scale stands, from some of its frames."""
+def _coarse_alignment(footage: Footage, align: Align, skip_bad: bool) -> Alignment:
+    """How a scene of any scale stands, from some of its frames."""
     made = list(footage.attempts)
     frames: list[Frame] = []
     for attempt in made[:: max(1, len(made) // SAMPLE)]:
@@ -264,8 +263,8 @@ def _coarse_alignment(footage: Footage, skip_bad: bool) -> Alignment:
     for frame in scaled:
         with suppress(*((InputError,) if skip_bad else ())):
             lifter.add(frame)
-    found = _found(lifter.cloud(), [frame.pose for frame in scaled], "room")
-    return replace(found, scale=found.scale * scale)
+    found = _found(lifter.cloud(), [frame.pose for frame in scaled], align)
+    return replace(found, scale=found.scale * scale if align == "room" else 1.0)
 
 
 def _found(cloud: LiftedCloud, poses: Sequence[NDArray[np.float64]], align: Align) -> Alignment:
