@@ -23,6 +23,7 @@ from torch.nn import functional as F
 import concerto
 from benchmarks.peak import PeakOnCpu
 from concerto.lifting.layouts import open_recording
+from concerto.lifting.lift import moved
 from concerto.lifting.lifted import LiftedCloud
 from concerto.lifting.projection import rows_seen
 from concerto.lifting.recording import Recording
@@ -33,6 +34,8 @@ GIB = 2**30
 # A place of both halves: points nearer than half a voxel's diagonal.
 SAME_PLACE = 0.02
 MAX_DEPTH = 8.0
+# Planes that are seen more from the side have the depth of their point.
+GRAZING = 0.2
 
 
 def main() -> None:
@@ -108,7 +111,7 @@ def against(
     """
     camera = concerto.Camera.of(frame)
     rows = rows_seen(cloud, camera)
-    seen = camera.to_camera(cloud.coord.numpy())[2][rows.clip(0)]
+    seen = plane_depth(cloud, camera, rows)
     valid = (frame.depth > 0) & (frame.depth <= MAX_DEPTH)
     error = np.abs(seen - frame.depth)[valid & (rows >= 0)]
     own = surface(frame.depth, frame.depth_camera, MAX_DEPTH)
@@ -122,6 +125,20 @@ def against(
     fused = cloud.normal.numpy()[at[np.isfinite(near)]]
     angle = np.degrees(np.arccos((normal * fused).sum(1).clip(-1, 1)))
     return error, miss, angle
+
+
+def plane_depth(
+    cloud: LiftedCloud, camera: concerto.Camera, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Depth (H, W) of each pixel's point, where the line of sight meets the point's plane."""
+    point = camera.to_camera(cloud.coord.numpy()).T[rows.clip(0)]
+    normal = (cloud.normal.numpy() @ camera.pose[:3, :3])[rows.clip(0)]
+    row, column = np.indices(rows.shape)
+    fx, fy, cx, cy = camera.intrinsics.values
+    ray = np.stack([(column - cx) / fx, (row - cy) / fy, np.ones(rows.shape)], axis=2)
+    across = (normal * ray).sum(2)
+    depth = (normal * point).sum(2) / np.where(np.abs(across) > GRAZING, across, np.nan)
+    return np.where(np.isfinite(depth), depth, point[..., 2]).astype(np.float32)
 
 
 def world(points: NDArray[np.floating], frame: concerto.Frame) -> NDArray[np.float64]:
@@ -138,10 +155,8 @@ def halves(recording: Recording, name: str) -> Iterator[Promise]:
     for first in (0, 1):
         lifter = concerto.Lifter()
         for files in recording.frames[first::2]:
-            lifter.add(recording.read(files))
+            lifter.add(moved(recording.read(files), turn))
         cloud = lifter.cloud()
-        rotation = torch.from_numpy(turn.rotation.T).float()
-        cloud = concerto.PointCloud(cloud.coord @ rotation, cloud.color, cloud.normal @ rotation)
         clouds.append(cloud)
         features.append(model.encode(cloud))
     near, at = cKDTree(clouds[1].coord.numpy()).query(

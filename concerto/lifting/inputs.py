@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from concerto.errors import InputError
 from concerto.io.pictures import read_depth, read_photo
+from concerto.lifting.conventions import inverse
 from concerto.lifting.frame import Frame, Intrinsics, check_pose
 from concerto.lifting.recording import read_matrix
 from concerto.lifting.video_file import is_video, read_video
@@ -135,10 +136,7 @@ def as_pose(given: Any, name: str, world_to_camera: bool) -> NDArray[np.float64]
     if not world_to_camera or pose.shape != (4, 4) or not np.isfinite(pose).all():
         return pose
     check_pose(pose, name)
-    rotation = pose[:3, :3].T
-    inverse = np.eye(4)
-    inverse[:3, :3], inverse[:3, 3] = rotation, -rotation @ pose[:3, 3]
-    return inverse
+    return inverse(pose)
 
 
 def make_frame(

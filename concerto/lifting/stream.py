@@ -31,7 +31,7 @@ MARGIN = 2**12
 # A voxel has changed where its point moved by this (m), its colour (0-1), or its normal, per axis.
 MOVED, RECOLOURED, TURNED = 0.005, 0.05, 0.3
 # A region is encoded again where this share of its voxels changed since it last was.
-SHARE = 0.1
+SHARE = 0.3
 # Where more than this share of all voxels changed, all are encoded.
 MOST = 0.5
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from concerto.devices import usable_device
 from concerto.errors import InputError, MissingExtraError
+from concerto.lifting.conventions import inverse, rigid
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.geometry import Images, Poses, Views
 
@@ -76,10 +77,7 @@ def _resized(image: NDArray[np.uint8], first: tuple[int, ...]) -> Tensor:
 
 def _camera_to_world(extrinsic: NDArray[np.float32]) -> NDArray[np.float64]:
     """From (3, 4) world to camera."""
-    rotation = extrinsic[:, :3].T.astype(np.float64)
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, -rotation @ extrinsic[:, 3]
-    return pose
+    return inverse(rigid(extrinsic[:, :3].astype(np.float64), list(extrinsic[:, 3])))
 
 
 def _array(batch: Tensor) -> NDArray[np.float32]:
