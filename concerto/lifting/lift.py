@@ -168,7 +168,7 @@ class _Run:
 
     def _refused(self, error: InputError) -> None:
         if not self.skip_bad:
-            raise InputError(f"{error} skip_bad=True leaves such frames out.") from error
+            raise _advised(error) from error
         self.left_out.append(str(error))
 
     def _tell(self) -> None:
@@ -249,10 +249,8 @@ class _Again:
 def _coarse_alignment(footage: Footage, align: Align, skip_bad: bool) -> Alignment:
     """How a scene of any scale stands, from some of its frames."""
     made = list(footage.attempts)
-    frames: list[Frame] = []
-    for attempt in made[:: max(1, len(made) // SAMPLE)]:
-        with suppress(*((InputError,) if skip_bad else ())):
-            frames.append(attempt())
+    tried = [_tried(attempt, skip_bad) for attempt in made[:: max(1, len(made) // SAMPLE)]]
+    frames = [frame for frame in tried if frame is not None]
     if not frames:
         raise InputError("No frame can be used to find out how the scene stands.")
     medians = [np.median(frame.depth[frame.depth > 0]) for frame in frames]
@@ -261,10 +259,23 @@ def _coarse_alignment(footage: Footage, align: Align, skip_bad: bool) -> Alignme
     lifter = Lifter(COARSE, max_depth=10 * TYPICAL)
     scaled = [moved(frame, coarse) for frame in frames]
     for frame in scaled:
-        with suppress(*((InputError,) if skip_bad else ())):
+        with suppress(InputError):  # Told, with its own name and unit, when it is to be fused.
             lifter.add(frame)
     found = _found(lifter.cloud(), [frame.pose for frame in scaled], align)
     return replace(found, scale=found.scale * scale if align == "room" else 1.0)
+
+
+def _tried(attempt: Attempt, skip_bad: bool) -> Frame | None:
+    try:
+        return attempt()
+    except InputError as error:
+        if skip_bad:
+            return None
+        raise _advised(error) from error
+
+
+def _advised(error: InputError) -> InputError:
+    return InputError(f"{error} skip_bad=True leaves such frames out.")
 
 
 def _found(cloud: LiftedCloud, poses: Sequence[NDArray[np.float64]], align: Align) -> Alignment:
