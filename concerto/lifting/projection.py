@@ -14,6 +14,7 @@ from torch import Tensor
 
 from concerto.errors import InputError
 from concerto.lifting.camera import Camera
+from concerto.lifting.surface import noise
 from concerto.points.point_cloud import PointCloud
 
 # Points nearer than this (m) are in the lens.
@@ -22,6 +23,8 @@ NEAREST = 0.05
 WIDEST = 25
 # Holes up to so many pixels wide are filled; beyond, nothing was seen.
 HOLE = 16
+# How many standard deviations of a depth sensor's noise a surface is thick, from its nearest point.
+SCATTER = 8.0
 # Enough points to tell the distance from one to the next by.
 SAMPLE = 4096
 
@@ -71,7 +74,11 @@ def rows_seen(
     reach = (spacing * focal / points[2] / 2).clip(0, WIDEST / 2)
     shape = (camera.height, camera.width)
     near = ((place > -reach - 1) & (place < np.array(shape[::-1])[:, None] + reach)).all(0)
-    seen = _splat(place[:, near], points[2, near], reach[near], row[near], shape, spacing)
+    known = getattr(cloud, "confidence", None)
+    weight = np.ones(len(coord), np.float32) if known is None else known.cpu().numpy()
+    weight = weight[row]
+    parts = (part[..., near] for part in (place, points[2], reach, weight, row))
+    seen = _splat(*parts, camera, spacing)
     return _filled(seen, holes)
 
 
@@ -88,16 +95,18 @@ def _splat(
     place: NDArray[np.float32],
     depth: NDArray[np.float32],
     reach: NDArray[np.float32],
+    weight: NDArray[np.float32],
     row: NDArray[np.int64],
-    shape: tuple[int, int],
+    camera: Camera,
     spacing: float,
 ) -> NDArray[np.int64]:
-    """Squares around places (2, n), the nearest on top: rows (H, W), -1 for none.
+    """Squares around places (2, n), the nearest surface on top: rows (H, W), -1 for none.
 
-    Of points within a spacing of the nearest, which are of one surface, the one most in the middle
-    of the pixel wins.
+    What noise scatters before and behind a surface is as thick as it: of the points that may be of
+    the nearest surface, the one wins that is most in the middle of the pixel, and of the weighted
+    mean of their depths.
     """
-    height, width = shape
+    height, width = camera.height, camera.width
     nearest = np.full(height * width, np.inf, np.float32)
     parts = []
     for y, x, part, off in _squares(place, reach):
@@ -106,13 +115,17 @@ def _splat(
         np.minimum.at(nearest, pixel, depth[part])
         parts.append((pixel, part, off))
     pixel, part, off = (np.concatenate(column) for column in zip(*parts, strict=True))
-    top = depth[part] <= nearest[pixel] + spacing
+    front = nearest[pixel]
+    top = depth[part] <= front + spacing + SCATTER * noise(front)
     pixel, part, off = pixel[top], part[top], off[top]
-    # The last of a pixel's writes stays: the one nearest to its middle.
+    total = np.bincount(pixel, weight[part], height * width)
+    mean = np.bincount(pixel, weight[part] * depth[part], height * width) / np.maximum(total, 1e-30)
+    off = off + ((depth[part] - mean[pixel]) / spacing) ** 2
+    # The last of a pixel's writes stays: the best.
     order = np.argsort(-off, kind="stable")
     seen = np.full(height * width, -1, np.int64)
     seen[pixel[order]] = row[part[order]]
-    return seen.reshape(shape)
+    return seen.reshape(height, width)
 
 
 def _squares(
