@@ -159,7 +159,9 @@ def wall_surface(rng: Rng, wet: bool, accent: bool = False) -> Material:
         return Material(pick(rng, makers)(), upright=True)
     if choice < 0.95:
         return Material(made_of.planks(made_of.wood(*wood_colors(rng), rng), rng))
-    brick = srgb(*(np.array([0.65, 0.35, 0.27]) + rng.uniform(-0.1, 0.3, 3)).clip(0, 1))
+    shift = rng.uniform(-0.1, 0.3, 3)
+    shift = 0.25 * shift + 0.75 * shift.mean()
+    brick = srgb(*(np.array([0.65, 0.35, 0.27]) + shift).clip(0, 1))
     return Material(made_of.bricks(brick, grey(rng, (0.5, 0.9)), rng), upright=True)
 
 
