@@ -76,9 +76,8 @@ def rows_seen(
     near = ((place > -reach - 1) & (place < np.array(shape[::-1])[:, None] + reach)).all(0)
     known = getattr(cloud, "confidence", None)
     weight = np.ones(len(coord), np.float32) if known is None else known.cpu().numpy()
-    weight = weight[row]
-    parts = (part[..., near] for part in (place, points[2], reach, weight, row))
-    seen = _splat(*parts, camera, spacing)
+    row, reach = row[near], reach[near]
+    seen = _splat(place[:, near], points[2, near], reach, weight[row], row, camera, spacing)
     return _filled(seen, holes)
 
 
