@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from concerto.errors import InputError
@@ -83,6 +82,8 @@ def rows_seen(
 
 def find_spacing(coord: NDArray[np.floating]) -> float:
     """The usual distance (m) from a point to its nearest neighbour, as of a lattice's edge."""
+    from scipy.spatial import cKDTree
+
     if len(coord) < 2:
         return 0.02
     chosen = np.random.default_rng(0).choice(len(coord), min(SAMPLE, len(coord)), replace=False)
