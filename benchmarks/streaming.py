@@ -31,7 +31,7 @@ MOST_TIME, LEAST_COSINE = 1 / 3, 0.95
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recording", nargs="?", type=Path, default=SHARED / "data" / "kitchen")
-    parser.add_argument("--model", default="concerto-tiny", help="a name, or a preset's, untrained")
+    parser.add_argument("--model", default="base", help="a name, or a preset's, untrained")
     parser.add_argument("--first", type=int, default=40, help="frames that the map begins with")
     parser.add_argument("--every", type=int, default=1, help="use every n-th frame")
     parser.add_argument("--compare", type=int, default=10, help="at every n-th keyframe")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from concerto.errors import InputError
@@ -76,14 +75,15 @@ def rows_seen(
     near = ((place > -reach - 1) & (place < np.array(shape[::-1])[:, None] + reach)).all(0)
     known = getattr(cloud, "confidence", None)
     weight = np.ones(len(coord), np.float32) if known is None else known.cpu().numpy()
-    weight = weight[row]
-    place, depth, reach = place[:, near], points[2, near], reach[near]
-    seen = _splat(place, depth, reach, weight[near], row[near], camera, spacing)
+    row, reach = row[near], reach[near]
+    seen = _splat(place[:, near], points[2, near], reach, weight[row], row, camera, spacing)
     return _filled(seen, holes)
 
 
 def find_spacing(coord: NDArray[np.floating]) -> float:
     """The usual distance (m) from a point to its nearest neighbour, as of a lattice's edge."""
+    from scipy.spatial import cKDTree
+
     if len(coord) < 2:
         return 0.02
     chosen = np.random.default_rng(0).choice(len(coord), min(SAMPLE, len(coord)), replace=False)

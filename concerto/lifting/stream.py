@@ -14,7 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from concerto.encoder.partial import REGION, Known, cell_keys, encode_changed, known_of
+from concerto.encoder.partial import (
+    REGION,
+    Known,
+    cell_keys,
+    encode_changed,
+    encode_whole,
+)
 from concerto.encoder.point_transformer import EncodedLevel
 from concerto.errors import InputError
 from concerto.hierarchy import Hierarchy, Stages
@@ -31,7 +37,7 @@ MARGIN = 2**12
 # A voxel has changed where its point moved by this (m), its colour (0-1), or its normal, per axis.
 MOVED, RECOLOURED, TURNED = 0.005, 0.05, 0.3
 # A region is encoded again where this share of its voxels changed since it last was.
-SHARE = 0.3
+SHARE = 0.2
 # Where more than this share of all voxels changed, all are encoded.
 MOST = 0.5
 
@@ -90,14 +96,10 @@ class Stream:
         renewed = region | ~found
         feat = torch.where(renewed[:, None], voxels.feat, state.feat[at])
         with torch.no_grad():
-            levels = encode_changed(
-                self.model.encoder,
-                state.known,
-                feat,
-                voxels.grid_coord,
-                region,
+            levels, known = encode_changed(
+                self.model.encoder, state.known, feat, voxels.grid_coord, region
             )
-        self._state = _State(voxels.cloud, feat, levels, known_of(levels))
+        self._state = _State(voxels.cloud, feat, levels, known)
         return Update(len(feat), int(changed.sum()), int(renewed.sum()))
 
     def encode_all(self) -> Update:
@@ -129,10 +131,9 @@ class Stream:
 
     def _encode_all(self, voxels: _Voxels, changed: int | None = None) -> Update:
         count = len(voxels.feat)
-        offsets = torch.tensor([count], device=voxels.feat.device)
         with torch.no_grad():
-            levels = self.model.encoder(voxels.feat, voxels.grid_coord, offsets)
-        self._state = _State(voxels.cloud, voxels.feat, levels, known_of(levels))
+            levels, known = encode_whole(self.model.encoder, voxels.feat, voxels.grid_coord)
+        self._state = _State(voxels.cloud, voxels.feat, levels, known)
         return Update(count, count if changed is None else changed, count)
 
     def _encoded(self) -> _State:

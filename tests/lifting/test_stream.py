@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from concerto import Concerto, Frame, Stream
-from concerto.encoder.partial import REGION, cell_keys, encode_changed, known_of
+from concerto.encoder.partial import AROUND, REGION, cell_keys, encode_changed, encode_whole
 from concerto.errors import InputError
 from concerto.lifting.alignment import Alignment
 from conftest import relative_l2
@@ -81,19 +81,35 @@ def test_nothing_new_changes_nothing(model: Concerto) -> None:
     assert torch.equal(stream.features(), before)
 
 
-def test_a_region_as_large_as_the_cloud_is_encoded_as_the_encoder_does(model: Concerto) -> None:
-    stream = streamed(model, FRAMES[:3])
-    state = stream._encoded()
-    voxels = stream._voxels()
-    changed = torch.ones(len(voxels.feat), dtype=torch.bool)
+def test_keeping_what_blocks_were_given_changes_nothing(model: Concerto) -> None:
+    voxels = streamed(model, FRAMES[:3])._voxels()
+    offsets = torch.tensor([len(voxels.feat)])
     with torch.no_grad():
-        levels = encode_changed(model.encoder, state.known, voxels.feat, voxels.grid_coord, changed)
-    for level, wanted in zip(levels, state.levels, strict=True):
-        assert torch.equal(level.grid_coord, wanted.grid_coord)
-        assert relative_l2(level.feat, wanted.feat) < 1e-5
+        levels, known = encode_whole(model.encoder, voxels.feat, voxels.grid_coord)
+        wanted = model.encoder(voxels.feat, voxels.grid_coord, offsets)
+    for level, kept, want in zip(levels, known, wanted, strict=True):
+        assert torch.equal(level.grid_coord, want.grid_coord)
+        assert relative_l2(level.feat, want.feat) < 1e-5
+        assert kept.feat is level.feat
 
 
-def test_far_from_a_change_the_fine_stages_are_kept_bit_for_bit(model: Concerto) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_region_as_large_as_the_cloud_is_encoded_as_the_encoder_does(
+    model: Concerto, dtype: torch.dtype
+) -> None:
+    encoder = copy.deepcopy(model.encoder).to(dtype)
+    voxels = streamed(model, FRAMES[:3])._voxels()
+    feat = voxels.feat.to(dtype)
+    changed = torch.ones(len(feat), dtype=torch.bool)
+    with torch.no_grad():
+        _, known = encode_whole(encoder, feat.flip(0), voxels.grid_coord)
+        wanted, _ = encode_whole(encoder, feat, voxels.grid_coord)
+        levels, _ = encode_changed(encoder, known, feat, voxels.grid_coord, changed)
+    for level, want in zip(levels, wanted, strict=True):
+        assert relative_l2(level.feat, want.feat) < 1e-5
+
+
+def test_what_lies_away_from_a_change_is_kept_bit_for_bit(model: Concerto) -> None:
     stream = streamed(model, FRAMES)
     state, voxels = stream._encoded(), stream._voxels()
     at = voxels.grid_coord[0]
@@ -101,11 +117,13 @@ def test_far_from_a_change_the_fine_stages_are_kept_bit_for_bit(model: Concerto)
     feat = voxels.feat.clone()
     feat[changed, 3:6] = 1 - feat[changed, 3:6]
     with torch.no_grad():
-        levels = encode_changed(model.encoder, state.known, feat, voxels.grid_coord, changed)
-    off = (levels[0].feat != state.levels[0].feat).any(1)
-    assert off.any()
-    assert not (off & ~changed).any()
-    assert [len(known.keys) for known in known_of(levels)] == [len(lv.feat) for lv in levels]
+        levels, _ = encode_changed(model.encoder, state.known, feat, voxels.grid_coord, changed)
+    for number, (level, before) in enumerate(zip(levels, state.levels, strict=True)):
+        cell = max(REGION, number)
+        apart = ((level.grid_coord >> cell - number) - (at >> cell)).abs().amax(1)
+        moved = (level.feat != before.feat).any(1)
+        assert moved.any()
+        assert apart[moved].max() <= AROUND[number]
 
 
 def test_keys_sort_as_cells_do_and_neighbours_are_a_constant_away() -> None:
