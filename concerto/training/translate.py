@@ -6,7 +6,6 @@ Trains the linear map of a translator. What comes out lies in OUTPUT/translator,
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -19,16 +18,16 @@ from torch import Tensor
 
 from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE
-from concerto.errors import ConcertoError, ConcertoWarning, ConfigError, InputError
+from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.files import replacing
 from concerto.model import Concerto
 from concerto.training.aligned import PatchGrid, align, lay
 from concerto.training.checkpointing import list_checkpoints
+from concerto.training.commands import run_trainer
 from concerto.training.dense_clip import dense_clip
 from concerto.training.feature_cache import CachedTeacher
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.images import load_teacher
-from concerto.training.launch import end_with_launcher, start_processes
 from concerto.training.loop import TrainResult, make_accelerator, train
 from concerto.training.one_pass import OnePass, Pass, sum_over
 from concerto.training.processes import on_main
@@ -97,18 +96,7 @@ def parse(arguments: Sequence[str]) -> TranslateConfig:
 
 def main() -> None:
     """Run the command line. Exits with 1 and one line on stderr where it cannot be done."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    warnings.showwarning = _print_warning  # type: ignore[assignment]
-    end_with_launcher()
-    try:
-        config = parse(arguments)
-        start_processes("concerto.training.translate")
-        result = translate(config)
-    except ConcertoError as error:
-        if "--debug" in sys.argv:
-            raise
-        sys.exit(f"error: {error}")
-    sys.exit(result.exit_code)
+    run_trainer("concerto.training.translate", parse, translate)
 
 
 def _teaching(
@@ -219,10 +207,6 @@ def _write(
 
 def _tell_broken(sample: BrokenSample) -> None:
     warnings.warn(f"Left out: {sample.reason}", ConcertoWarning, stacklevel=2)
-
-
-def _print_warning(message: Warning | str, *_: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":
