@@ -12,8 +12,9 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/concerto pca "$(SCAN)" -o "$(OUT)/$(NAME).png"
 	$(VENV)/bin/concerto encode "$(SCAN)" -o "$(OUT)"
 
+# A process for each core, of one thread each.
 test: lint
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .

@@ -25,6 +25,9 @@ from concerto.weight_files import OWN_FIELDS_KEY, Content, read_weights
 
 MODEL_TYPE = "concerto"
 SEGMENTER_TYPE = "concerto-segmenter"
+TRANSLATOR_TYPE = "concerto-translator"
+# Who loads what is no encoder alone.
+LOADERS = {SEGMENTER_TYPE: "concerto.Segmenter", TRANSLATOR_TYPE: "concerto.Translator"}
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
@@ -252,7 +255,7 @@ def _checkpoint(
     preprocessing: ConcertoConfig | None,
 ) -> Checkpoint:
     tensors = content.tensors
-    if _ANCHOR[1] in tensors or (values or {}).get("model_type") == SEGMENTER_TYPE:
+    if _ANCHOR[1] in tensors or (values or {}).get("model_type") in LOADERS:
         if values is None:
             raise CheckpointError(f"{weights} has no {CONFIG_FILE} beside it, and needs one.")
         return Checkpoint(_own_config(values, weights), tensors)
@@ -283,7 +286,7 @@ def read_json(file: Path) -> dict[str, Any]:
 def _own_config(values: dict[str, Any], file: Path) -> ConcertoConfig:
     kind = values.get("model_type")
     if kind != MODEL_TYPE:
-        hint = " Load it with concerto.Segmenter." if kind == SEGMENTER_TYPE else ""
+        hint = f" Load it with {LOADERS[kind]}." if kind in LOADERS else ""
         raise CheckpointError(
             f'{file} says model_type={kind!r}; an encoder of this library says "{MODEL_TYPE}".'
             f"{hint}"

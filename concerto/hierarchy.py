@@ -98,6 +98,21 @@ class Hierarchy:
             out = out.masked_fill(dropped[:, None], 0)
         return out if self._single else list(out.split(sizes))
 
+    def at_points(self, values: Tensor, stage: int) -> Tensor | list[Tensor]:
+        """Values (n, …) of a stage's voxels, copied to the points in them: (N, …), or a list.
+
+        Points that were left out get zeros.
+        """
+        rows = self.voxel_of_point.clamp(min=0)
+        for level in self.levels[:stage]:
+            assert level.parent is not None  # only the coarsest has none
+            rows = level.parent.index_select(0, rows)
+        out = values.index_select(0, rows)
+        dropped = self.voxel_of_point < 0
+        if dropped.any():
+            out[dropped] = 0
+        return out if self._single else list(out.split(self._points_per_scene))
+
     def _target(self, at: Place, chosen: tuple[int, ...]) -> int:
         target = 0 if at in ("points", "voxels") else at
         if type(target) is not int or not 0 <= target < len(self.levels):

@@ -380,8 +380,9 @@ MODELS = (
         None,
         None,
         ConcertoConfig.preset("large"),
-        unavailable="nobody has published a translator's weights. One can be trained: it is a "
-        "linear map from the frozen features of concerto-large to the image features of a "
-        "CLIP-aligned dense encoder at corresponding pixels (LSeg in arXiv 2510.23607).",
+        unavailable="nobody has published a translator's weights. It is one linear map: "
+        "train it on images that see your scenes, `accelerate launch -m "
+        "concerto.training.translate --encoder concerto-large --clip ViT-L-14/openai "
+        "--data SCENES --output RUN`, then load RUN/translator.",
     ),
 )

@@ -14,6 +14,8 @@ from concerto.encoder import Backend
 from concerto.model import Concerto
 from concerto.segmenter import Segmenter
 from concerto.segmenter_files import holds_segmenter
+from concerto.translator import Translator
+from concerto.translator.storing import holds_translator
 
 EncoderName = Literal[
     "concerto-tiny",
@@ -41,6 +43,12 @@ def from_pretrained(
 
 @overload
 def from_pretrained(
+    pretrained_model_name_or_path: Literal["concerto-large-clip"], **options: Any
+) -> Translator: ...
+
+
+@overload
+def from_pretrained(
     pretrained_model_name_or_path: str | os.PathLike[str], **options: Any
 ) -> Any: ...
 
@@ -55,10 +63,11 @@ def from_pretrained(
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
     **options: Any,
-) -> Concerto | Segmenter:
-    """Load pretrained weights: a `Concerto`, or a `Segmenter` where the files are one's.
+) -> Concerto | Segmenter | Translator:
+    """Load pretrained weights: a `Concerto`, or a `Segmenter` or `Translator` where the files are
+    one's.
 
-    See `Concerto.from_pretrained` and `Segmenter.from_pretrained` for options and errors.
+    See the `from_pretrained` of these for options and errors.
     """
     # What is wrong with these is said before anything is fetched.
     place, kept = usable_device(device), kept_dtype(dtype)
@@ -71,4 +80,6 @@ def from_pretrained(
     )
     if holds_segmenter(source):
         return Segmenter._from_source(source, place, kept, backend, reach, **options)
+    if holds_translator(source):
+        return Translator._from_source(source, place, kept, backend, reach, **options)
     return Concerto._from_source(source, place, kept, backend, **options)

@@ -11,7 +11,7 @@ from typing import Literal
 from concerto.client_errors import client_errors, http_status, reason
 from concerto.errors import HubError
 
-COMMIT_MESSAGE = "Upload a Concerto encoder"
+COMMIT_MESSAGE = "Upload a Concerto model"
 RepoType = Literal["model", "dataset"]
 
 

@@ -1,5 +1,4 @@
-"""The command line: `concerto encode`, `pca`, `segment`, `similar`, `models`, `info`, `convert` and
-`download`."""
+"""The command line: `concerto encode | pca | lift | video | …`, a function each."""
 
 from __future__ import annotations
 
@@ -8,14 +7,17 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from concerto.cli.ask import ask
 from concerto.cli.convert import convert
 from concerto.cli.download import download
 from concerto.cli.encode import encode
 from concerto.cli.info import info
+from concerto.cli.lift import lift
 from concerto.cli.models import models
 from concerto.cli.pca import pca
 from concerto.cli.segment import segment
 from concerto.cli.similar import similar
+from concerto.cli.video import video
 from concerto.cli.wording import in_flags
 from concerto.errors import ConcertoError
 
@@ -23,7 +25,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "encode": encode,
     "pca": pca,
     "segment": segment,
+    "ask": ask,
     "similar": similar,
+    "lift": lift,
+    "video": video,
     "models": models,
     "info": info,
     "convert": convert,

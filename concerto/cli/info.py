@@ -16,6 +16,7 @@ from concerto.loading import from_pretrained
 from concerto.model import Concerto
 from concerto.points.voxels import voxelize
 from concerto.segmenter import Segmenter, SegmenterConfig
+from concerto.translator import Translator, TranslatorConfig
 
 
 def info(name_or_file: Annotated[str, tyro.conf.arg(metavar="NAME_OR_FILE")], /) -> None:
@@ -73,7 +74,7 @@ def _published(model: PublishedModel) -> dict[str, str]:
 def _weights(source: str) -> dict[str, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConcertoWarning)
-        model: Concerto | Segmenter = from_pretrained(source, dtype="auto")
+        model: Concerto | Segmenter | Translator = from_pretrained(source, dtype="auto")
     tensors = model.state_dict()
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
     rows = {
@@ -84,6 +85,9 @@ def _weights(source: str) -> dict[str, str]:
     config = model.config
     if isinstance(config, SegmenterConfig):
         return rows | {"classes": ", ".join(config.classes)} | _config(config.encoder)
+    if isinstance(config, TranslatorConfig):
+        rows |= {"text tower": config.text_tower, "maps to": f"{config.width} dimensions"}
+        return rows | _config(config.encoder.replace(default_stages=config.chosen))
     if config.untrained:
         rows["status"] = "untrained: a seeded initialisation"
     return rows | _config(config)

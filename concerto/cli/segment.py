@@ -15,8 +15,10 @@ from concerto.errors import InputError
 from concerto.files import check_writable
 from concerto.io import WRITERS, write
 from concerto.loading import from_pretrained
+from concerto.palette import distinct_colors
 from concerto.points.point_cloud import PointCloud
 from concerto.segmenter import Segmenter
+from concerto.translator import Segments, Translator
 
 DEFAULT = "concerto-large-scannet"
 # What is left out, or has no class.
@@ -27,6 +29,7 @@ def segment(
     scan: Annotated[Path, tyro.conf.arg(metavar="SCAN")],
     /,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")],
+    classes: Annotated[str | None, tyro.conf.arg(metavar="A,B,C")] = None,
     model: tyro.conf.OmitArgPrefixes[ScanOptions] = ScanOptions(model=DEFAULT),
 ) -> None:
     """Say what each point of a scan is, and print each class with its share and colour.
@@ -36,19 +39,41 @@ def segment(
         output: out.png for a picture, out.html for a page that rotates in any browser; out.ply,
             out.npz, out.pcd or out.las for the points with their classes, as numbers in the
             order printed.
+        classes: With a translator as --model: what to tell apart, as "chair,dining table,floor".
     """
     _check(output)
     cloud = model.read(scan)
     options = model.inference()
     loaded = from_pretrained(model.model, device=model.place(), dtype=model.dtype)
+    if isinstance(loaded, Translator):
+        names = _named(classes)
+        named = loaded.segment(cloud, names, progress=True, **options)
+        assert isinstance(named, Segments)
+        palette = torch.tensor(distinct_colors(len(names)), dtype=torch.float32) / 255
+        report(output, cloud, named.label.cpu(), names, palette, scan.name)
+        return
     if not isinstance(loaded, Segmenter):
         raise InputError(
             f"{model.model} is an encoder, and knows no classes. Pass --model {DEFAULT}, or a "
             "segmenter of your own: python -m concerto.training.probe trains one."
         )
+    if classes is not None:
+        raise InputError(
+            f"{model.model} has classes of its own: {', '.join(loaded.classes)}. Only a "
+            "translator is told by --classes what to tell apart."
+        )
     found = loaded.segment(cloud, progress=True, **options)
     assert isinstance(found, Tensor)
     report(output, cloud, found.cpu(), loaded.classes, loaded.palette, scan.name)
+
+
+def _named(classes: str | None) -> tuple[str, ...]:
+    """The classes of the option."""
+    if classes is None:
+        raise InputError(
+            "A translator tells apart what it is told to: pass --classes chair,table,floor."
+        )
+    return tuple(name.strip() for name in classes.split(","))
 
 
 def report(

@@ -39,16 +39,54 @@ def attend(
     patches, length, channels = x.shape
     width = channels // heads
     layer = torch.matmul(weight, x.float().transpose(1, 2)).add_(bias)
-    query, key, value = layer.view(patches * heads, -1, length).split([width, width, width + 1], 1)
-    out = layer.new_empty(patches * heads, width + 1, queries)
-    blocks = math.ceil(HEADS * length * queries / len(scratch))
-    step = math.ceil(queries / blocks)
-    for first in range(0, len(out), HEADS):
+    layer = layer.view(patches * heads, -1, length)
+    query, key, value = layer.split([width, width, width + 1], 1)
+    out = _weighted(query[:, :, :queries], key, value, scratch)
+    if out is None:
+        return None
+    # (P · H, D, Q) is (P, C, Q), channels being head after head.
+    return out.view(patches, channels, queries).to(x.dtype).transpose(1, 2)
+
+
+def attend_from(
+    asked: Tensor, seen: Tensor, weight: Tensor, bias: Tensor, heads: int, scratch: Tensor
+) -> Tensor | None:
+    """The same for queries (P, Q, C) of their own, keys and values being of `seen` (P, K, C)."""
+    patches, count, channels = asked.shape
+    width = channels // heads
+    rows = weight.view(heads, -1, channels), bias.view(heads, -1, 1)
+    ask, look = (
+        torch.matmul(w.flatten(0, 1), x.float().transpose(1, 2))
+        .add_(b.flatten(0, 1))
+        .view(patches * heads, -1, x.shape[1])
+        for x, w, b in (
+            (asked, rows[0][:, :width], rows[1][:, :width]),
+            (seen, rows[0][:, width:], rows[1][:, width:]),
+        )
+    )
+    key, value = look.split([width, width + 1], 1)
+    out = _weighted(ask, key, value, scratch)
+    if out is None:
+        return None
+    return out.view(patches, channels, count).to(asked.dtype).transpose(1, 2)
+
+
+def _weighted(query: Tensor, key: Tensor, value: Tensor, scratch: Tensor) -> Tensor | None:
+    """Means of values, weighted by powers of two of scores: (G, D, Q), or None, as `attend`.
+
+    query: (G, D, Q). key: (G, D, K). value: (G, D + 1, K), ones in its last row.
+    """
+    groups, width, count = query.shape
+    length = key.shape[2]
+    out = query.new_empty(groups, width + 1, count)
+    blocks = math.ceil(HEADS * length * count / len(scratch))
+    step = math.ceil(count / blocks)
+    for first in range(0, groups, HEADS):
         group = slice(first, first + HEADS)
         # Once here, or in each product below.
         keys, values = key[group].transpose(1, 2).contiguous(), value[group].contiguous()
-        for begin in range(0, queries, step):
-            block = slice(begin, min(begin + step, queries))
+        for begin in range(0, count, step):
+            block = slice(begin, min(begin + step, count))
             shape = len(keys), length, block.stop - begin
             scores = scratch[: math.prod(shape)].view(shape)
             torch.bmm(keys, query[group, :, block], out=scores)
@@ -57,9 +95,7 @@ def attend(
     least, largest = sums.aminmax()
     if not (least > LEAST_SUM and largest < LARGEST_SUM):
         return None
-    # (P · H, D, Q) is (P, C, Q), channels being head after head.
-    result = (out[:, :width] / sums).view(patches, channels, queries)
-    return result.to(x.dtype).transpose(1, 2)
+    return out[:, :width] / sums
 
 
 def merge_qkv(qkv: nn.Linear, heads: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from concerto.config import ConcertoConfig
-from concerto.encoder.attention import PatchAttention
+from concerto.encoder.attention import PatchAttention, Patches
 from concerto.encoder.cpu import fast_products, infers_on_cpu
 from concerto.encoder.layout import Geometry, InPlace, Layout, cut
 from concerto.encoder.pooling import GridPooling, Pooling, pool_grid
@@ -236,22 +236,26 @@ class Block(nn.Module):
         self.drop = drop
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        order = self.number % len(ORDERS)
         if layout.in_place is not None:
-            return self._infer(x, layout, order, layout.in_place)
+            out = self.cpe.added_to(x, layout.neighbors, layout.in_place.rows(x))
+            self.add_rest(out, layout.patches, layout.in_place)
+            return out
         x = x + self.cpe(x, layout.neighbors)
-        attended = self.attention(self.norm1(x), layout.patches, order)
+        attended = self.attention(self.norm1(x), layout.patches, self.order)
         x = x + self._drop(attended, layout, branch=0)
         return x + self._drop(self.mlp(self.norm2(x)), layout, branch=1)
 
-    def _infer(self, x: Tensor, layout: Layout, order: int, in_place: InPlace) -> Tensor:
-        """The same, with nothing of all rows but x and the result, which all layers add to."""
+    @property
+    def order(self) -> int:
+        """The curve that its patches are cut from."""
+        return self.number % len(ORDERS)
+
+    def add_rest(self, x: Tensor, patches: Patches, in_place: InPlace) -> None:
+        """What follows the convolution, for inference, added to x (n, C) in place."""
         rows = in_place.rows(x)
-        out = self.cpe.added_to(x, layout.neighbors, rows)
-        self.attention.add_to(out, self.norm1, layout.patches, order, rows, in_place.scratch)
-        for part in out.split(rows):
+        self.attention.add_to(x, self.norm1, patches, self.order, rows, in_place.scratch)
+        for part in x.split(rows):
             part += self.mlp(self.norm2(part))
-        return out
 
     def _drop(self, x: Tensor, layout: Layout, branch: int) -> Tensor:
         """Drop path, drawn per point."""

@@ -51,6 +51,30 @@ class Pooling:
             out = out + x.index_select(0, rows) * filled[:, None]
         return out / self.filled.sum(0)[:, None]
 
+    def narrowed(self, rows: Tensor) -> tuple[Tensor, Pooling]:
+        """What concerns some coarse rows (k,): the fine rows they cover, and how these fall."""
+        is_fine = torch.zeros(len(self.parent), dtype=torch.bool, device=rows.device)
+        children = self.children[:, rows]
+        is_fine[children.flatten()] = True
+        fine = is_fine.nonzero().flatten()
+        place = is_fine.cumsum(0) - 1
+        coarse = torch.full_like(self.batch, -1)
+        coarse[rows] = torch.arange(len(rows), device=rows.device)
+        parent = coarse[self.parent[fine]]
+        order = parent.argsort(stable=True)
+        starts = torch.searchsorted(parent[order], torch.arange(len(rows), device=rows.device))
+        narrowed = Pooling(
+            parent=parent,
+            children=place[children],
+            filled=self.filled[:, rows],
+            grid_coord=self.grid_coord[rows],
+            batch=self.batch[rows],
+            order=order,
+            starts=starts,
+            torch_scatter=self.torch_scatter,
+        )
+        return fine, narrowed
+
 
 def pool_grid(grid_coord: Tensor, batch: Tensor, torch_scatter: bool = False) -> Pooling:
     """Halve the grid. grid_coord: (n, 3) int64 >= 0, one row a voxel. batch: (n,) int64."""

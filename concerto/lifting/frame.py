@@ -42,6 +42,13 @@ class Intrinsics:
         """From a (3, 3) or (4, 4) matrix, of which the skew is not used."""
         return cls(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))))
 
+    def resized(self, old: tuple[int, int], new: tuple[int, int]) -> Intrinsics:
+        """The same camera for its image resized from `old` to `new`, (height, width) each."""
+        y, x = new[0] / old[0], new[1] / old[1]
+        return Intrinsics(
+            self.fx * x, self.fy * y, (self.cx + 0.5) * x - 0.5, (self.cy + 0.5) * y - 0.5
+        )
+
     def project(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Pixels x, y as (2, n) of points (3, n) in front of the camera, z forward."""
         x = points[0] / points[2] * np.float32(self.fx) + np.float32(self.cx)
@@ -56,7 +63,8 @@ class Frame:
     name: for messages. color: (H, W, 3) uint8 RGB. depth: (h, w) float32 metres along the optical
     axis, 0 where nothing was measured. pose: (4, 4) float64 camera to world, the camera looking
     along its z with y down. camera: of the colour image. depth_camera: of the depth image, which
-    may be of another size; both cameras are taken to be in one place.
+    may be of another size; both cameras are taken to be in one place. confidence: (h, w) float32,
+    what each depth weighs beside others, 0 where it is not to be used; None where all weigh alike.
 
     Raises InputError where the pose is no rigid motion, or the images cannot be what they should.
     """
@@ -67,10 +75,12 @@ class Frame:
     pose: NDArray[np.float64]
     camera: Intrinsics
     depth_camera: Intrinsics
+    confidence: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         check_pose(self.pose, self.name)
         _check_images(self)
+        _check_confidence(self)
 
     def to_camera(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Points (n, 3) of the world as the camera has them, (3, n) float32."""
@@ -130,4 +140,20 @@ def _check_images(frame: Frame) -> None:
         raise InputError(
             f"{frame.name}: the depth is {measured[0]:g} m everywhere; a camera measured no such "
             "thing."
+        )
+
+
+def _check_confidence(frame: Frame) -> None:
+    confidence, depth = frame.confidence, frame.depth
+    if confidence is None:
+        return
+    if confidence.shape != depth.shape or confidence.dtype != np.float32:
+        raise InputError(
+            f"{frame.name}: the confidence is {confidence.dtype} of shape {confidence.shape}; "
+            f"expected float32 {depth.shape}, as the depth."
+        )
+    if not np.isfinite(confidence).all() or (confidence < 0).any():
+        raise InputError(
+            f"{frame.name}: the confidence holds NaN, infinity or negative values; expected 0 "
+            "where depth is not to be used, and more the surer it is."
         )

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from concerto.errors import InputError
 from concerto.lifting.frame import Frame
+from concerto.lifting.lifted import LiftedCloud
 from concerto.lifting.surface import surface
-from concerto.points.point_cloud import PointCloud
 
 VOXEL_SIZE = 0.02
 # Depth cameras for rooms see no further, or badly; beyond, and below NEAREST, the unit is in doubt.
@@ -57,8 +57,8 @@ class Lifter:
         if sum(len(keys) for keys, _ in self._queue) > max(QUEUE, len(self._map[0])):
             self._merge()
 
-    def cloud(self) -> PointCloud:
-        """What was fused so far: one point a voxel, in a fixed order, with colour and normal.
+    def cloud(self) -> LiftedCloud:
+        """What was fused so far: one point a voxel, sorted by voxel, with colour and normal.
 
         Raises InputError where nothing was.
         """
@@ -70,11 +70,17 @@ class Lifter:
         coord = (_cells(keys) + 0.5 + mean[:, :3]) * self.voxel_size
         length = np.linalg.norm(mean[:, 6:], axis=1, keepdims=True)
         normal = mean[:, 6:] / np.maximum(length, np.finfo(np.float32).tiny)
-        return PointCloud(
+        return LiftedCloud(
             torch.from_numpy(coord.astype(np.float32)),
             torch.from_numpy((mean[:, 3:6] / 255).clip(0, 1)),
             torch.from_numpy(normal),
+            torch.from_numpy(sums[:, 0].copy()),
         )
+
+    def cells(self) -> NDArray[np.int64]:
+        """The voxels (n, 3) of the points of `cloud()`, numbered from the world's origin."""
+        self._merge()
+        return _cells(self._map[0])
 
     def _merge(self) -> None:
         """Bring the queue into the map."""
@@ -86,7 +92,10 @@ class Lifter:
 
 def _sums(frame: Frame, voxel_size: float, max_depth: float) -> tuple[Keys, Sums]:
     """A frame's voxels: sorted keys (v,), and sums (v, COLUMNS)."""
-    seen = surface(frame.depth, frame.depth_camera, max_depth)
+    depth = frame.depth
+    if frame.confidence is not None:
+        depth = np.where(frame.confidence > 0, depth, np.float32(0))
+    seen = surface(depth, frame.depth_camera, max_depth)
     rotation = frame.pose[:3, :3].astype(np.float32)
     # In voxels, and in float64 as far as the cell: poses may be kilometres from the origin.
     place = (rotation @ seen.point).T / np.float64(voxel_size) + frame.pose[:3, 3] / voxel_size
@@ -96,7 +105,10 @@ def _sums(frame: Frame, voxel_size: float, max_depth: float) -> tuple[Keys, Sums
     columns[:, 1:4] = place - cell - 0.5
     columns[:, 4:7] = _colors(frame, seen.point, seen.pixel)
     columns[:, 7:] = (rotation @ seen.normal).T
-    columns *= seen.weight[:, None]
+    weight = seen.weight
+    if frame.confidence is not None:
+        weight = weight * frame.confidence.ravel()[seen.pixel]
+    columns *= weight[:, None]
     return _grouped(_keys(cell, frame.name), columns)
 
 

@@ -1,28 +1,40 @@
-"""Posed RGB-D frames, as three widespread data sets lay them out.
+"""Folders of posed frames, as widespread data sets and tools lay them out.
 
 - 7-Scenes, tsdf-fusion: `NAME.color.jpg`, `NAME.depth.png` and `NAME.pose.txt` beside each other.
 - TUM RGB-D: `rgb.txt`, `depth.txt` and `groundtruth.txt`, whose lines belong together by time.
 - ScanNet: a file `NAME.sens`, or the frames exported from it: `color/0.jpg`, `depth/0.png`,
   `pose/0.txt`, and `intrinsic/`.
+- nerfstudio's `transforms.json`, COLMAP's models, Record3D and ARKitScenes: each in its module.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from concerto.errors import InputError
+from concerto.lifting.colmap import find_model, read_colmap
+from concerto.lifting.conventions import quaternion, rigid
 from concerto.lifting.frame import Intrinsics
+from concerto.lifting.nerfstudio import FILE, read_nerfstudio
+from concerto.lifting.phones import (
+    is_arkitscenes,
+    is_record3d,
+    read_arkitscenes,
+    read_record3d,
+)
 from concerto.lifting.recording import FrameFiles, Recording, read_matrix, read_table
 from concerto.lifting.sens import open_sens
 
 KNOWN = (
     "NAME.color.jpg + NAME.depth.png + NAME.pose.txt (7-Scenes), rgb.txt + depth.txt + "
-    "groundtruth.txt (TUM RGB-D), NAME.sens (ScanNet), or color/ + depth/ + pose/ (its exported "
-    "frames)"
+    "groundtruth.txt (TUM RGB-D), NAME.sens (ScanNet), color/ + depth/ + pose/ (its exported "
+    "frames), transforms.json (nerfstudio), cameras and images in sparse/ (COLMAP), metadata + "
+    "rgbd/ (an unpacked .r3d of Record3D), or lowres_wide.traj (ARKitScenes)"
 )
 IMAGES = (".jpg", ".jpeg", ".png")
 SENS = ".sens"
@@ -72,6 +84,9 @@ def open_recording(
     if folder.suffix == SENS:
         return open_sens(folder, intrinsics, depth_scale)
     layout = _layout(folder)
+    posed = _with_cameras(folder)
+    if posed is not None:
+        return _given(posed, intrinsics, depth_scale)
     if layout == "tum":
         frames, cameras = _tum_frames(folder), _tum_cameras(folder, intrinsics)
     elif layout == "scannet":
@@ -91,12 +106,45 @@ def _recordings(folder: Path) -> list[Path]:
     return [folder] if _layout(folder) else sorted(folder.glob(f"*{SENS}"))
 
 
+def _with_cameras(folder: Path) -> Recording | None:
+    """The recording of a layout whose frames bring a camera each along."""
+    name, metric, scale = folder.resolve().name, True, MILLIMETRES
+    model = find_model(folder)
+    if (folder / FILE).is_file():
+        frames, scale = read_nerfstudio(folder)
+        metric = any(frame.depth is not None for frame in frames)
+    elif is_record3d(folder):
+        frames = read_record3d(folder)
+    elif is_arkitscenes(folder):
+        frames = read_arkitscenes(folder)
+    elif model is not None:
+        frames, metric = read_colmap(folder, model), False
+    else:
+        return None
+    if not frames or frames[0].camera is None:
+        raise InputError(f"{folder} lists no frames.")
+    return Recording(name, tuple(frames), frames[0].camera, None, scale, metric)
+
+
+def _given(
+    recording: Recording, intrinsics: Intrinsics | None, depth_scale: float | None
+) -> Recording:
+    """The same with what the caller says instead."""
+    frames = recording.frames
+    if intrinsics is not None:
+        frames = tuple(replace(frame, camera=intrinsics) for frame in frames)
+    return replace(recording, frames=frames, depth_scale=depth_scale or recording.depth_scale)
+
+
 def _layout(folder: Path) -> str | None:
     if (folder / "rgb.txt").is_file() and (folder / "depth.txt").is_file():
         return "tum"
     if all((folder / part).is_dir() for part in ("color", "depth", "pose")):
         return "scannet"
-    return "flat" if next(folder.glob("*.pose.txt"), None) else None
+    if next(folder.glob("*.pose.txt"), None):
+        return "flat"
+    own = (folder / FILE).is_file() or is_record3d(folder) or is_arkitscenes(folder)
+    return "own" if own or find_model(folder) is not None else None
 
 
 # --- 7-Scenes --------------------------------------------------------------------------------
@@ -174,7 +222,7 @@ def _tum_frames(folder: Path) -> list[FrameFiles]:
             f"{folder.name}/{Path(color[0]).stem}",
             folder / color[0],
             folder / depths[depth][0],
-            _rigid(np.array(poses[pose], np.float64)),
+            _tum_pose([float(value) for value in poses[pose]]),
         )
         for color, depth, pose in zip(colors, depth_of, pose_of, strict=True)
         if depth >= 0 and pose >= 0
@@ -207,15 +255,9 @@ def _nearest(times: NDArray[np.float64], others: NDArray[np.float64]) -> list[in
     ]
 
 
-def _rigid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _tum_pose(values: list[float]) -> NDArray[np.float64]:
     """The 4×4 matrix of tx ty tz qx qy qz qw; NaN where the quaternion is zero."""
-    from scipy.spatial.transform import Rotation
-
-    pose = np.eye(4)
-    pose[:3, 3] = values[:3]
-    norm = np.linalg.norm(values[3:])
-    pose[:3, :3] = Rotation.from_quat(values[3:]).as_matrix() if norm > 0 else np.nan
-    return pose
+    return rigid(quaternion(values[3:]), values[:3])
 
 
 def _tum_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, Intrinsics]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +22,17 @@ ReadDepth = Callable[[], NDArray[np.float32]]
 class FrameFiles:
     """Where a frame lies: in files of its own, or within one.
 
-    depth: a 16-bit image, or what reads (h, w) float32 metres. pose: a text file of a 4×4 matrix,
-    camera to world, or that matrix.
+    depth: a 16-bit image, what reads (h, w) float32 metres, or None where none was recorded. pose:
+    a text file of a 4×4 matrix, camera to world, or that matrix. camera: of the image, where frames
+    have each their own. confidence: what reads (h, w) float32.
     """
 
     name: str
     color: Path | Part
-    depth: Path | ReadDepth
+    depth: Path | ReadDepth | None
     pose: Path | NDArray[np.float64]
+    camera: Intrinsics | None = None
+    confidence: ReadDepth | None = None
 
     def image(self) -> bytes:
         """The colour image as it is encoded. Raises InputError where it cannot be read."""
@@ -39,32 +43,56 @@ class FrameFiles:
 class Recording:
     """One scene's frames in the order in which they were taken.
 
-    name: the folder's or the file's. camera, depth_camera: as in `Frame`. depth_scale:
-    stored steps a metre.
+    name: the folder's or the file's. camera, depth_camera: as in `Frame`; depth_camera is None
+    where depth shows the image's view in a size of its own. depth_scale: stored steps a metre.
+    metric: whether poses are in metres.
     """
 
     name: str
     frames: tuple[FrameFiles, ...]
     camera: Intrinsics
-    depth_camera: Intrinsics
+    depth_camera: Intrinsics | None
     depth_scale: float
+    metric: bool = True
 
     def read(self, files: FrameFiles) -> Frame:
         """One of the frames. Raises InputError where it cannot be read or used."""
-        pose = read_matrix(files.pose) if isinstance(files.pose, Path) else files.pose
-        if isinstance(files.depth, Path):
-            depth = read_depth(files.depth, self.depth_scale)
-        else:
-            depth = files.depth()
-        color = files.color if isinstance(files.color, Path) else files.name
+        place = files.color if isinstance(files.color, Path) else files.name
+        color, depth = decode_photo(files.image(), str(place)), self._depth(files)
+        camera = files.camera or self.camera
+        depth_camera = None if files.camera else self.depth_camera
         return Frame(
             name=files.name,
-            color=decode_photo(files.image(), str(color)),
+            color=color,
             depth=depth,
-            pose=pose,
-            camera=self.camera,
-            depth_camera=self.depth_camera,
+            pose=self.pose(files),
+            camera=camera,
+            depth_camera=depth_camera or camera.resized(size_of(color), size_of(depth)),
+            confidence=None if files.confidence is None else files.confidence(),
         )
+
+    def pose(self, files: FrameFiles) -> NDArray[np.float64]:
+        """One frame's pose. Raises InputError where it cannot be read."""
+        return read_matrix(files.pose) if isinstance(files.pose, Path) else files.pose
+
+    def has_depth(self) -> bool:
+        """Whether any frame was recorded with depth."""
+        return any(files.depth is not None for files in self.frames)
+
+    def _depth(self, files: FrameFiles) -> NDArray[np.float32]:
+        if files.depth is None:
+            raise InputError(
+                f"{files.name} was recorded without depth. A model can estimate it: pass "
+                'geometry=DepthModel("depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf").'
+            )
+        if isinstance(files.depth, Path):
+            return read_depth(files.depth, self.depth_scale)
+        return files.depth()
+
+
+def size_of(image: NDArray[Any]) -> tuple[int, int]:
+    """Height and width of an image (H, W, …)."""
+    return image.shape[0], image.shape[1]
 
 
 def read_matrix(file: Path) -> NDArray[np.float64]:

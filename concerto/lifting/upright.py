@@ -30,7 +30,7 @@ def upright(normal: Floats, poses: Sequence[NDArray[np.float64]]) -> NDArray[np.
     """
     held = -np.mean([pose[:3, 1] for pose in poses], axis=0)
     up = _refined(np.asarray(normal, np.float64), held / np.linalg.norm(held))
-    return np.eye(3) if up[2] > np.cos(LEVEL) else _rotation_to_z(up)
+    return np.eye(3) if up[2] > np.cos(LEVEL) else rotation_to_z(up)
 
 
 def _refined(normal: NDArray[np.float64], held: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -49,7 +49,7 @@ def _refined(normal: NDArray[np.float64], held: NDArray[np.float64]) -> NDArray[
     return np.asarray(best)
 
 
-def _rotation_to_z(up: NDArray[np.float64]) -> NDArray[np.float64]:
+def rotation_to_z(up: NDArray[np.float64]) -> NDArray[np.float64]:
     """The smallest rotation that brings a unit vector to z."""
     x, y, z = up
     if z < -1 + 1e-9:

@@ -6,19 +6,15 @@ is used: they need torchvision.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from concerto.client_errors import client_errors, http_status, reason
-from concerto.errors import CheckpointError, ConfigError, HubError
+from concerto.errors import CheckpointError, ConfigError
 from concerto.extras import import_extra
+from concerto.open_clip_models import check_pair, explained
 from concerto.training.image_teacher import (
     GRID,
     IMAGENET_MEAN,
@@ -29,6 +25,7 @@ from concerto.training.image_teacher import (
 
 # SigLIP2's longest sequences of patches of any aspect (arXiv 2502.14786, section 2.4.2): 32².
 NAFLEX_GRID = 32
+TEACHER = "image teacher"
 
 
 class DinoTeacher(ImageTeacher):
@@ -139,10 +136,10 @@ def from_transformers(name: str, revision: str | None = None) -> ImageTeacher:
     """
     transformers = import_extra("transformers", "DINOv2, DINOv3 and SigLIP", "train")
     place = name if revision is None else f"{name}@{revision}"
-    with _explained(place):
+    with explained(TEACHER, place):
         config = transformers.AutoConfig.from_pretrained(name, revision=revision)
     kind = _kind(config.model_type, place)
-    with _explained(place):
+    with explained(TEACHER, place):
         model, report = transformers.AutoModel.from_pretrained(
             name, revision=revision, output_loading_info=True
         )
@@ -165,8 +162,8 @@ def from_open_clip(name: str, image_size: int | None = None) -> ImageTeacher:
     """
     open_clip = import_extra("open_clip", "CLIP's image towers", "clip")
     architecture, _, weights = name.partition("/")
-    _check_pair(open_clip, architecture, weights)
-    with _explained(name):
+    check_pair(open_clip, architecture, weights)
+    with explained(TEACHER, name):
         model = open_clip.create_model(
             architecture, pretrained=weights, force_image_size=image_size
         )
@@ -218,36 +215,3 @@ def _kind(model_type: str, name: str) -> type[DinoTeacher | SiglipTeacher | Nafl
         f"{name} is a model of type {model_type}. Image teachers of transformers are DINOv2, "
         'DINOv3 (its vision transformers) and SigLIP; give any other as "module:attribute".'
     )
-
-
-def _check_pair(open_clip: Any, architecture: str, weights: str) -> None:
-    known = open_clip.list_models()
-    if architecture not in known:
-        raise ConfigError(
-            f"open_clip has no model {architecture!r}. It has: {', '.join(sorted(known))}."
-        )
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if weights.lower() not in (tag.lower() for tag in tags) and not Path(weights).is_file():
-        raise ConfigError(
-            f"open_clip has no weights {weights!r} of {architecture}, nor is there such a file. "
-            f"It has: {', '.join(tags) or 'none'}."
-        )
-
-
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Say what kept a library from loading a model."""
-    try:
-        yield
-    except client_errors() as error:
-        if os.path.isdir(name):
-            raise CheckpointError(f"{name} cannot be read: {reason(error)}.") from error
-        # Whatever else went wrong says of itself what to do.
-        refused = http_status(error) is not None
-        advice = (
-            " Check the name; if the repo is private or gated, accept its terms on the Hub and "
-            "log in with `hf auth login`."
-        )
-        raise HubError(
-            f"Could not load the image teacher {name}: {reason(error)}.{advice if refused else ''}"
-        ) from error

@@ -6,7 +6,6 @@ A recipe's name gives every option its default; `--recipe NAME --help` shows the
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,13 +17,13 @@ import tyro
 
 from concerto import hub
 from concerto.checkpoints import read_checkpoint
-from concerto.errors import ConcertoError, ConcertoWarning
+from concerto.errors import ConcertoWarning
 from concerto.io import read
 from concerto.points.point_cloud import PointCloud
+from concerto.training.commands import run_trainer
 from concerto.training.feature_cache import CachedTeacher
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.images import load_teacher
-from concerto.training.launch import end_with_launcher, start_processes
 from concerto.training.loop import TrainResult, make_accelerator, train
 from concerto.training.pictures import cloud_of
 from concerto.training.pretraining import Pretraining
@@ -82,18 +81,7 @@ def parse(arguments: Sequence[str]) -> Recipe:
 
 def main() -> None:
     """Run the command line. Exits with 1 and one line on stderr where it cannot be done."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    warnings.showwarning = _print_warning  # type: ignore[assignment]
-    end_with_launcher()
-    try:
-        recipe = parse(arguments)
-        start_processes("concerto.training.pretrain")
-        result = pretrain(recipe)
-    except ConcertoError as error:
-        if "--debug" in sys.argv:
-            raise
-        sys.exit(f"error: {error}")
-    sys.exit(result.exit_code)
+    run_trainer("concerto.training.pretrain", parse, pretrain)
 
 
 def _recipe_name(arguments: Sequence[str]) -> RecipeName:
@@ -136,10 +124,6 @@ def _views(config: ViewConfig, sample: Sample, seed: int) -> SampleViews:
 
 def _tell_broken(sample: BrokenSample) -> None:
     warnings.warn(f"Left out: {sample.reason}", ConcertoWarning, stacklevel=2)
-
-
-def _print_warning(message: Warning | str, *_: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ it. How good it is, `python -m concerto.training.evaluate` tells.
 from __future__ import annotations
 
 import dataclasses
-import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -17,11 +16,12 @@ import torch
 import tyro
 
 from concerto.config import ConcertoConfig
-from concerto.errors import ConcertoError, ConcertoWarning
+from concerto.errors import ConcertoWarning
 from concerto.heads import DecoderConfig, LinearConfig, make_head
 from concerto.model import Concerto
 from concerto.segmenter import Segmenter, SegmenterConfig
 from concerto.training.adapters import add_adapters
+from concerto.training.commands import run_trainer
 from concerto.training.finetuning import Finetuning, SegmentationModule
 from concerto.training.frozen_features import frozen_features
 from concerto.training.labelled_scenes import ClassesOf, SomeLabels, SomeScenes, count_classes
@@ -31,7 +31,6 @@ from concerto.training.labelled_views import (
     collate_labelled,
     make_labelled_view,
 )
-from concerto.training.launch import end_with_launcher, start_processes
 from concerto.training.linear_probe import fit_linear, gather_features
 from concerto.training.loop import TrainResult, make_accelerator, train
 from concerto.training.probe_config import RANDOM, ProbeConfig
@@ -115,18 +114,7 @@ def load_encoder(config: ProbeConfig) -> Concerto:
 
 def main() -> None:
     """Run the command line. Exits with 1 and one line on stderr where it cannot be done."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    warnings.showwarning = _print_warning  # type: ignore[assignment]
-    end_with_launcher()
-    try:
-        config = parse(arguments)
-        start_processes("concerto.training.probe")
-        result = probe(config)
-    except ConcertoError as error:
-        if "--debug" in sys.argv:
-            raise
-        sys.exit(f"error: {error}")
-    sys.exit(result.exit_code)
+    run_trainer("concerto.training.probe", parse, probe)
 
 
 def parse(arguments: Sequence[str]) -> ProbeConfig:
@@ -207,10 +195,6 @@ def _view(
 
 def _tell_broken(sample: BrokenSample) -> None:
     warnings.warn(f"Left out: {sample.reason}", ConcertoWarning, stacklevel=2)
-
-
-def _print_warning(message: Warning | str, *_: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,20 @@ def sample_at(position: int, samples: int, seed: int) -> tuple[int, int]:
     return epoch, int(_permutation(seed, epoch, samples)[place])
 
 
+def prepare(source: SceneSource, transform: Transform, index: int, seed: int) -> Any:
+    """What a transform makes of a sample, or a `BrokenSample` or ConcertoError that says why not.
+
+    Errors are told, not raised: what a worker raises arrives with its whole traceback for a
+    message.
+    """
+    try:
+        return transform(source[index], seed)
+    except BROKEN as error:
+        return BrokenSample(index, str(error) or repr(error))
+    except ConcertoError as error:
+        return error
+
+
 @lru_cache(maxsize=2)
 def _permutation(seed: int, epoch: int, samples: int) -> np.ndarray:
     # An index that no sample has keeps this apart from what samples draw.
@@ -157,7 +171,8 @@ class _Positions(Dataset[_Drawn]):
         epoch, index = sample_at(position, samples, self.seed)
         broken: list[BrokenSample] = []
         while len(broken) < FEWEST_DRAWN:
-            drawn = self._views(index, epoch)
+            seed = sample_seed(self.seed, epoch, index)
+            drawn = prepare(self.source, self.transform, index, seed)
             if isinstance(drawn, ConcertoError):
                 return _Drawn(None, tuple(broken), drawn)
             if not isinstance(drawn, BrokenSample):
@@ -165,16 +180,6 @@ class _Positions(Dataset[_Drawn]):
             broken.append(drawn)
             index = (index + 1) % samples
         return _Drawn(None, tuple(broken))
-
-    def _views(self, index: int, epoch: int) -> Any:
-        """Views of a sample, or why there are none. Errors are told, not raised: what a worker
-        raises arrives with its whole traceback for a message."""
-        try:
-            return self.transform(self.source[index], sample_seed(self.seed, epoch, index))
-        except BROKEN as error:
-            return BrokenSample(index, str(error) or repr(error))
-        except ConcertoError as error:
-            return error
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import DatasetCard
 
+from command import PREPARE, run
 from concerto.errors import InputError
 from concerto.training.prepare.output import OutputOptions
 from concerto.training.prepare.rgbd import rgbd
@@ -23,7 +28,7 @@ from concerto.training.scenes import open_scenes
 from concerto.training.views import ViewConfig, make_views
 
 SMALL = RoomOptions(scenes=3, views=4, size=(96, 72))
-ROOMS = 24
+ROOMS = 36
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +68,16 @@ def test_nothing_reaches_through_walls_floor_or_ceiling(built: list[Room]) -> No
                 assert (points < np.array([width, depth, height]) + 1e-3).all(), item.kind
 
 
+def test_l_shaped_rooms_are_empty_where_their_corner_is_missing(built: list[Room]) -> None:
+    shaped = [room for room in built if room.blocked]
+    assert 1 <= len(shaped) < len(built) / 2
+    for room in shaped:
+        assert len(room.walls) == 6
+        [missing] = room.blocked
+        solids = Solids.joined([item.solids() for item in room.items if item.rests != "wall"])
+        assert solids.overlap(missing).max() < 1e-3
+
+
 def test_every_thing_stands_hangs_or_lies_on_something(built: list[Room]) -> None:
     for room in built:
         for item in room.items:
@@ -77,7 +92,9 @@ def _is_held(room: Room, item: Item) -> bool:
         return abs(float(solids.high.max()) - room.size[2]) < 0.005
     if item.rests == "wall":
         corners = solids.corners().reshape(-1, 2)
-        return bool(np.minimum(corners, np.array(room.size[:2]) - corners).min() < 0.11)
+        inner = [one.center - one.half for one in room.blocked]
+        sides = np.concatenate([np.zeros((1, 2)), np.array([room.size[:2]]), *inner])
+        return bool(np.abs(corners[:, None] - sides).min() < 0.11)
     # On top of something: a little lower, it would reach into that.
     lowered = replace(solids, low=solids.low - 0.008)
     others = [one.solids() for one in room.items if one is not item]
@@ -126,14 +143,15 @@ def test_rooms_of_a_number_are_the_same_and_others_differ() -> None:
 
 def test_points_lie_on_the_surfaces_and_carry_their_labels() -> None:
     options = replace(SMALL, size=(160, 120))
-    [sample] = room_samples(4, options)
-    truths = [shot.truth for shot in shoot(4, options)]
+    [sample] = room_samples(6, options)
+    truths = [shot.truth for shot in shoot(6, options)]
     segment, instance = nearest_labels(sample.coord, truths)
     assert sample.segment is not None
     np.testing.assert_array_equal(sample.segment, segment)
     np.testing.assert_array_equal(sample.instance, instance)
     assert np.mean(segment >= 0) > 0.99
-    room = build_room(options.seed, 4)
+    room = build_room(options.seed, 6)
+    assert len(room.walls) == 4
     floor = sample.coord[segment == Kind.FLOOR] - 0.01
     assert np.median(np.abs(floor[:, 2])) < 0.01
     width, depth, _ = room.size
@@ -144,13 +162,13 @@ def test_points_lie_on_the_surfaces_and_carry_their_labels() -> None:
 
 
 def test_depth_has_noise_and_holes_that_grow_with_distance() -> None:
-    shots = shoot(2, SMALL)
+    shots = shoot(9, SMALL)
     depth = np.concatenate([shot.depth.ravel() for shot in shots]) / 1000
     truth = np.concatenate([shot.truth.depth.ravel() for shot in shots])
     seen = depth > 0
     assert 0.6 < seen.mean() < 0.98
     off = np.abs(depth - truth)
-    near, far = (seen & (truth < 2)), (seen & (truth > 3))
+    near, far = (seen & (truth < 1.5)), (seen & (truth > 2.5))
     assert 0 < np.median(off[near]) < np.median(off[far]) < 0.05
 
 
@@ -200,15 +218,87 @@ def test_frames_are_read_back_as_a_recording_of_the_same_room(
             np.testing.assert_array_equal(one, other)
 
 
+def test_the_card_says_that_rooms_are_made_and_free(written: Path, tmp_path: Path) -> None:
+    card = DatasetCard((written / "out" / "README.md").read_text(encoding="utf-8"))
+    assert card.data.license == "cc0-1.0"
+    assert "- train: from procedural rooms, scenes 3, seed 0, first 0, views 4" in card.text
+    assert "Nothing recorded" in card.text
+    assert "recordings" not in card.text
+    for use in ("pretrain --data", "probe --mode linear"):
+        assert f"concerto.training.{use}" in card.text
+    stated = replace(SMALL, scenes=1, views=1)
+    rooms(tmp_path / "out", rooms=stated, output=OutputOptions(license="cc-by-4.0"))
+    assert "license: cc-by-4.0\n" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_card_of_rooms_and_recordings_states_no_licence(written: Path, tmp_path: Path) -> None:
+    shutil.copytree(written / "out", tmp_path / "out")
+    rgbd(
+        written / "frames",
+        tmp_path / "out",
+        recordings=RgbdOptions(up="z"),
+        output=OutputOptions(split="recorded"),
+    )
+    card = DatasetCard((tmp_path / "out" / "README.md").read_text(encoding="utf-8"))
+    assert card.data.license is None
+    assert "What holds for the recordings" in card.text
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+def test_the_command_line_makes_rooms_and_their_frames(tmp_path: Path) -> None:
+    said = run(
+        "rooms", tmp_path / "out", "--scenes", 1, "--views", 2, "--size", 64, 48, "--split", "val",
+        "--seed", 4, "--frames", tmp_path / "frames", module=PREPARE,
+    )  # fmt: skip
+    assert f"{tmp_path / 'out' / 'val'}  1 samples" in said.stdout
+    [room] = (tmp_path / "frames").iterdir()
+    assert room.name == "room_4_000000"
+    assert len(list(room.glob("*.color.jpg"))) == 2
+    assert (room / "classes.txt").read_text(encoding="utf-8").split() == list(CLASSES)
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("arguments", "message"),
     [
-        ({"scenes": 0}, "scenes is 0"),
-        ({"views": 0}, "views is 0"),
-        ({"seed": -1}, "seed is -1"),
-        ({"size": (320, 8)}, "320 x 8"),
+        (["--scenes", "1", "--split", "a b"], "split is 'a b'; it must be one word"),
+        (["--scenes", "1"], "is there already. Choose another folder or another split"),
     ],
 )
-def test_impossible_options_are_refused_by_name(options: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        RoomOptions(**options)  # type: ignore[arg-type]
+def test_what_cannot_be_written_is_refused_in_one_line(
+    written: Path, arguments: list[str], message: str
+) -> None:
+    before = (written / "out" / "train" / "00000-of-00001.parquet").read_bytes()
+    said = run("rooms", written / "out", *arguments, module=PREPARE, code=1)
+    assert message in re.sub(r"\s+", " ", said.stderr)
+    assert (written / "out" / "train" / "00000-of-00001.parquet").read_bytes() == before
+
+
+def test_impossible_options_are_refused_in_one_line(tmp_path: Path) -> None:
+    said = run("rooms", tmp_path / "out", "--size", 320, 8, module=PREPARE, code=1)
+    assert re.search("size is 320 x 8; images have 32 or more.", said.stderr)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["scenes", "views", "seed", "first"])
+def test_impossible_counts_are_refused_by_name(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} is -1; it must be at least"):
+        RoomOptions(**{name: -1}).check()  # type: ignore[arg-type]
+
+
+def test_an_unknown_option_shows_what_there_is(tmp_path: Path) -> None:
+    said = run("rooms", tmp_path / "out", "--rooms", "3", module=PREPARE, code=2)
+    assert "--rooms" in said.stdout + said.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_ray_tracer_one_line_names_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "hidden" / "embreex").mkdir(parents=True)
+    (tmp_path / "hidden" / "embreex" / "__init__.py").write_text("raise ImportError('hidden')")
+    path = os.pathsep.join([str(tmp_path / "hidden"), os.environ.get("PYTHONPATH", "")])
+    said = run("rooms", tmp_path / "out", module=PREPARE, code=1, PYTHONPATH=path)
+    assert 'Procedural rooms need embreex: pip install "concerto-3d[train]".' in re.sub(
+        r"\s+", " ", said.stderr
+    )
+    assert not (tmp_path / "out").exists()

@@ -16,14 +16,26 @@ SEEN = """Scenes as point clouds, each with images that see it, prepared for pre
 point-cloud encoders with Concerto."""
 LABELLED = """Scenes as point clouds with a class for each point, prepared for probing and
 fine-tuning point-cloud encoders with Concerto."""
+ROOMS = """Furnished rooms that are nowhere, built and rendered by `python -m
+concerto.training.prepare rooms`: point clouds with a class for each point and images that see them,
+for pretraining, probing and fine-tuning point-cloud encoders with Concerto."""
 PRETRAIN = "accelerate launch -m concerto.training.pretrain"
 PROBE = "accelerate launch -m concerto.training.probe --mode linear --encoder concerto-small"
+# What the facts of splits say that they are made from, where they are made from nothing recorded.
+PROCEDURAL = "procedural rooms"
+OTHERS = """What holds for the recordings that it was made from, their licence or terms of use and
+the consent of those in them, holds for it too."""
+NOBODYS = """Nothing recorded, scanned or drawn went into it: shapes, surfaces, pictures and
+light are computed from the seed, so that nobody else has rights in it, and the same command makes
+the same again."""
 
 
 def write_card(out: Path, license: str | None, repo_id: str | None) -> None:
     """Write the card of a folder of splits; replaces one that is there.
 
-    license: as the Hub names it, or None. repo_id: where the folder will lie on the Hub, or None.
+    license: as the Hub names it, or None: what is procedural throughout is then public domain
+    (cc0-1.0), and for all else none is stated. repo_id: where the folder will lie on the Hub, or
+    None.
     """
     with replacing(out / CARD) as file:
         file.write_text(dataset_card(out, license, repo_id), encoding="utf-8")
@@ -35,8 +47,12 @@ def dataset_card(out: Path, license: str | None, repo_id: str | None) -> str:
 
     splits = [_Split(folder) for folder in sorted(out.iterdir()) if _is_split(folder)]
     classes = next((split.classes for split in splits if split.classes), ())
+    is_procedural = all(split.facts.get("from") == PROCEDURAL for split in splits)
+    about = ROOMS if is_procedural else LABELLED if classes else SEEN
+    uses = [PRETRAIN] if is_procedural or not classes else []
+    uses += [PROBE] if classes else []
     metadata = DatasetCardData(
-        license=license,
+        license=license or ("cc0-1.0" if is_procedural else None),
         pretty_name=repo_id or out.resolve().name,
         tags=["point-cloud", "3d", "segmentation" if classes else "rgb-d", "concerto"],
         configs=[
@@ -55,7 +71,7 @@ def dataset_card(out: Path, license: str | None, repo_id: str | None) -> str:
 
 # {repo_id or out.resolve().name}
 
-{LABELLED if classes else SEEN} A row is a sample.
+{about} A row is a sample.
 
 | split | samples | scenes | size |
 |---|---|---|---|
@@ -79,15 +95,14 @@ rows = load_dataset("{place}", split="{splits[0].name}", streaming=True)
 ```
 
 ```bash
-{PROBE if classes else PRETRAIN} --data {place} --output run
+{_lines(f"{use} --data {place} --output run" for use in uses)}
 ```
 
 ## How it was made
 
 {_lines(split.story() for split in splits)}
 
-What holds for the recordings that it was made from, their licence or terms of use and the consent
-of those in them, holds for it too.
+{NOBODYS if is_procedural else OTHERS}
 """
 
 

@@ -31,20 +31,30 @@ def any_color(rng: Rng, saturation: Span = (0, 0.85), value: Span = (0.1, 0.95))
     choice = rng.random()
     hue = rng.normal(0.08, 0.045) if choice < 0.45 else rng.normal(0.57, 0.05)
     if choice > 0.65:
+        hue = rng.uniform(0, 0.66)
+    if choice > 0.97:
         hue = rng.random()
     return srgb(*colorsys.hsv_to_rgb(hue % 1, strength, rng.uniform(*value)))
 
 
 def wall_color(rng: Rng) -> Floats:
-    """Mostly pale, now and then strong or dark."""
-    choice = rng.random()
-    if choice < 0.35:
-        warm = rng.uniform(-0.03, 0.06)
-        grey = rng.uniform(0.75, 0.95)
-        return srgb(min(grey + warm, 1), grey, max(grey - warm, 0))
-    if choice < 0.8:
-        return any_color(rng, (0.03, 0.3), (0.65, 0.95))
-    return any_color(rng, (0.2, 0.6), (0.2, 0.8))
+    """White to light grey and beige for the most part, at times a pale tint."""
+    if rng.random() < 0.7:
+        warm = rng.uniform(-0.02, 0.06)
+        grey = rng.uniform(0.72, 0.97)
+        return srgb(min(grey + warm, 1), min(grey + 0.55 * warm, 1), grey - warm)
+    return _hued(rng, rng.uniform(0.04, 0.2), rng.uniform(0.7, 0.95))
+
+
+def accent_color(rng: Rng) -> Floats:
+    """Strong or dark, as of one wall among pale ones."""
+    return _hued(rng, rng.uniform(0.2, 0.65), rng.uniform(0.2, 0.85))
+
+
+def _hued(rng: Rng, saturation: float, value: float) -> Floats:
+    """Yellows, greens and blues, hardly ever purple or pink."""
+    hue = rng.uniform(0.03, 0.68) if rng.random() < 0.9 else rng.random()
+    return srgb(*colorsys.hsv_to_rgb(hue, saturation, value))
 
 
 def wood_colors(rng: Rng) -> tuple[Floats, Floats]:

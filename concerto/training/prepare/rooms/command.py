@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from concerto.extras import import_extra
 from concerto.training.encoded import EncodedSample
+from concerto.training.prepare.card import PROCEDURAL
 from concerto.training.prepare.in_order import in_order
 from concerto.training.prepare.output import OutputOptions
 from concerto.training.prepare.rooms.classes import CLASSES
@@ -30,14 +31,16 @@ def rooms(
 
     Each room has walls, furniture, lamps and small things of 27 classes. It is seen by a camera
     with a noisy depth sensor, and fused from what that measured; every point has its class and
-    the thing that it belongs to. A sample is a room with four of its images.
+    the thing that it belongs to. A sample is a room with four of its images. Without --license,
+    the card says cc0-1.0.
 
     Args:
         out: Folder to write to: Parquet files in a folder for each split, and a card.
         workers: Rooms to work on at a time, each by a process; the result is the same.
     """
+    rooms.check()
     import_extra("embreex", "Procedural rooms", extra="train")
-    facts = {"from": "procedural rooms", **rooms.facts()}
+    facts = {"from": PROCEDURAL, **rooms.facts()}
     output.write(out, _samples(rooms, workers), facts, CLASSES)
 
 

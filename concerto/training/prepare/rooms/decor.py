@@ -1,4 +1,4 @@
-"""Pictures, screens, rugs, plants, curtains."""
+"""Pictures, screens, rugs, curtains."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from concerto.training.prepare.rooms import textures as made_of
 from concerto.training.prepare.rooms.classes import Kind
-from concerto.training.prepare.rooms.colors import any_color, grey, srgb
+from concerto.training.prepare.rooms.colors import any_color, grey
 from concerto.training.prepare.rooms.items import Item
 from concerto.training.prepare.rooms.palette import Palette, chance, cloth, pick
 from concerto.training.prepare.rooms.parts import Material, Part
@@ -18,7 +18,6 @@ from concerto.training.prepare.rooms.shapes import (
     centered,
     cylinder,
     sheet,
-    turned_body,
 )
 
 
@@ -119,63 +118,6 @@ def rug(palette: Palette, width: float, depth: float) -> Item:
     return Item(Kind.RUG, tuple(parts), soft=True)
 
 
-def plant(palette: Palette, height: float, rests_on_top: bool = False) -> Item:
-    """A pot with leaves: broad, sword-like, drooping, or a small tree."""
-    rng = palette.rng
-    pot = height * rng.uniform(0.18, 0.35)
-    radius = min(pot * rng.uniform(0.4, 0.7), 0.22)
-    clay = pick(rng, (palette.ceramic(), palette.paint(), palette.stone(), palette.wood()))
-    lower = radius * rng.uniform(0.6, 1.0)
-    profile = [
-        (0, 0),
-        (lower, 0),
-        (radius, pot),
-        (radius * 0.88, pot),
-        (radius * 0.88, pot * 0.88),
-        (0, pot * 0.88),
-    ]
-    parts = [turned_body(clay, profile)]
-    hue = srgb(
-        *(np.array([0.25, 0.45, 0.18]) * rng.uniform(0.4, 1.4) + rng.uniform(0, 0.15, 3)).clip(0, 1)
-    )
-    leaf = Material(made_of.rough(hue, np.asarray(hue * 0.5, np.float32), rng, 0.05), gloss=0.15)
-    style = pick(rng, ("swords", "broad", "bush", "tree"))
-    top = height - pot
-    count = {"swords": 14, "broad": 16, "bush": 60, "tree": 90}[style]
-    start = np.array([0, 0, pot * 0.88])
-    if style == "tree":
-        parts.append(
-            bar(palette.wood(), (0, 0, pot * 0.8), (0, 0, pot + 0.6 * top), 0.012 + 0.01 * height)
-        )
-    for number in range(count):
-        turn, share = rng.uniform(0, 360), (number + 0.5) / count
-        if style == "swords":
-            length, lean, wide, root = (
-                top * rng.uniform(0.5, 1),
-                rng.uniform(2, 22),
-                0.025 + 0.02 * height,
-                start,
-            )
-        elif style == "broad":
-            length, lean, wide, root = (
-                top * rng.uniform(0.6, 1),
-                rng.uniform(15, 70),
-                0.05 + 0.09 * height,
-                start,
-            )
-        else:
-            crown = np.array([0, 0, pot + (0.62 if style == "tree" else 0.35) * top])
-            spread = top * (0.3 if style == "tree" else 0.32)
-            way = rng.normal(size=3)
-            root = crown + spread * way / np.linalg.norm(way) * share ** (1 / 3)
-            root[2] = max(root[2], pot)
-            length, lean, wide = 0.07 + 0.09 * height, rng.uniform(30, 110), 0.03 + 0.04 * height
-        parts.append(_leaf(leaf, length, wide, lean, rng).turned("z", turn).moved(*root))
-    rise = max(0.0, -min(float(part.bounds()[0, 2]) for part in parts))
-    parts = [part.moved(z=rise) for part in parts]
-    return Item(Kind.PLANT, tuple(parts), rests="top" if rests_on_top else "floor")
-
-
 def curtain(palette: Palette, width: float, high: float, low: float) -> Item:
     """A pair of curtains with a rod, or a roller blind, for a window of some width.
 
@@ -216,28 +158,6 @@ def _folds(
     phase = 2 * np.pi * waves * u + 0.8 * np.sin(2 * np.pi * u * 2 + rng.uniform(0, 6))
     y = deep * (0.6 + 0.4 * v) * np.sin(phase)
     return np.stack([(u - 0.5) * width, y, high + (low - high) * v], -1)
-
-
-def _leaf(
-    material: Material, length: float, wide: float, lean: float, rng: np.random.Generator
-) -> Part:
-    """A leaf that starts at the origin, leans and bends outward along x."""
-    along = np.linspace(0, 1, 6)
-    bend = np.radians(lean + rng.uniform(10, 45) * along)
-    step = length / 5
-    x = np.concatenate([[0], np.cumsum(np.sin(bend[1:]) * step)])
-    z = np.concatenate([[0], np.cumsum(np.cos(bend[1:]) * step)])
-    half = wide / 2 * np.sin(np.pi * (0.06 + 0.9 * along)) ** 0.8
-    across = np.linspace(-1, 1, 3)
-    grid = np.stack(
-        [
-            np.repeat(x[:, None], 3, 1),
-            half[:, None] * across,
-            z[:, None] + 0.25 * half[:, None] * np.abs(across),
-        ],
-        -1,
-    )
-    return sheet(material, grid)
 
 
 def _panel(

@@ -8,7 +8,7 @@ from concerto.training.prepare.rooms.beds import bed
 from concerto.training.prepare.rooms.boxes import container
 from concerto.training.prepare.rooms.classes import Kind
 from concerto.training.prepare.rooms.clutter import clutter
-from concerto.training.prepare.rooms.decor import picture, plant, rug
+from concerto.training.prepare.rooms.decor import picture, rug
 from concerto.training.prepare.rooms.groups import (
     armchairs,
     bookcase,
@@ -23,8 +23,16 @@ from concerto.training.prepare.rooms.groups import (
 )
 from concerto.training.prepare.rooms.items import Item
 from concerto.training.prepare.rooms.kitchen import kitchen_row, washing_place
-from concerto.training.prepare.rooms.lamps import ceiling_lamp, floor_lamp, pendant, table_lamp
+from concerto.training.prepare.rooms.lamps import (
+    ceiling_lamp,
+    chandelier,
+    floor_lamp,
+    pendant,
+    table_lamp,
+    wall_lamp,
+)
 from concerto.training.prepare.rooms.palette import Palette, chance, pick
+from concerto.training.prepare.rooms.plants import plant
 from concerto.training.prepare.rooms.room import Room
 from concerto.training.prepare.rooms.seats import chair, sofa
 from concerto.training.prepare.rooms.storage import books, cabinet, wall_shelf
@@ -51,7 +59,10 @@ def furnish(room: Room) -> None:
 
 def _living(room: Room) -> None:
     rng, palette = room.rng, room.palette
-    seat = sofa_group(room, sofa(palette))
+    seats = (None, 2, 2, 1)
+    seat = next((got for n in seats if (got := sofa_group(room, sofa(palette, n)))), None)
+    if chance(rng, 0.35):
+        kitchen_row(room)
     if seat is not None and chance(rng, 0.6):
         armchairs(room, seat)
     media(room, seat)
@@ -61,24 +72,27 @@ def _living(room: Room) -> None:
         room.along_wall(cabinet(palette, "sideboard"))
     if chance(rng, 0.3) and min(room.size[:2]) > 4:
         dining_group(room)
-    if chance(rng, 0.25):
+    if chance(rng, 0.35):
         desk_place(room)
 
 
 def _bedroom(room: Room) -> None:
     rng, palette = room.rng, room.palette
     for _ in range(1 + int(chance(rng, 0.12))):
-        found = room.along_wall(bed(palette))
+        tries = (room.along_wall(bed(palette)) for _ in range(5))
+        found = next((one for one in tries if one is not None), None)
         if found is not None:
             make_bed(room, found[1])
+    if chance(rng, 0.6):
+        desk_place(room)
     room.along_wall(cabinet(palette, "wardrobe"))
     for use, share in (("dresser", 0.6), ("sideboard", 0.2)):
         if chance(rng, share):
             room.along_wall(cabinet(palette, use))
-    if chance(rng, 0.45):
-        desk_place(room)
     if chance(rng, 0.4):
         bookcase(room, low=chance(rng, 0.5))
+    if chance(rng, 0.2):
+        room.along_wall(sofa(palette, int(rng.integers(1, 3))))
     if chance(rng, 0.3):
         room.anywhere(chair(palette))
 
@@ -93,7 +107,7 @@ def _office(room: Room) -> None:
         room.along_wall(cabinet(palette, pick(rng, ("file", "wardrobe", "sideboard"))))
     if chance(rng, 0.3):
         dining_group(room)
-    if chance(rng, 0.25):
+    if chance(rng, 0.4):
         room.along_wall(sofa(palette, 2))
 
 
@@ -109,28 +123,27 @@ def _kitchen(room: Room) -> None:
 
 def _bathroom(room: Room) -> None:
     rng, palette = room.rng, room.palette
-    room.along_wall(bathtub(palette)) if chance(rng, 0.8) else None
-    washing_place(room)
+    room.along_wall(bathtub(palette)) if chance(rng, 0.95) else None
     room.along_wall(toilet(palette))
+    washing_place(room)
     if chance(rng, 0.5):
         room.along_wall(cabinet(palette, pick(rng, ("nightstand", "file", "dresser"))))
     if chance(rng, 0.4):
         bookcase(room, low=True)
-    if chance(rng, 0.5):
-        mat = rug(palette, rng.uniform(0.5, 0.9), rng.uniform(0.4, 0.6))
-        room.add(mat.placed(middle(room, 0.25), pick(rng, (0.0, 90.0))), free=False)
 
 
 def _dining(room: Room) -> None:
     rng, palette = room.rng, room.palette
+    if chance(rng, 0.45):
+        kitchen_row(room)
     dining_group(room, central=True)
+    if chance(rng, 0.4):
+        room.along_wall(sofa(palette, int(rng.integers(1, 3))))
     for use in ("sideboard", "dresser", "wardrobe"):
         if chance(rng, 0.4):
             room.along_wall(cabinet(palette, use))
     if chance(rng, 0.6):
         bookcase(room, low=chance(rng, 0.4))
-    if chance(rng, 0.25):
-        room.along_wall(sofa(palette, 2))
 
 
 def _finish(room: Room) -> None:
@@ -138,12 +151,16 @@ def _finish(room: Room) -> None:
     rng, palette = room.rng, room.palette
     height = room.size[2]
     if chance(rng, 0.8):
-        lamp = ceiling_lamp(palette) if chance(rng, 0.75) else pendant(palette, height + 0.4)
+        lamp = _overhead(palette, height)
         room.add(lamp.placed((*middle(room, 0.15)[:2], height), pick(rng, (0.0, 90.0))), free=False)
     if chance(rng, 0.4) and room.style != "bathroom":
         _corner(room, floor_lamp(palette))
     for _ in range(int(rng.integers(0, 3))):
         _corner(room, plant(palette, rng.uniform(0.4, 1.7)))
+    if chance(rng, 0.35) and not any(item.soft for item in room.items):
+        _mat(room)
+    if chance(rng, 0.2):
+        room.hang(wall_lamp(palette), rng.uniform(1.4, 1.9))
     if chance(rng, 0.35):
         found = room.hang(wall_shelf(palette), rng.uniform(1.2, 1.7))
         if found is not None:
@@ -159,6 +176,20 @@ def _finish(room: Room) -> None:
             _dress(room, one, palette)
     for _ in range(int(rng.integers(0, 3))):
         room.anywhere(clutter(palette, 0.3))
+
+
+def _overhead(palette: Palette, height: float) -> Item:
+    choice = palette.rng.random()
+    if choice < 0.62:
+        return ceiling_lamp(palette)
+    return chandelier(palette) if choice < 0.8 else pendant(palette, height - 0.3)
+
+
+def _mat(room: Room) -> None:
+    """A small rug somewhere near the middle."""
+    rng = room.rng
+    mat = rug(room.palette, rng.uniform(0.6, 1.8), rng.uniform(0.45, 1.1))
+    room.add(mat.placed(middle(room, 0.25), pick(rng, (0.0, 90.0, 20.0))), free=False)
 
 
 def _dress(room: Room, below: Item, palette: Palette) -> None:

@@ -9,10 +9,11 @@ from concerto.training.prepare.rooms.beds import leaning_pillow, lying_pillow
 from concerto.training.prepare.rooms.boxes import container
 from concerto.training.prepare.rooms.classes import Kind
 from concerto.training.prepare.rooms.clutter import clutter
-from concerto.training.prepare.rooms.decor import monitor, plant, rug, television
+from concerto.training.prepare.rooms.decor import monitor, rug, television
 from concerto.training.prepare.rooms.items import Item, Top
 from concerto.training.prepare.rooms.lamps import floor_lamp, pendant, table_lamp
 from concerto.training.prepare.rooms.palette import chance, pick
+from concerto.training.prepare.rooms.plants import plant
 from concerto.training.prepare.rooms.room import Room
 from concerto.training.prepare.rooms.seats import chair, office_chair, sofa
 from concerto.training.prepare.rooms.storage import books, cabinet, shelf
@@ -222,5 +223,7 @@ def _lay_rug(room: Room, under: Item, size: tuple[float, float], y: float) -> No
     if any(item.soft for item in room.items):
         return
     at = under.to_room(np.array([[0.0, y, 0.0]]))[0]
-    mat = rug(room.palette, *size)
-    room.add(mat.placed((float(at[0]), float(at[1]), 0.0), under.yaw), free=False)
+    for share in (1.0, 0.8, 0.65, 0.5):
+        mat = rug(room.palette, size[0] * share, size[1] * share)
+        if room.add(mat.placed((float(at[0]), float(at[1]), 0.0), under.yaw), free=False):
+            return

@@ -25,7 +25,7 @@ def kitchen_row(room: Room) -> None:
     for count in (int(rng.integers(4, 7)), 4, 3, 2):
         columns = _columns(palette, count, depth, height)
         for _ in range(TRIES):
-            wall = room.walls[int(rng.integers(4))]
+            wall = room.walls[int(rng.integers(len(room.walls)))]
             if wall.length < count * COLUMN + 0.1:
                 continue
             start = float(rng.uniform(0.03, wall.length - count * COLUMN - 0.03))
@@ -51,8 +51,8 @@ def washing_place(room: Room) -> None:
     back = max(float(one.high[1]) for one in basin)
     half = max(float(one.high[0]) for one in basin)
     for _ in range(TRIES):
-        wall = room.walls[int(rng.integers(4))]
-        x = float(rng.uniform(half + 0.02, wall.length - half - 0.02))
+        wall = room.walls[int(rng.integers(len(room.walls)))]
+        x = float(rng.uniform(half + 0.02, max(half + 0.02, wall.length - half - 0.02)))
         at = (*wall.point(x, back + GAP), 0.0)
         if room.add(*(one.placed(at, wall.yaw) for one in basin)):
             if chance(rng, 0.4):

@@ -1,4 +1,4 @@
-"""Lamps: on the floor, on tables, hanging, on the ceiling. Most of them shine."""
+"""Lamps: on the floor, on tables, on walls, hanging, on the ceiling. Most of them shine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from concerto.training.prepare.rooms.colors import Floats, any_color, srgb
 from concerto.training.prepare.rooms.items import Item, Light
 from concerto.training.prepare.rooms.palette import Palette, chance, pick
 from concerto.training.prepare.rooms.parts import Material, Part
-from concerto.training.prepare.rooms.shapes import ball, bar, box, cylinder, turned_body
+from concerto.training.prepare.rooms.shapes import ball, bar, box, centered, cylinder, turned_body
 
 
 def floor_lamp(palette: Palette) -> Item:
-    """A shade or a globe on a pole, or on three legs."""
+    """A shade or a globe on a pole, on three legs or at the end of an arc; or a paper column."""
     rng = palette.rng
+    if chance(rng, 0.15):
+        return _paper_column(palette)
+    if chance(rng, 0.2):
+        return _arc_lamp(palette)
     metal, height = palette.metal(), rng.uniform(1.35, 1.8)
     shade, light = _shade(palette, rng.uniform(0.14, 0.26), height, 1.0)
     low = min(float(part.bounds()[0, 2]) for part in shade)
@@ -69,7 +73,7 @@ def table_lamp(palette: Palette) -> Item:
 def pendant(palette: Palette, ceiling: float) -> Item:
     """A shade on a cord; the frame's origin is at the ceiling."""
     rng = palette.rng
-    drop, radius = rng.uniform(0.5, max(0.55, ceiling - 1.75)), rng.uniform(0.1, 0.28)
+    drop, radius = rng.uniform(0.25, max(0.3, ceiling - 1.75)), rng.uniform(0.1, 0.28)
     shade, light = _shade(palette, radius, 0.0, 1.4, pick(rng, ("cone", "globe", "drum")))
     top = max(float(part.bounds()[1, 2]) for part in shade)
     shift = -drop - top
@@ -78,6 +82,36 @@ def pendant(palette: Palette, ceiling: float) -> Item:
     parts = (cord, rose, *(part.moved(z=shift) for part in shade))
     at = (0.0, 0.0, light.at[2] + shift)
     return Item(Kind.LAMP, parts, light=Light(at, light.radius, light.power), rests="ceiling")
+
+
+def wall_lamp(palette: Palette) -> Item:
+    """A shade or a globe on an arm from a wall, its middle at z = 0."""
+    rng = palette.rng
+    metal, out = palette.metal(), rng.uniform(0.12, 0.2)
+    shade, light = _shade(palette, rng.uniform(0.06, 0.1), 0.1, 0.5)
+    parts = [
+        box(metal, centered(0.08), (-0.015, 0), centered(0.14)),
+        bar(metal, (0, -0.01, 0), (0, -out, 0), 0.009),
+        *(part.moved(y=-out) for part in shade),
+    ]
+    at = (0.0, -out, light.at[2])
+    return Item(Kind.LAMP, tuple(parts), light=Light(at, light.radius, light.power), rests="wall")
+
+
+def chandelier(palette: Palette) -> Item:
+    """Globes or small shades around a stem; the frame's origin is at the ceiling."""
+    rng = palette.rng
+    metal, count, drop = palette.metal(), int(rng.integers(3, 7)), rng.uniform(0.3, 0.6)
+    reach, style = rng.uniform(0.18, 0.36), pick(rng, ("cone", "globe"))
+    shade, light = _shade(palette, rng.uniform(0.05, 0.09), 0.05, 0.4 * count, style)
+    parts = [cylinder(metal, 0.012, (-drop, 0), sides=8), cylinder(metal, 0.05, (-0.03, 0))]
+    for turn in np.arange(count) * 360 / count:
+        arm = bar(metal, (0, 0, -drop), (reach, 0, -drop), 0.008)
+        parts += [
+            part.turned("z", turn) for part in (arm, *(p.moved(reach, 0, -drop) for p in shade))
+        ]
+    whole = Light((0, 0, -drop), reach, light.power)
+    return Item(Kind.LAMP, tuple(parts), light=whole, rests="ceiling")
 
 
 def ceiling_lamp(palette: Palette) -> Item:
@@ -110,6 +144,40 @@ def ceiling_lamp(palette: Palette) -> Item:
     return Item(
         Kind.LAMP, tuple(parts), light=Light((0, 0, -0.2), 0.15, warm * power), rests="ceiling"
     )
+
+
+def _paper_column(palette: Palette) -> Item:
+    """A shade that stands on the floor."""
+    rng = palette.rng
+    half, high, warm = rng.uniform(0.1, 0.17), rng.uniform(0.5, 1.4), _warmth(rng)
+    lit = chance(rng, 0.7)
+    paper = Material(
+        made_of.plain(srgb(0.95, 0.92, 0.85), rng, 0.05), glow=rng.uniform(0.6, 1.5) if lit else 0.0
+    )
+    foot = box(palette.body(), centered(2 * half + 0.02), centered(2 * half + 0.02), (0, 0.04))
+    side = cylinder(paper, half, (0.04, high)) if chance(rng, 0.5) else None
+    body = side or box(paper, centered(2 * half), centered(2 * half), (0.04, high))
+    light = Light((0, 0, high / 2), half, warm * np.float32(0.9 * lit))
+    return Item(Kind.LAMP, (foot, body), light=light)
+
+
+def _arc_lamp(palette: Palette) -> Item:
+    """A heavy foot, a bow, and a shade that hangs from its end."""
+    rng = palette.rng
+    metal, reach, high = palette.metal(), rng.uniform(0.4, 0.7), rng.uniform(1.6, 1.9)
+    angle = np.linspace(0, 0.62 * np.pi, 9)
+    x = -reach / 2 + reach * (1 - np.cos(angle)) / (1 - np.cos(angle[-1]))
+    z = 0.04 + (high - 0.04) * np.sin(angle)
+    bow = [
+        bar(metal, (float(x[k]), 0, float(z[k])), (float(x[k + 1]), 0, float(z[k + 1])), 0.011)
+        for k in range(8)
+    ]
+    shade, light = _shade(palette, rng.uniform(0.12, 0.2), float(z[-1]), 1.0)
+    end = float(x[-1])
+    foot = cylinder(pick(rng, (palette.stone(), metal)), 0.16, (0, 0.05), (-reach / 2, 0))
+    parts = (foot, *bow, *(part.moved(x=end) for part in shade))
+    at = (end, 0.0, light.at[2])
+    return Item(Kind.LAMP, parts, light=Light(at, light.radius, light.power))
 
 
 def _shade(

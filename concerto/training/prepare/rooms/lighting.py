@@ -23,13 +23,18 @@ REACH = 1.4
 AMBIENT_RAYS = 2
 # Lamps that are traced at most, the strongest.
 MOST_LAMPS = 4
+# What the sun adds where it shines in, and metres beyond which nothing is in its way.
+SUNLIGHT = srgb(1.0, 0.93, 0.82) * np.float32(5)
+FAR = np.float32(30)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A flat window (side_u, side_v: its sides; normal: into the room), or a lamp (radius).
+    """A flat window (side_u, side_v: its sides; normal: into the room), a lamp (radius), or the
+    sun (is_far).
 
-    at: middle. power: (3,) of a lamp, as the light at 1 m; of a window, its brightness.
+    at: middle; of the sun, the direction to it. power: (3,) of a lamp, as the light at 1 m; of a
+    window, its brightness; of the sun, its light on what faces it.
     """
 
     at: Floats
@@ -38,6 +43,7 @@ class Source:
     side_u: Floats | None = None
     side_v: Floats | None = None
     normal: Floats | None = None
+    is_far: bool = False
 
 
 def sources(room: Room) -> list[Source]:
@@ -70,6 +76,8 @@ def sources(room: Room) -> list[Source]:
                     _f32(inward),
                 )
             )
+    if room.sun is not None:
+        windows.append(Source(_f32(room.sun), SUNLIGHT, is_far=True))
     lamps.sort(key=lambda one: -float(one.power.sum()))
     return windows + lamps[:MOST_LAMPS]
 
@@ -89,7 +97,7 @@ def ambient_level(room: Room, lights: list[Source]) -> Floats:
                 / area
                 * 1.6
             )
-        else:
+        elif not light.is_far:
             total += light.power * 4 * np.pi / area * 1.2
     return total
 
@@ -143,6 +151,8 @@ def _direct(
         place[:, 0] = (place[:, 0] + turn[0]) / turn[1]
         place -= np.float32(0.5)
         target = light.at + place[:, :1] * light.side_u + place[:, 1:] * light.side_v
+    elif light.is_far:
+        target = origin + FAR * light.at
     else:
         offset = rng.normal(size=(count, 3)).astype(np.float32)
         offset *= np.float32(light.radius) / np.linalg.norm(offset, axis=1, keepdims=True)
@@ -155,6 +165,8 @@ def _direct(
         area = float(np.linalg.norm(light.side_u) * np.linalg.norm(light.side_v))
         leaving = (-(toward @ light.normal)).clip(0)
         strength = falling * leaving * area / np.maximum(distance, 0.3) ** 2
+    elif light.is_far:
+        strength = falling
     else:
         strength = falling / np.maximum(distance, 0.25) ** 2
     lit = strength > 1e-4

@@ -29,7 +29,8 @@ class RoomOptions:
     """Write the images, with depth, poses and labels, to this folder too: a folder for each room,
     as `prepare rgbd` reads them."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise InputError where no rooms can be made so."""
         for name, least in (("scenes", 1), ("seed", 0), ("first", 0), ("views", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}.")

@@ -13,7 +13,14 @@ from typing import TypeVar
 import numpy as np
 
 from concerto.training.prepare.rooms import textures as made_of
-from concerto.training.prepare.rooms.colors import any_color, grey, srgb, wall_color, wood_colors
+from concerto.training.prepare.rooms.colors import (
+    accent_color,
+    any_color,
+    grey,
+    srgb,
+    wall_color,
+    wood_colors,
+)
 from concerto.training.prepare.rooms.parts import Material, Texture
 
 Rng = np.random.Generator
@@ -109,12 +116,12 @@ def cloth(rng: Rng) -> Material:
 def lacquer(rng: Rng) -> Material:
     """Paint or plastic: white, black, grey, or coloured."""
     choice = rng.random()
-    if choice < 0.35:
+    if choice < 0.42:
         color = grey(rng, (0.8, 0.97))
-    elif choice < 0.5:
-        color = grey(rng, (0.05, 0.3))
+    elif choice < 0.62:
+        color = grey(rng, (0.05, 0.5))
     else:
-        color = any_color(rng, (0.1, 0.85), (0.15, 0.95))
+        color = any_color(rng, (0.1, 0.8), (0.15, 0.95))
     dark = color.mean() < 0.03
     return Material(made_of.plain(color, rng), gloss=rng.uniform(0.05, 0.5), holes=0.1 * dark)
 
@@ -130,28 +137,31 @@ def stone(rng: Rng) -> Material:
     return Material(pick(rng, makers)(), gloss=rng.uniform(0, 0.5))
 
 
-def wall_surface(rng: Rng, wet: bool) -> Material:
-    """Paint, paper, boards, bricks or tiles. wet: of a bathroom, tiled as a rule."""
-    color, other = wall_color(rng), wall_color(rng)
+def wall_surface(rng: Rng, wet: bool, accent: bool = False) -> Material:
+    """Paint, paper, boards, bricks or tiles. wet: of a bathroom, tiled as a rule. accent: strong
+    in colour."""
+    color, other = accent_color(rng) if accent else wall_color(rng), wall_color(rng)
     near = np.asarray(color * rng.uniform(0.75, 0.95), np.float32)
     if wet and chance(rng, 0.7):
         joint = grey(rng, (0.4, 0.9))
         return Material(made_of.tiles(color, joint, rng), gloss=0.35)
     choice = rng.random()
-    if choice < 0.6:
-        return Material(made_of.plain(color, rng, 0.03))
     if choice < 0.68:
+        return Material(made_of.plain(color, rng, 0.03))
+    if choice < 0.76:
         return Material(made_of.rough(color, near, rng))
-    if choice < 0.86:
+    if choice < 0.9:
         makers: list[Callable[[], Texture]] = [
             lambda: made_of.damask(color, near, rng),
             lambda: made_of.stripes(color, near, rng, rng.uniform(0.03, 0.15)),
             lambda: made_of.flowers(color, other, near, rng),
         ]
         return Material(pick(rng, makers)(), upright=True)
-    if choice < 0.93:
+    if choice < 0.95:
         return Material(made_of.planks(made_of.wood(*wood_colors(rng), rng), rng))
-    brick = srgb(*(np.array([0.65, 0.35, 0.27]) + rng.uniform(-0.1, 0.3, 3)).clip(0, 1))
+    shift = rng.uniform(-0.1, 0.3, 3)
+    shift = 0.25 * shift + 0.75 * shift.mean()
+    brick = srgb(*(np.array([0.65, 0.35, 0.27]) + shift).clip(0, 1))
     return Material(made_of.bricks(brick, grey(rng, (0.5, 0.9)), rng), upright=True)
 
 

@@ -70,13 +70,13 @@ def outside(size: Size, rng: Rng) -> Texture:
 def label(ground: Floats, rng: Rng) -> Texture:
     """A thing with a printed label around its middle: a jar, a packet, a book's cover."""
     paper, ink = any_color(rng, (0.1, 0.8), (0.5, 1)), any_color(rng, (0, 0.9), (0.05, 0.5))
-    lines = rng.uniform(60, 140)
+    lines = rng.uniform(140, 260)
 
     def texture(at: Spots) -> Floats:
         z = at.place[:, 2]
         row = np.floor(z * lines)
         word = scatter(
-            np.stack([np.floor(at.place[:, 0] * 150 + at.place[:, 1] * 150), row], 1).astype(
+            np.stack([np.floor(at.place[:, 0] * 300 + at.place[:, 1] * 300), row], 1).astype(
                 np.int64
             )
         )
@@ -88,18 +88,26 @@ def label(ground: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def spines(rng: Rng) -> Texture:
-    """The back of a book: a band, a title."""
+def spines(rng: Rng, lying: bool = False) -> Texture:
+    """The back of a book that stands, or lies: bands, and a title along its middle, which is where
+    the other two axes are 0."""
+    along, across = (0, 2) if lying else (2, 0)
     ground = any_color(rng, (0, 0.9), (0.1, 0.95))
     ink = srgb(0.75, 0.7, 0.6) if ground.mean() < 0.2 else np.asarray(ground * 0.4, np.float32)
-    band, low, high = rng.uniform(0.02, 0.05), *np.sort(rng.uniform(0.05, 0.2, 2))
+    band, letter = rng.uniform(0.02, 0.05), rng.uniform(0.002, 0.004)
+    low, bands = rng.uniform(0.03, 0.09), rng.random() < 0.5
+    high = low + rng.uniform(0.05, 0.11)
+    start = 0.1 if lying else 0.0
 
     def texture(at: Spots) -> Floats:
-        z = at.place[:, 2]
+        z, side = at.place[:, along] + np.float32(start), at.place[:, across]
         grain = 0.9 + 0.2 * noise(at.place * 80)[:, None]
-        letters = (z > low) & (z < high) & (noise(at.place * 160) > 0.55)
-        stripe = np.abs(z - band) < 0.004
-        return np.asarray(np.where((letters | stripe)[:, None], ink, ground * grain), np.float32)
+        cell = np.stack([np.floor(z / letter), np.floor(side / letter)], 1).astype(np.int64)
+        title = (z > low) & (z < high) & (np.abs(side) < 1.5 * letter)
+        marks = title & (scatter(cell)[:, 0] < 0.55)
+        if bands:
+            marks |= np.abs(z - band) < 0.003
+        return np.asarray(np.where(marks[:, None], ink, ground * grain), np.float32)
 
     return texture
 
@@ -164,12 +172,12 @@ def _portrait(rng: Rng) -> Drawing:
 
 def _poster(rng: Rng) -> Drawing:
     paper, ink, block = any_color(rng, (0, 0.5), (0.6, 1)), any_color(rng), any_color(rng)
-    split, rows = rng.uniform(0.35, 0.6), rng.uniform(18, 40)
+    split, rows = rng.uniform(0.35, 0.6), rng.uniform(30, 60)
 
     def draw(u: Floats, v: Floats) -> Floats:
         color = np.tile(paper, (len(u), 1))
         row = np.floor(v * rows)
-        word = scatter(np.stack([np.floor(u * 30), row], 1).astype(np.int64))[:, 0] < 0.75
+        word = scatter(np.stack([np.floor(u * 60), row], 1).astype(np.int64))[:, 0] < 0.75
         color[(v < split) & (v * rows % 1 < 0.5) & word & (np.abs(u - 0.5) < 0.4)] = ink
         color[(v > split + 0.05) & (v < 0.95) & (np.abs(u - 0.5) < 0.42)] = block
         color[(u - 0.5) ** 2 + (v - (split + 1) / 2) ** 2 < 0.02] = ink

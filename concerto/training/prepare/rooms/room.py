@@ -22,6 +22,8 @@ class Room:
 
     shell: floor, ceiling, walls. items: what is in it, in the order in which it came. panes: the
     windows among the items. kept: space that furniture must leave free, before doors and windows.
+    blocked: space that is not of the room, where it is L-shaped. sun: the direction (3,) to the
+    sun, where it shines in.
     """
 
     style: str
@@ -31,6 +33,8 @@ class Room:
     shell: list[Item]
     items: list[Item] = field(default_factory=list)
     kept: list[Solids] = field(default_factory=list)
+    blocked: list[Solids] = field(default_factory=list)
+    sun: NDArray[np.float64] | None = None
 
     @property
     def rng(self) -> np.random.Generator:
@@ -43,6 +47,8 @@ class Room:
         corners = solids.corners().reshape(-1, 2)
         inside = (corners > -TOUCH).all() and (corners < np.array(self.size[:2]) + TOUCH).all()
         if not (inside and solids.high.max() < self.size[2] + TOUCH):
+            return False
+        if self.blocked and (solids.overlap(Solids.joined(self.blocked)) > TOUCH).any():
             return False
         if all(item.soft for item in items):
             return True

@@ -37,9 +37,9 @@ def develop(picture: Picture, rng: Rng, balance: Floats) -> np.ndarray:
 
 
 def white_balance(rng: Rng) -> Floats:
-    """How far a camera's colours are off."""
-    off = rng.normal(scale=0.06, size=3)
-    return np.asarray(np.exp(off - off.mean()), np.float32)
+    """How far a camera's colours are off: towards amber or blue, less towards green or pink."""
+    amber, green = rng.normal(scale=(0.06, 0.015))
+    return np.asarray(np.exp([amber, green, -amber]), np.float32)
 
 
 def measure(picture: Picture, rng: Rng) -> Floats:

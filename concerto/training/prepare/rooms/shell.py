@@ -1,4 +1,4 @@
-"""The room itself: floor, ceiling, four walls with openings, doors and windows in them.
+"""The room itself: floor, ceiling, walls with openings, doors and windows in them.
 
 A wall has a frame like a thing that stands before it: x along the wall, from 0 to its length, y out
 of the room, z up. So what is built at its front is in the room.
@@ -34,12 +34,14 @@ class Opening:
 
 @dataclass(frozen=True)
 class Wall:
-    """One side of the room. start: where its frame's origin is; yaw: how it is turned (degrees)."""
+    """One side of the room. start: where its frame's origin is; yaw: how it is turned (degrees).
+    cut: metres that it ends before its length, lest it lie in the face of the next one."""
 
     start: tuple[float, float]
     yaw: float
     length: float
     openings: tuple[Opening, ...] = ()
+    cut: float = 0.0
 
     def point(self, x: float, inward: float) -> tuple[float, float]:
         """The place in the room that is `inward` metres before the wall at x."""
@@ -65,6 +67,19 @@ def four_walls(width: float, depth: float) -> list[Wall]:
     ]
 
 
+def six_walls(width: float, depth: float, notch: tuple[float, float]) -> list[Wall]:
+    """The sides of a floor that lacks its corner at (width, depth): an L. notch: what it lacks."""
+    x, y = width - notch[0], depth - notch[1]
+    return [
+        Wall((width, 0), 180, width),
+        Wall((width, y), -90, y),
+        Wall((0, depth), 0, x),
+        Wall((0, 0), 90, depth),
+        Wall((x, depth), -90, notch[1], cut=1e-3),
+        Wall((x, y), 0, notch[0]),
+    ]
+
+
 def surfaces(
     width: float, depth: float, height: float, floor: Material, ceiling: Material
 ) -> list[Item]:
@@ -78,7 +93,7 @@ def surfaces(
 
 def build_wall(wall: Wall, height: float, surface: Material, skirting: Material | None) -> Item:
     """A wall with its openings, and a skirting board where there is one."""
-    edges = sorted({0.0, wall.length, *(e for hole in wall.openings for e in hole.x)})
+    edges = sorted({0.0, wall.length - wall.cut, *(e for hole in wall.openings for e in hole.x)})
     levels = sorted({0.0, height, *(e for hole in wall.openings for e in hole.z)})
     parts: list[Part] = []
     for left, right in itertools.pairwise(edges):

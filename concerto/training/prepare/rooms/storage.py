@@ -157,7 +157,9 @@ def books(palette: Palette, width: float, depth: float, clear: float) -> Item:
             break
         high, reach = tall * rng.uniform(0.72, 1), deep * rng.uniform(0.8, 1)
         parts.append(
-            box(pick(rng, covers), (x, x + thick), (-deep / 2, -deep / 2 + reach), (0, high))
+            box(
+                pick(rng, covers), centered(thick), (-deep / 2, -deep / 2 + reach), (0, high)
+            ).moved(x=x + thick / 2)
         )
         x += thick + 0.001
     parts = [part.moved(x=-x / 2) for part in parts]
@@ -176,9 +178,9 @@ def _pile(palette: Palette, width: float, depth: float, clear: float) -> Item:
             rng.uniform(0.6, 0.95) * min(width, 0.28) / 2,
             rng.uniform(0.6, 0.9) * min(depth, 0.22) / 2,
         )
-        cover = Material(spines(rng), upright=True)
-        book = box(cover, (-half[0], half[0]), (-half[1], half[1]), (z, z + thick))
-        parts.append(book.turned("z", rng.uniform(-6, 6)))
+        cover = Material(spines(rng, lying=True), upright=True)
+        book = box(cover, centered(2 * half[0]), centered(2 * half[1]), centered(thick))
+        parts.append(book.moved(z=z + thick / 2).turned("z", rng.uniform(-6, 6)))
         z += thick
     return Item(Kind.BOOKS, tuple(parts), rests="top")
 

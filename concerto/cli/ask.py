@@ -1,0 +1,105 @@
+"""`concerto ask`: where in a scan is what a few words say?"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from torch import Tensor
+
+from concerto.cli.drawing import check_drawable, draw, paint
+from concerto.cli.options import ScanOptions
+from concerto.errors import InputError
+from concerto.io import write
+from concerto.loading import from_pretrained
+from concerto.palette import distinct_colors
+from concerto.points.point_cloud import PointCloud
+from concerto.translator import Translator
+from concerto.translator.texts import as_texts
+from concerto.visualize.heat import heat_colors
+
+DEFAULT = "concerto-large-clip"
+
+
+def ask(
+    scan: Annotated[Path, tyro.conf.arg(metavar="SCAN")],
+    texts: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT...")],
+    /,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")],
+    templates: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SENTENCE...")] = ("{}",),
+    model: tyro.conf.OmitArgPrefixes[ScanOptions] = ScanOptions(model=DEFAULT),
+) -> None:
+    """Colour a scan by how near each point is to a text, bright where most.
+
+    Of several texts each gets a file of its own, out-a-chair.png beside out.png, which has each
+    point in the colour of the text that it is nearest to.
+
+    Args:
+        scan: A file of points.
+        texts: What to look for, each in quotes: "a chair" "a wooden table".
+        output: out.png, out.html or out.ply; in PLY each point also has its cosines with the
+            texts, feature_0 and so on, and the nearest one's number, class.
+        templates: Sentences to put the texts in, such as "a photo of a {}.", averaged.
+        model: The translator.
+    """
+    check_drawable(output)
+    asked = as_texts(texts)
+    if len(set(asked)) < len(asked):
+        raise InputError("A text is given twice; ask for each once.")
+    cloud = model.read(scan)
+    options = model.inference()
+    translator = load_translator(model)
+    scores = translator(cloud, asked, templates=templates, progress=True, **options)
+    assert isinstance(scores, Tensor)
+    scores = scores.cpu()
+    nearest = scores.argmax(1)
+    if len(asked) == 1:
+        colors = paint(cloud, scores[:, 0], heat_colors)
+    else:
+        for number, path in enumerate(_paths(output, asked)):
+            draw(path, cloud, paint(cloud, scores[:, number], heat_colors), asked[number])
+            print(path)
+        palette = torch.tensor(distinct_colors(len(asked)), dtype=torch.float32) / 255
+        colors = palette[nearest]
+    if output.suffix.lower() == ".ply":
+        colored = PointCloud(cloud.coord, colors, cloud.normal)
+        write(output, colored, features=scores, classes=nearest)
+    else:
+        draw(output, cloud, colors, ", ".join(asked))
+    _tell(cloud, asked, scores, nearest)
+    print(output)
+
+
+def load_translator(model: ScanOptions) -> Translator:
+    """The translator that the options name. Raises InputError where they name something else."""
+    loaded = from_pretrained(model.model, device=model.place(), dtype=model.dtype)
+    if not isinstance(loaded, Translator):
+        raise InputError(
+            f"{model.model} knows no words. Pass a translator as --model; "
+            "`python -m concerto.training.translate` trains one on any encoder."
+        )
+    return loaded
+
+
+def _paths(output: Path, texts: list[str]) -> list[Path]:
+    """A file for each text, beside the one for all."""
+    words = [re.sub(r"\W+", "-", text.lower()).strip("-") or "text" for text in texts]
+    names = [word if words.count(word) == 1 else f"{word}-{n}" for n, word in enumerate(words)]
+    return [output.with_name(f"{output.stem}-{name}{output.suffix}") for name in names]
+
+
+def _tell(cloud: PointCloud, texts: list[str], scores: Tensor, nearest: Tensor) -> None:
+    """For each text where it fits best, and the share of points nearest to it."""
+    width = max(map(len, texts))
+    colors = distinct_colors(len(texts))
+    for number, text in enumerate(texts):
+        best = int(scores[:, number].argmax())
+        at = " ".join(f"{value:.2f}" for value in cloud.coord[best].tolist())
+        line = f"{number:>4}  {text:<{width}}  best {float(scores[best, number]):.3f} at {at}"
+        if len(texts) > 1:
+            share = float((nearest == number).float().mean())
+            line += f"  nearest for {share:.1%}  #{''.join(f'{c:02x}' for c in colors[number])}"
+        print(line)

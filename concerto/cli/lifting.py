@@ -1,0 +1,93 @@
+"""What `concerto lift` and `concerto video` have in common: how footage is read and fused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from concerto.errors import InputError
+from concerto.lifting.depth_model import DepthModel
+from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE
+from concerto.lifting.geometry import Geometry
+from concerto.lifting.keyframes import Keyframes
+from concerto.lifting.lift import lift
+from concerto.lifting.lifted import LiftedCloud
+from concerto.lifting.vggt import VGGT
+from concerto.lifting.video_file import is_video
+
+
+@dataclass(frozen=True)
+class LiftOptions:
+    """How a recording or video becomes a cloud."""
+
+    poses: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Of a video: a text file with 16 or 12 numbers a line, a frame's camera to world each."""
+    intrinsics: Annotated[
+        tuple[float, float, float, float] | None, tyro.conf.arg(metavar="FX FY CX CY")
+    ] = None
+    """Of a video's camera, in pixels."""
+    world_to_camera: bool = False
+    """The poses lead from world to camera."""
+    depth_model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """A model of transformers that estimates depth in metres, for what has poses but no depth."""
+    vggt: bool = False
+    """Find depths, cameras and poses with VGGT, for what has none of them."""
+    depth_scale: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Stored steps of depth a metre; by default as the recording's kind has it, else 1000."""
+    align: Literal["none", "up", "room"] | None = None
+    """none: the poses' world; up: turn z up; room: also scale it to 3 m, the floor at 0. By default
+    room where the scale is unknown, else up."""
+    every: int = 1
+    """Use every n-th frame."""
+    keyframes: bool = False
+    """Fuse only frames from where the camera has moved by 10 cm or turned by 10 degrees."""
+    voxel_size: float = VOXEL_SIZE
+    """Metres from one point to the next."""
+    max_depth: float = MAX_DEPTH
+    """Metres beyond which depth is not used."""
+    skip_bad: bool = False
+    """Leave out frames that cannot be used, with a warning, instead of stopping."""
+
+    def lift(self, source: Path) -> LiftedCloud:
+        """The cloud of a folder or video."""
+        geometry = self._geometry(source)
+        unknown = self.vggt or self.align is not None
+        return lift(
+            source,
+            None,
+            self.intrinsics,
+            self.poses,
+            geometry=geometry,
+            depth_scale=self.depth_scale,
+            world_to_camera=self.world_to_camera,
+            voxel_size=self.voxel_size,
+            max_depth=self.max_depth,
+            every=self.every,
+            keyframes=Keyframes() if self.keyframes else None,
+            align=self.align if unknown else "up",
+            skip_bad=self.skip_bad,
+            progress=True,
+        )
+
+    def _geometry(self, source: Path) -> Geometry | None:
+        if self.vggt and self.depth_model:
+            raise InputError("Pass --vggt or --depth-model, not both.")
+        if self.vggt:
+            return VGGT()
+        if self.depth_model:
+            return DepthModel(self.depth_model)
+        if is_video(source):
+            raise InputError(
+                f"{source} is a video without depth: pass --vggt to find depth, cameras and poses, "
+                "or --depth-model NAME with --poses FILE and --intrinsics FX FY CX CY."
+            )
+        return None
+
+
+def describe(cloud: LiftedCloud) -> str:
+    """One line on what was lifted."""
+    told = f"{len(cloud)} points of {len(cloud.cameras)} frames"
+    return told if cloud.alignment is None else f"{told}; {cloud.alignment}"

@@ -1,0 +1,273 @@
+"""What people hold of a video → frames, made one at a time.
+
+Images are arrays, paths or a video; depths arrays or paths; intrinsics and poses one array or many.
+An `Attempt` makes one frame when called, or says why it cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from concerto.errors import InputError
+from concerto.io.pictures import read_depth, read_photo
+from concerto.lifting.conventions import inverse
+from concerto.lifting.frame import Frame, Intrinsics, check_pose
+from concerto.lifting.recording import read_matrix
+from concerto.lifting.video_file import is_video, read_video
+
+Attempt = Callable[[], Frame]
+MILLIMETRES = 1000.0
+# Sides of one camera's images at two sizes may be off a common ratio by rounding.
+SAME_RATIO = 0.02
+_END = object()
+
+
+def attempts(
+    frames: Any,
+    depths: Any,
+    intrinsics: Any,
+    poses: Any,
+    confidences: Any = None,
+    *,
+    depth_scale: float | None = None,
+    world_to_camera: bool = False,
+) -> Iterator[Attempt]:
+    """Frames in the making; the arguments are those of `lift`.
+
+    Raises InputError at once where the counts differ, as far as they are known; else where one of
+    the arguments ends before another.
+    """
+    if depth_scale is not None and not depth_scale > 0:
+        raise InputError(f"depth_scale is {depth_scale:g}; it must be over 0 (steps a metre).")
+    given = {"frames": frames, "depths": depths, "poses": poses, "intrinsics": intrinsics}
+    missing = [name for name, values in given.items() if values is None]
+    if missing:
+        raise InputError(
+            f"No {', '.join(missing)} given: to lift images, pass frames, depths, intrinsics and "
+            "poses; or pass geometry=, which finds them from the images."
+        )
+    cameras = as_intrinsics(intrinsics)
+    streams = {"frames": images_of(frames), "depths": depths, "poses": poses_of(poses)}
+    if not isinstance(cameras, Intrinsics):
+        streams["intrinsics"] = cameras
+    if confidences is not None:
+        streams["confidences"] = confidences
+    _check_counts(streams)
+    return _attempts(streams, cameras, depth_scale, world_to_camera)
+
+
+def images_of(frames: Any) -> Iterable[Any]:
+    """A video's images, or what was given. Raises InputError for a path of something else."""
+    if is_video(frames):
+        return read_video(frames)
+    if isinstance(frames, (str, Path)):
+        raise InputError(f"{frames} is no video; pass a video, or a list of images or their paths.")
+    if not isinstance(frames, Iterable):
+        raise InputError(f"frames is {type(frames).__name__}; expected images, or a video's path.")
+    return frames
+
+
+def as_intrinsics(given: Any) -> Intrinsics | list[Intrinsics]:
+    """One camera or one a frame: 3x3 matrices, or fx fy cx cy. Raises InputError for others."""
+    if isinstance(given, Intrinsics):
+        return given
+    if isinstance(given, (list, tuple)) and given and isinstance(given[0], Intrinsics):
+        return list(given)
+    try:
+        values = np.asarray(_array(given), np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"intrinsics are no numbers: {error}.") from error
+    if values.shape == (4,):
+        return Intrinsics(*map(float, values))
+    if values.shape in ((3, 3), (4, 4)) and np.array_equal(values[-1], np.eye(len(values))[-1]):
+        return Intrinsics.from_matrix(values)
+    if values.ndim == 2 and values.shape[1] == 4:
+        return [Intrinsics(*map(float, row)) for row in values]
+    if values.ndim == 3 and values.shape[1:] in ((3, 3), (4, 4)):
+        return [Intrinsics.from_matrix(matrix) for matrix in values]
+    raise InputError(
+        f"intrinsics have shape {values.shape}; expected (3, 3) or fx fy cx cy, for all frames or "
+        "one for each."
+    )
+
+
+def as_image(given: Any, name: str) -> NDArray[np.uint8]:
+    """An array, tensor, PIL image or path as (H, W, 3) uint8."""
+    if isinstance(given, (str, Path)):
+        return read_photo(Path(given))
+    image = _array(given)
+    if image.dtype != np.uint8 and np.issubdtype(image.dtype, np.floating):
+        if not (image.size and np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+            raise InputError(f"{name}: a float image must hold 0 to 1; pass uint8 for 0 to 255.")
+        image = (image * 255).round().astype(np.uint8)
+    return np.asarray(image)
+
+
+def as_depth(given: Any, name: str, depth_scale: float | None) -> NDArray[np.float32]:
+    """An array, tensor or path of a 16-bit image as (h, w) float32 metres."""
+    if isinstance(given, (str, Path)) and Path(given).suffix.lower() != ".npy":
+        return read_depth(Path(given), depth_scale or MILLIMETRES)
+    if isinstance(given, (str, Path)):
+        try:
+            given = np.load(given, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{name}: cannot read the depth {given}: {error}.") from error
+    depth = _array(given)
+    if depth.ndim == 3 and 1 in (depth.shape[0], depth.shape[2]):
+        depth = depth.squeeze(0 if depth.shape[0] == 1 else 2)
+    if np.issubdtype(depth.dtype, np.integer):
+        depth = np.where(depth == 65535, 0, depth)
+        return np.asarray(depth.astype(np.float32) / np.float32(depth_scale or MILLIMETRES))
+    return np.asarray(depth.astype(np.float32) / np.float32(depth_scale or 1))
+
+
+def as_pose(given: Any, name: str, world_to_camera: bool) -> NDArray[np.float64]:
+    """(4, 4) or (3, 4) as (4, 4) float64 camera to world."""
+    pose = np.asarray(_array(given), np.float64)
+    if pose.shape == (3, 4):
+        pose = np.concatenate([pose, [[0, 0, 0, 1]]])
+    if not world_to_camera or pose.shape != (4, 4) or not np.isfinite(pose).all():
+        return pose
+    check_pose(pose, name)
+    return inverse(pose)
+
+
+def make_frame(
+    name: str,
+    image: Any,
+    depth: Any,
+    camera: Intrinsics,
+    pose: Any,
+    confidence: Any = None,
+    *,
+    depth_scale: float | None = None,
+    world_to_camera: bool = False,
+) -> Frame:
+    """A frame of anything that holds its parts; a depth image of another size has the same view."""
+    color, meters = as_image(image, name), as_depth(depth, name, depth_scale)
+    depth_camera = camera
+    if color.ndim == 3 and meters.ndim == 2 and color.shape[:2] != meters.shape:
+        _check_ratio(name, color.shape, meters.shape)
+        old, new = (color.shape[0], color.shape[1]), (meters.shape[0], meters.shape[1])
+        depth_camera = camera.resized(old, new)
+    return Frame(
+        name=name,
+        color=color,
+        depth=meters,
+        pose=as_pose(pose, name, world_to_camera),
+        camera=camera,
+        depth_camera=depth_camera,
+        confidence=None if confidence is None else _array(confidence).astype(np.float32),
+    )
+
+
+def _attempts(
+    streams: dict[str, Iterable[Any]],
+    cameras: Intrinsics | list[Intrinsics],
+    depth_scale: float | None,
+    world_to_camera: bool,
+) -> Iterator[Attempt]:
+    running = {name: iter(values) for name, values in streams.items()}
+    first: list[tuple[int, ...]] = []
+    for number in count():
+        values = {name: next(stream, _END) for name, stream in running.items()}
+        ended = [name for name, value in values.items() if value is _END]
+        if len(ended) == len(values):
+            return
+        if ended:
+            going = ", ".join(name for name in values if name not in ended)
+            raise InputError(
+                f"There are {number} {' and '.join(ended)}, but more {going}; expected one of each "
+                "for every frame."
+            )
+        yield partial(
+            _attempt,
+            f"frame {number}",
+            values,
+            cameras if isinstance(cameras, Intrinsics) else None,
+            first,
+            depth_scale,
+            world_to_camera,
+        )
+
+
+def _attempt(
+    name: str,
+    values: dict[str, Any],
+    camera: Intrinsics | None,
+    first: list[tuple[int, ...]],
+    depth_scale: float | None,
+    world_to_camera: bool,
+) -> Frame:
+    """first: shape of the first frame's image, once there is one; one camera takes one size."""
+    missing = [part for part, value in values.items() if value is None and part != "confidences"]
+    if missing:
+        raise InputError(f"{name} has no {' and no '.join(missing)} (None was given).")
+    frame = make_frame(
+        name,
+        values["frames"],
+        values["depths"],
+        camera or values["intrinsics"],
+        values["poses"],
+        values.get("confidences"),
+        depth_scale=depth_scale,
+        world_to_camera=world_to_camera,
+    )
+    shape = frame.color.shape
+    first[:] = first or [shape]
+    if camera is not None and shape != first[0]:
+        raise InputError(
+            f"{name}: the image is {shape[1]} x {shape[0]}, the first one's was {first[0][1]} x "
+            f"{first[0][0]}; one camera's images are of one size. Pass intrinsics for each frame."
+        )
+    return frame
+
+
+def _check_counts(streams: dict[str, Any]) -> None:
+    counts = {name: len(values) for name, values in streams.items() if isinstance(values, Sized)}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{number} {name}" for name, number in counts.items())
+        raise InputError(f"The counts differ: {told}; expected one of each for every frame.")
+    if counts and not next(iter(counts.values())):
+        raise InputError(f"There are no {' and no '.join(counts)} to lift.")
+
+
+def poses_of(given: Any) -> Iterable[Any]:
+    """Matrices (N, 4, 4), one each, or a file of them: 16 or 12 numbers a line."""
+    if not isinstance(given, (str, Path)):
+        return _array(given) if isinstance(given, list) and _plain(given) else given
+    values = read_matrix(Path(given))
+    if values.ndim == 2 and values.shape[1] in (12, 16):
+        return values.reshape(len(values), -1, 4)
+    if values.ndim == 2 and values.shape[1] == 4 and len(values) % 4 == 0:
+        return values.reshape(-1, 4, 4)
+    raise InputError(
+        f"{given} holds {values.shape} numbers; expected 12 or 16 a line, a pose each, or 4x4 "
+        "matrices below each other."
+    )
+
+
+def _plain(values: list[Any]) -> bool:
+    """Whether a list is one of nested numbers."""
+    return bool(values) and isinstance(values[0], (list, tuple))
+
+
+def _array(given: Any) -> NDArray[Any]:
+    if hasattr(given, "detach"):
+        given = given.detach().cpu()
+    return np.asarray(given)
+
+
+def _check_ratio(name: str, color: tuple[int, ...], depth: tuple[int, ...]) -> None:
+    if abs(color[0] / color[1] * depth[1] / depth[0] - 1) > SAME_RATIO:
+        raise InputError(
+            f"{name}: the image is {color[1]} x {color[0]}, the depth {depth[1]} x {depth[0]}; "
+            "they must show the same view: of one size, or one a scaled copy of the other."
+        )

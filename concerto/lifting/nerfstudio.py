@@ -1,0 +1,72 @@
+"""nerfstudio's `transforms.json`, as ns-process-data, Polycam and many others write it.
+
+Poses are camera to world with OpenGL's axes. Where depth was recorded, lengths are metres; poses
+that COLMAP found have no scale. https://docs.nerf.studio/quickstart/data_conventions.html
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concerto.errors import InputError
+from concerto.io.pictures import read_bytes
+from concerto.lifting.conventions import FROM_OPENGL, check_pinhole, first_pixel_at_half
+from concerto.lifting.frame import Intrinsics
+from concerto.lifting.recording import FrameFiles
+
+FILE = "transforms.json"
+# Steps a metre of nerfstudio's depth images, where its file does not say.
+DEPTH_SCALE = 1000.0
+
+
+def read_nerfstudio(folder: Path) -> tuple[list[FrameFiles], float]:
+    """The frames of a folder with a transforms.json, and its steps of depth a metre.
+
+    Raises InputError where the file is none, lacks what a camera takes, or has a bent lens.
+    """
+    file = folder / FILE
+    try:
+        content = json.loads(read_bytes(file))
+        frames = content["frames"]
+        unit = float(content.get("depth_unit_scale_factor", 1 / DEPTH_SCALE))
+        listed = [_frame(folder, content | frame) for frame in frames]
+    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{file} is no list of frames as nerfstudio writes it: {error}."
+        ) from error
+    except KeyError as error:
+        raise InputError(f"{file} does not tell {error} of its frames or camera.") from error
+    return listed, 1 / unit
+
+
+def _frame(folder: Path, values: dict[str, Any]) -> FrameFiles:
+    """values: the frame's, and where it does not have them, the file's."""
+    name, depth = values["file_path"], values.get("depth_file_path")
+    pose = np.array(values["transform_matrix"], np.float64)
+    if pose.shape != (4, 4):
+        raise InputError(f"{folder / name}: the pose is of shape {pose.shape}; expected (4, 4).")
+    return FrameFiles(
+        f"{folder.name}/{Path(name).stem}",
+        folder / name,
+        None if depth is None else folder / depth,
+        pose @ FROM_OPENGL,
+        camera=_camera(str(folder / name), values),
+    )
+
+
+def _camera(name: str, values: dict[str, Any]) -> Intrinsics:
+    fx = float(values["fl_x"])
+    camera = first_pixel_at_half(
+        fx, float(values.get("fl_y", fx)), float(values["cx"]), float(values["cy"])
+    )
+    size = int(values["w"]), int(values["h"])
+    radial = [float(values.get(f"k{power}", 0)) for power in (1, 2, 3, 4)]
+    fix = "Undistort the images, such as with COLMAP's image_undistorter."
+    check_pinhole(name, camera, size, radial, fix)
+    return camera

@@ -1,0 +1,42 @@
+"""What every trainer's command line does around its run."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+from concerto.errors import ConcertoError
+from concerto.training.launch import end_with_launcher, start_processes
+from concerto.training.loop import TrainResult
+
+Config = TypeVar("Config")
+
+
+def run_trainer(
+    module: str,
+    parse: Callable[[Sequence[str]], Config],
+    train: Callable[[Config], TrainResult],
+) -> NoReturn:
+    """Parse the command line and train, in as many processes as were asked for; then exit.
+
+    module: what `python -m` is given. Exits with 1 and one line on stderr where it cannot be done;
+    `--debug` anywhere shows the traceback instead.
+    """
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    warnings.showwarning = _print_warning  # type: ignore[assignment]
+    end_with_launcher()
+    try:
+        config = parse(arguments)
+        start_processes(module)
+        result = train(config)
+    except ConcertoError as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.exit(f"error: {error}")
+    sys.exit(result.exit_code)
+
+
+def _print_warning(message: Warning | str, *_: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)

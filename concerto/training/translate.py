@@ -1,0 +1,213 @@
+"""The command: `accelerate launch -m concerto.training.translate --encoder … --clip … --data …`.
+
+Trains the linear map of a translator. What comes out lies in OUTPUT/translator, as
+`concerto.Translator.from_pretrained` reads it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import tyro
+from torch import Tensor
+
+from concerto.card import ANY_SOURCE
+from concerto.checkpoints import CARD_FILE
+from concerto.errors import ConcertoWarning, ConfigError, InputError
+from concerto.files import replacing
+from concerto.model import Concerto
+from concerto.training.aligned import PatchGrid, align, lay
+from concerto.training.checkpointing import list_checkpoints
+from concerto.training.commands import run_trainer
+from concerto.training.dense_clip import dense_clip
+from concerto.training.feature_cache import CachedTeacher
+from concerto.training.image_teacher import ImageTeacher
+from concerto.training.images import load_teacher
+from concerto.training.loop import TrainResult, make_accelerator, train
+from concerto.training.one_pass import OnePass, Pass, sum_over
+from concerto.training.processes import on_main
+from concerto.training.scenes import SceneSource, open_scenes
+from concerto.training.stream import BrokenSample, SampleStream
+from concerto.training.translate_card import how_it_was_trained
+from concerto.training.translate_config import TranslateConfig, defaults
+from concerto.training.translation import Teaching, Translation
+from concerto.translator import Translator, TranslatorConfig
+from concerto.translator.card import translator_card
+from concerto.translator.texts import TextFeatures
+from concerto.translator.towers import PACKAGED_TOWER, SENTENCES, load_tower
+from concerto.upload import make_target
+
+FOLDER = "translator"
+# A variance below this share of the largest is noise, and not blown up to one.
+FLOOR = 1e-6
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def translate(config: TranslateConfig) -> TrainResult:
+    """Train a translator, in as many processes as this is called in.
+
+    Raises ConfigError, InputError, HubError, MissingExtraError before anything is computed where
+    something is missing or does not fit; during the run, the errors of `train` and `OnePass`.
+    """
+    accelerator = make_accelerator(config.loop)
+    source = open_scenes(config.data, split=config.split, streaming=config.streaming)
+    encoder = Concerto.from_pretrained(
+        config.encoder, device=accelerator.device, dtype=config.dtype
+    )
+    kind, teaching = _teaching(config, source, encoder)
+    grid = None
+    if teaching.images is not None:
+        size = teaching.images.image_size
+        grid = PatchGrid(size, size // teaching.images.patch_size)
+    transform = partial(align, config=encoder.config, grid=grid)
+    data = Pass(source, transform, teaching, config.workers, _tell_broken)
+    on_main(accelerator, lambda: _check_sharing(config))
+    if config.solver == "ridge":
+        run = OnePass(data, config.loop, accelerator, config.settings(), config.ridge)
+        result = run.run()
+    else:
+        task = Translation(teaching, config.lr, config.weight_decay, config.settings())
+        result = _descend(task, data, config, accelerator)
+    if result.signal is None:
+        solved = run.sums.solve(config.ridge) if config.solver == "ridge" else task.module.plain()
+        url = on_main(accelerator, lambda: _write(config, kind, solved))
+        if accelerator.is_main_process:
+            print(url or config.loop.output / FOLDER)
+    return result
+
+
+def parse(arguments: Sequence[str]) -> TranslateConfig:
+    """The command line's options."""
+    return tyro.cli(
+        TranslateConfig,
+        default=defaults(),
+        args=list(arguments),
+        prog="python -m concerto.training.translate",
+        description=TranslateConfig.__doc__,
+    )
+
+
+def main() -> None:
+    """Run the command line. Exits with 1 and one line on stderr where it cannot be done."""
+    run_trainer("concerto.training.translate", parse, translate)
+
+
+def _teaching(
+    config: TranslateConfig, source: SceneSource, encoder: Concerto
+) -> tuple[TranslatorConfig, Teaching]:
+    """What kind of translator it will be, and the frozen parts."""
+    by_images = config.targets == "images"
+    if by_images and config.image_features is None and _knows_no_images(config.clip):
+        raise ConfigError(
+            f"{config.clip} is a text tower without an image tower: pass --targets labels and "
+            "labelled scenes, a CLIP model, or --image-features module:attribute in its space."
+        )
+    tower = load_tower(config.clip)
+    kind = TranslatorConfig(
+        encoder.config,
+        config.clip,
+        tower.width,
+        config.stages,
+        encoder_source=config.encoder,
+        encoder_inside=config.with_encoder,
+    )
+    if not by_images:
+        if not source.classes:
+            raise InputError(
+                "These data have no labels. Prepare labelled scenes, or pass --targets images."
+            )
+        classes = [name.replace("_", " ") for name in source.classes]
+        names = TextFeatures(kind, tower)(classes, config.templates, encoder.device)
+        return kind, Teaching(encoder, kind.chosen, None, names)
+    images = _image_tower(config).to(encoder.device)
+    if images.width != tower.width:
+        raise ConfigError(
+            f"The image features have {images.width} dimensions, the texts of {config.clip} "
+            f"{tower.width}: they are not of one space."
+        )
+    return kind, Teaching(encoder, kind.chosen, images, None)
+
+
+def _knows_no_images(clip: str) -> bool:
+    return clip == PACKAGED_TOWER or clip.startswith(SENTENCES)
+
+
+def _image_tower(config: TranslateConfig) -> ImageTeacher:
+    name, size = config.image_features, config.image_size
+    teacher = dense_clip(config.clip, size) if name is None else load_teacher(name, image_size=size)
+    teacher.autocast = config.dtype
+    teacher.freeze()
+    return teacher if config.image_cache is None else CachedTeacher(teacher, config.image_cache)
+
+
+def _descend(
+    task: Translation, data: Pass, config: TranslateConfig, accelerator: Accelerator
+) -> TrainResult:
+    loop = config.loop
+    if not (loop.resume and list_checkpoints(loop.output)):
+        task.module.start(sum_over(data, config.whiten_by, accelerator), FLOOR)
+    stream = SampleStream(
+        data.source,
+        data.transform,
+        batch_size=loop.batch_size // loop.accumulate,
+        seed=loop.seed,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+        workers=config.workers,
+        on_broken=_tell_broken,
+        collate=lay,
+    )
+    return train(task, stream.batches, loop, accelerator, samples=len(data.source))
+
+
+def _check_sharing(config: TranslateConfig) -> None:
+    """Raise, before anything is computed, where what comes out could not be uploaded."""
+    if config.push_to_hub is None:
+        return
+    if not config.with_encoder and Path(config.encoder).exists():
+        raise InputError(
+            f"The encoder comes from {config.encoder}, which nobody else can reach: push it too, "
+            "without --no-with-encoder."
+        )
+    make_target(config.push_to_hub, private=config.private or None)
+
+
+def _write(
+    config: TranslateConfig, kind: TranslatorConfig, solved: tuple[Tensor, Tensor]
+) -> str | None:
+    """Write the translator beside the run, and upload it where asked; returns the URL."""
+    # Again, because training may have had it in another precision.
+    encoder = Concerto.from_pretrained(config.encoder, dtype="auto")
+    translator = Translator(kind, encoder)
+    with torch.no_grad():
+        translator.map.weight.copy_(solved[0])
+        translator.map.bias.copy_(solved[1])
+    folder = config.loop.output / FOLDER
+    with replacing(folder / CARD_FILE) as path:
+        how = how_it_was_trained(config.loop.output)
+        text = translator_card(kind, config.push_to_hub or ANY_SOURCE, how)
+        path.write_text(text, encoding="utf-8")
+    if config.push_to_hub is None:
+        translator.save_pretrained(folder)
+        return None
+    return translator.save_pretrained(
+        folder,
+        push_to_hub=True,
+        repo_id=config.push_to_hub,
+        private=config.private or None,
+    )
+
+
+def _tell_broken(sample: BrokenSample) -> None:
+    warnings.warn(f"Left out: {sample.reason}", ConcertoWarning, stacklevel=2)
+
+
+if __name__ == "__main__":
+    main()

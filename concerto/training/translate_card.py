@@ -1,0 +1,45 @@
+"""How a translator was trained, for its card: what the run's own record says, and nothing more."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+from concerto.training.metrics import read_metrics
+from concerto.training.run_folder import read_run
+
+
+def how_it_was_trained(run: Path) -> str:
+    """Markdown. run: the folder of the run."""
+    about = read_run(run)
+    settings = about["settings"]["task"]
+    entries = [entry for entry in read_metrics(run) if "loss" in entry]
+    by_labels = settings["targets"] == "labels"
+    images = settings["image_features"] or f"patches of {settings['clip']} by their value path"
+    closed = settings["solver"] == "ridge"
+    rows = {
+        "data": ", ".join(map(_place, settings["data"])) + f" ({settings['split']})",
+        "mapped to": "texts of the classes' names" if by_labels else images,
+        "solver": f"closed form, ridge {settings['ridge']:g}" if closed else "gradient descent",
+        "made with": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
+    }
+    if entries:
+        rows["loss"] = f"{entries[-1]['loss']:.4g}, the mean squared distance of unit vectors"
+    lines = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"""## How it was trained
+
+With `python -m concerto.training.translate`; all of this is from the run's own record.
+
+| | |
+|---|---|
+{lines}
+
+## Limits
+
+Nothing but the loss above was measured: how well it names things is not known. Texts far from what
+the scenes of its training hold may be answered by chance.
+"""
+
+
+def _place(place: str) -> str:
+    """A data set of the Hub in full; of a path the last part, which tells nothing else."""
+    return f"`{PurePath(place).name}`" if Path(place).exists() or place[:1] in "/.~" else place

@@ -1,0 +1,124 @@
+"""Translators in files: config.json and model.safetensors, as encoders, with or without theirs.
+
+The file holds the map as "map.*", and the encoder's tensors under "encoder." by the names of an
+encoder's own file. Without these, the config says where the encoder comes from and what its weights
+were: a map means nothing to features of another encoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from concerto import hub
+from concerto.checkpoints import (
+    CONFIG_FILE,
+    TRANSLATOR_TYPE,
+    WEIGHTS_FILE,
+    check_tensors,
+    read_checkpoint,
+    read_json,
+)
+from concerto.errors import CheckpointError, ConfigError
+from concerto.files import replacing
+from concerto.model import Concerto
+from concerto.translator.config import TranslatorConfig
+from concerto.weight_files import read_weights
+
+ENCODER = "encoder."
+
+
+def read_translator(
+    source: hub.Source, reach: hub.Reach
+) -> tuple[TranslatorConfig, dict[str, Tensor]]:
+    """The config and all tensors, the encoder's fetched where the file has none.
+
+    reach: how the Hub is reached for that.
+
+    Raises CheckpointError where the files hold no translator or do not fit, HubError where the
+    encoder cannot be had.
+    """
+    config = _read_config(source)
+    tensors = dict(read_weights(source.weights).tensors)
+    if not config.encoder_inside:
+        tensors |= {ENCODER + k: v for k, v in _fetch_encoder(source, config, reach).items()}
+    with torch.device("meta"):
+        wanted = {ENCODER + k: v for k, v in Concerto(config.encoder).state_dict().items()}
+        wanted["map.weight"] = torch.empty(config.width, config.features)
+        wanted["map.bias"] = torch.empty(config.width)
+    check_tensors(tensors, wanted, source.weights)
+    return config, tensors
+
+
+def holds_translator(source: hub.Source) -> bool:
+    """Whether the files are a translator's, by their config alone."""
+    return source.config is not None and (
+        read_json(source.config).get("model_type") == TRANSLATOR_TYPE
+    )
+
+
+def write_translator(folder: Path, config: TranslatorConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Write config.json and model.safetensors, each whole or not at all."""
+    from safetensors.torch import save_file
+
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    digest = None
+    if not config.encoder_inside:
+        encoder = {k[len(ENCODER) :]: v for k, v in own.items() if k.startswith(ENCODER)}
+        digest = weights_digest(encoder)
+        own = {k: v for k, v in own.items() if not k.startswith(ENCODER)}
+    with replacing(folder / WEIGHTS_FILE) as path:
+        save_file(own, path, metadata={"format": "pt"})
+    with replacing(folder / CONFIG_FILE) as path:
+        values = {
+            "model_type": TRANSLATOR_TYPE,
+            **config.replace(encoder_digest=digest).to_dict(),
+        }
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 in hex over names, shapes and values, whatever kind of file they come from."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        values = tensors[name].detach().cpu().float().contiguous()
+        digest.update(f"{name} {tuple(values.shape)}".encode())
+        digest.update(values.numpy().data)
+    return digest.hexdigest()
+
+
+def _read_config(source: hub.Source) -> TranslatorConfig:
+    values = read_json(source.config) if source.config is not None else {}
+    kind = values.pop("model_type", None)
+    if kind != TRANSLATOR_TYPE:
+        what = "an encoder, which concerto.from_pretrained loads" if kind else "no translator"
+        raise CheckpointError(
+            f"{source.config or source.weights} is of {what}. Translators are trained with "
+            "`python -m concerto.training.translate`."
+        )
+    try:
+        return TranslatorConfig.from_dict(values)
+    except ConfigError as error:
+        raise ConfigError(f"{source.config}: {error}") from error
+
+
+def _fetch_encoder(
+    source: hub.Source, config: TranslatorConfig, reach: hub.Reach
+) -> dict[str, Tensor]:
+    """The encoder's tensors from where the config says, as they were."""
+    assert config.encoder_source is not None  # or the config would not be one
+    found = hub.locate(config.encoder_source, **asdict(reach))
+    known = found.model.config if found.model else None
+    tensors = read_checkpoint(found.weights, found.config, known).tensors
+    if weights_digest(tensors) != config.encoder_digest:
+        raise CheckpointError(
+            f"{config.encoder_source} is no longer the encoder that {source.weights} was trained "
+            "on: its weights differ. Name the revision, or train the map again."
+        )
+    return tensors

@@ -1,0 +1,123 @@
+"""Texts → unit vectors: what is asked, in which sentences, each encoded once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from concerto.errors import ConcertoWarning, ConfigError, InputError
+from concerto.translator.config import TranslatorConfig
+from concerto.translator.towers import TextTower, load_tower
+
+# Sentences to put the name of a thing in, for CLIP, which was trained on captions. The second is
+# OpenScene's (arXiv 2211.15654), the others are among those that CLIP was published with.
+SCENE_TEMPLATES = ("a photo of a {}.", "a {} in a scene", "a photo of the {}.", "there is a {}.")
+# Texts that go through the tower together, which bounds its memory.
+TEXTS_AT_ONCE = 256
+# Vectors kept: 100 MB of CLIP's widest.
+MOST_KEPT = 2**14
+
+
+def as_texts(texts: str | Sequence[str]) -> list[str]:
+    """What was asked, in order; a single text is one. Raises InputError for none or empty ones."""
+    asked = [texts] if isinstance(texts, str) else list(texts)
+    if not asked:
+        raise InputError('There are no texts: ask for at least one, such as ["a chair"].')
+    for place, text in enumerate(asked):
+        if not isinstance(text, str):
+            raise InputError(
+                f"Text {place} is a {type(text).__name__}; texts are strings, such as "
+                '["a chair", "a table"].'
+            )
+        if not text.strip():
+            raise InputError(f"Text {place} of {len(asked)} is empty.")
+    return asked
+
+
+def check_templates(templates: Sequence[str] | None) -> tuple[str, ...]:
+    """The sentences, {} standing for the text. Raises InputError where one has no such place."""
+    if templates is None:
+        return ("{}",)
+    chosen = (templates,) if isinstance(templates, str) else tuple(templates)
+    if not chosen or not all(isinstance(t, str) and t.count("{}") == 1 for t in chosen):
+        raise InputError(
+            f"templates is {templates!r}; pass sentences with one {{}} each, where the text goes, "
+            'such as ["a photo of a {}."].'
+        )
+    return chosen
+
+
+class TextFeatures:
+    """A text tower, loaded when it is first asked, and the vectors that it has given.
+
+    No module: neither the tower nor the vectors are part of a state dict. tower: instead of
+    loading the one that the config names.
+    """
+
+    def __init__(self, config: TranslatorConfig, tower: TextTower | None = None) -> None:
+        self.name, self.width = config.text_tower, config.width
+        self._tower = None if tower is None else self._fitting(tower)
+        self._kept: dict[str, Tensor] = {}
+
+    @property
+    def tower(self) -> TextTower:
+        """Raises the errors of `load_tower`, and ConfigError where its width is not the map's."""
+        if self._tower is None:
+            self._tower = self._fitting(load_tower(self.name))
+        return self._tower
+
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        templates: Sequence[str] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """Unit vectors (T, D) float32 of texts, each the mean over templates of unit vectors.
+
+        Warns of texts that the tower cuts short.
+        """
+        asked, sentences = as_texts(texts), check_templates(templates)
+        prompts = [sentence.replace("{}", text) for text in asked for sentence in sentences]
+        vectors = self._encode(prompts, torch.device(device))
+        means = vectors.view(len(asked), len(sentences), -1).mean(1)
+        return F.normalize(means, dim=1)
+
+    def _encode(self, prompts: list[str], device: torch.device) -> Tensor:
+        """Unit vectors (P, D), from what is kept and from the tower."""
+        found = {prompt: self._kept[prompt] for prompt in prompts if prompt in self._kept}
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in found]
+        if new:
+            self._warn_of_cuts(new)
+        for start in range(0, len(new), TEXTS_AT_ONCE):
+            part = new[start : start + TEXTS_AT_ONCE]
+            vectors = F.normalize(self.tower.encode(part, device), dim=1).cpu()
+            found.update(zip(part, vectors, strict=True))
+        for prompt in new[-MOST_KEPT:]:
+            # Its own memory, not a row of the batch's, which would then be kept whole.
+            self._kept[prompt] = found[prompt].clone()
+        while len(self._kept) > MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
+        return torch.stack([found[prompt] for prompt in prompts]).to(device)
+
+    def _fitting(self, tower: TextTower) -> TextTower:
+        if tower.width != self.width:
+            raise ConfigError(
+                f"The text tower {self.name} gives vectors of {tower.width} dimensions, and the "
+                f"map leads to {self.width}: it was trained for another tower."
+            )
+        return tower
+
+    def _warn_of_cuts(self, prompts: list[str]) -> None:
+        cut = [p for p, long in zip(prompts, self.tower.too_long(prompts), strict=True) if long]
+        if cut:
+            more = f", and {len(cut) - 1} other texts" if len(cut) > 1 else ""
+            warnings.warn(
+                f"{self.name} reads only the beginning of {cut[0][:60]!r}…{more}: longer than its "
+                "context.",
+                ConcertoWarning,
+                stacklevel=5,
+            )

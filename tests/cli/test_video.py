@@ -1,0 +1,123 @@
+"""`concerto lift` and `concerto video`, and video files, as people use them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import concerto
+from command import GOLDEN, run
+from concerto.cli.lift import lift
+from concerto.cli.lifting import LiftOptions
+from concerto.cli.video import video
+from concerto.errors import InputError
+from concerto.lifting.video_file import read_video, video_writer
+from recordings import CAMERA, frames, write_flat
+
+av = pytest.importorskip("av")
+FRAMES = frames()
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_flat(tmp_path_factory.mktemp("recordings") / "room", FRAMES)
+
+
+def images() -> Iterator[np.ndarray]:
+    for frame in FRAMES:
+        yield frame.color.repeat(2, 0).repeat(2, 1)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("films") / "room.mp4"
+    with video_writer(file, 10) as written:
+        for image in images():
+            written.add(image)
+    return file
+
+
+def test_a_video_comes_back_as_it_was_written(film: Path) -> None:
+    for image, wanted in zip(read_video(film), images(), strict=True):
+        assert image.shape == wanted.shape
+        assert np.median(np.abs(image.astype(int) - wanted)) <= 4
+
+
+def test_a_video_gives_the_cloud_that_its_images_give(film: Path) -> None:
+    depths, poses = [frame.depth for frame in FRAMES], [frame.pose for frame in FRAMES]
+    camera = CAMERA.resized((72, 96), (144, 192))
+    cloud = concerto.lift(film, depths, camera, poses)
+    wanted = concerto.lift(list(images()), depths, camera, poses)
+    assert (cloud.coord == wanted.coord).all()
+    assert (cloud.color - wanted.color).abs().median() < 0.02
+
+
+def test_a_video_that_cannot_be_read_is_told(film: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "cut.mp4").write_bytes(film.read_bytes()[:400])
+    for name in ("empty", "cut"):
+        with pytest.raises(InputError, match=f"Cannot read the video .*{name}"):
+            list(read_video(tmp_path / f"{name}.mp4"))
+    with pytest.raises(InputError, match=r"no video .*gone"):
+        list(read_video(tmp_path / "gone.mp4"))
+    with pytest.raises(InputError, match="must end in one of"), video_writer("out.txt", 10):
+        pass
+
+
+def test_an_image_of_odd_sides_loses_its_last_row(tmp_path: Path) -> None:
+    with video_writer(tmp_path / "odd.mp4", 10) as written:
+        written.add(np.zeros((31, 45, 3), np.uint8))
+    assert next(read_video(tmp_path / "odd.mp4")).shape == (30, 44, 3)
+
+
+def test_lift_writes_a_cloud_and_says_what_it_did(room: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cloud.ply"
+    process = run("lift", room, "-o", out, "--keyframes")
+    assert f"{out}  " in process.stdout
+    assert "of 8 frames; turned by 0° to z up" in process.stdout
+    assert "lifting: 100%" in process.stderr
+    cloud, wanted = concerto.read(out), concerto.lift(room, align="up")
+    np.testing.assert_allclose(cloud.coord, wanted.coord, atol=1e-6)
+    assert cloud.normal is not None
+
+
+def test_lift_tells_of_bad_frames_in_flags(room: Path, tmp_path: Path) -> None:
+    folder = write_flat(tmp_path / "room", FRAMES)
+    (folder / "frame-000002.depth.png").unlink()
+    process = run("lift", folder, "-o", tmp_path / "cloud.ply", code=1)
+    assert "frame-000002.depth.png" in process.stderr
+    assert "--skip-bad leaves such frames out" in process.stderr
+    process = run("lift", folder, "-o", tmp_path / "cloud.ply", "--skip-bad")
+    assert "warning: 1 frames are left out" in process.stderr
+    assert "of 7 frames" in process.stdout
+
+
+def test_a_video_without_geometry_asks_for_it(film: Path, tmp_path: Path) -> None:
+    told = run("lift", film, "-o", tmp_path / "cloud.ply", code=1).stderr
+    assert "--vggt" in told
+    assert "--depth-model" in told
+
+
+def test_video_paints_features_beside_the_frames(room: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    process = run("video", room, "-o", out, "--model", GOLDEN, "--every", "3")
+    assert "painting: 100%" in process.stderr
+    pictures = list(read_video(out))
+    assert len(pictures) == 3
+    for picture, frame in zip(pictures, FRAMES[::3], strict=True):
+        assert picture.shape == (72, 192, 3)
+        left, right = picture[:, :96].astype(int), picture[:, 96:].astype(int)
+        assert np.median(np.abs(left - frame.color)) <= 6
+        assert np.abs(left - right).max(2).mean() > 20
+
+
+def test_bad_options_are_told_before_any_work(room: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must end in"):
+        video(room, tmp_path / "out.gif")
+    with pytest.raises(InputError, match="must end in"):
+        lift(room, tmp_path / "out.jpg")
+    with pytest.raises(InputError, match="fps is 0"):
+        video(room, tmp_path / "out.mp4", fps=0)
+    with pytest.raises(InputError, match="not both"):
+        lift(room, tmp_path / "out.ply", LiftOptions(vggt=True, depth_model="x"))

@@ -1,0 +1,73 @@
+"""transformers' depth models as geometry, with real architectures and random weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import concerto
+from concerto import DepthModel
+from concerto.errors import InputError
+from recordings import CAMERA, frames
+
+transformers = pytest.importorskip("transformers")
+FRAMES = frames()[:2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Depth Anything for metres."""
+    torch.manual_seed(0)
+    backbone = transformers.Dinov2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14,
+        out_indices=[1, 2], reshape_hidden_states=False, apply_layernorm=True,
+    )  # fmt: skip
+    config = transformers.DepthAnythingConfig(
+        backbone_config=backbone, patch_size=14, reassemble_hidden_size=16,
+        reassemble_factors=[2, 1],
+        neck_hidden_sizes=[8, 8], fusion_hidden_size=8, head_hidden_size=8,
+        depth_estimation_type="metric", max_depth=4,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("depth")
+    transformers.DepthAnythingForDepthEstimation(config).save_pretrained(folder)
+    processor = transformers.DPTImageProcessor(
+        size={"height": 56, "width": 56}, ensure_multiple_of=14, keep_aspect_ratio=True
+    )
+    processor.save_pretrained(folder)
+    return folder
+
+
+def test_depths_have_the_images_size_and_fit_the_poses_given(folder: Path) -> None:
+    images = [frame.color for frame in FRAMES]
+    views = DepthModel(str(folder))(images, [CAMERA] * 2, [frame.pose for frame in FRAMES])
+    assert views.metric
+    for depth in views.depths:
+        assert depth.shape == (72, 96)
+        assert depth.dtype == np.float32
+        assert 0 < depth.mean() <= 4
+    cloud = concerto.lift(
+        images, None, CAMERA, [frame.pose for frame in FRAMES], geometry=DepthModel(str(folder))
+    )
+    assert len(cloud) > 100
+
+
+def test_poses_that_are_missing_are_asked_for(folder: Path) -> None:
+    with pytest.raises(InputError, match="pass intrinsics and poses"):
+        concerto.lift([FRAMES[0].color], geometry=DepthModel(str(folder)))
+    with pytest.raises(InputError, match="counts differ: 2 frames, 1 poses"):
+        concerto.lift(
+            [frame.color for frame in FRAMES], None, CAMERA, [FRAMES[0].pose],
+            geometry=DepthModel(str(folder)),
+        )  # fmt: skip
+
+
+def test_a_model_without_a_scale_or_a_place_is_refused(folder: Path, tmp_path: Path) -> None:
+    config = (folder / "config.json").read_text().replace('"metric"', '"relative"')
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match="inverse depth of unknown scale"):
+        DepthModel(str(tmp_path))
+    with pytest.raises(InputError, match="Cannot load the depth model"):
+        DepthModel(str(tmp_path / "nowhere"))

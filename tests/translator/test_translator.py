@@ -1,0 +1,329 @@
+"""`Translator` over a small random encoder and small text towers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import concerto
+from concerto import (
+    CheckpointError,
+    Concerto,
+    ConcertoWarning,
+    ConfigError,
+    HubError,
+    InputError,
+    PointCloud,
+    Translator,
+    TranslatorConfig,
+)
+from concerto.translator import TextTower
+from concerto.translator.projection import SLICE_ROWS, Projection
+from conftest import SMALL, random_cloud
+from hub_server import FakeHub
+
+WIDTH = 12
+
+
+class WordTower(TextTower):
+    """A random vector for each word; reads three words, and counts what it is asked."""
+
+    def __init__(self, width: int = WIDTH) -> None:
+        self.width, self.temperature = width, 0.1
+        self.asked: list[str] = []
+
+    def encode(self, texts: Sequence[str], device: torch.device) -> Tensor:
+        self.asked += texts
+        return torch.stack(
+            [sum(map(self._word, text.split()[:3]), torch.zeros(self.width)) for text in texts]
+        ).to(device)
+
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        return [len(text.split()) > 3 for text in texts]
+
+    def _word(self, word: str) -> Tensor:
+        seed = int.from_bytes(word.encode(), "little") % 2**31
+        return torch.randn(self.width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    torch.manual_seed(0)
+    return Translator(TranslatorConfig(SMALL, "words", WIDTH), tower=WordTower()).eval()
+
+
+@pytest.fixture(scope="module")
+def cloud() -> PointCloud:
+    return random_cloud(3000)
+
+
+def straight(translator: Translator, points: PointCloud) -> Tensor:
+    """What the map says of each point, without any of the ways to save work."""
+    features = translator.encoder.encode(points, stages=translator.config.chosen)
+    return F.normalize(translator.map(features).detach(), dim=1)
+
+
+@pytest.mark.parametrize("stages", [(2, 3, 4), (0, 1, 2, 3, 4), (1, 4), (4,)])
+def test_scores_are_the_cosines_of_each_point_with_each_text(
+    stages: tuple[int, ...], cloud: PointCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    config = TranslatorConfig(SMALL, "words", WIDTH, stages)
+    translator = Translator(config, tower=WordTower()).eval()
+    # So that slices end within levels.
+    monkeypatch.setattr("concerto.translator.projection.SLICE_ROWS", 100)
+    texts = ["chair", "wooden table", "lamp"]
+    wanted = straight(translator, cloud) @ translator.texts(texts).T
+    given = translator(cloud, texts)
+    assert given.shape == (3000, 3)
+    torch.testing.assert_close(given, wanted)
+    torch.testing.assert_close(translator.embed(cloud), straight(translator, cloud))
+
+
+def test_scenes_in_a_list_are_answered_each_as_if_alone(
+    translator: Translator, cloud: PointCloud
+) -> None:
+    other = random_cloud(500, seed=1)
+    scores = translator([cloud, other], ["chair"])
+    assert [len(one) for one in scores] == [3000, 500]
+    torch.testing.assert_close(scores[1], translator(other, ["chair"]))
+    labels = translator.segment([cloud, other], ["chair", "table"])
+    assert [len(one.label) for one in labels] == [3000, 500]
+
+
+def test_a_scan_is_encoded_once_and_asked_often(translator: Translator, cloud: PointCloud) -> None:
+    with torch.no_grad():
+        hierarchy = translator.encoder.hierarchy(cloud)
+    torch.testing.assert_close(translator(hierarchy, "chair"), translator(cloud, ["chair"]))
+    with pytest.raises(InputError, match="scale has no say"):
+        translator(hierarchy, "chair", scale=2.0)
+    features = translator.encoder.encode(cloud)
+    torch.testing.assert_close(translator.translate(features), translator.embed(cloud))
+
+
+def test_a_point_left_out_answers_to_nothing(translator: Translator, cloud: PointCloud) -> None:
+    coord = cloud.coord.clone()
+    coord[7] = torch.nan
+    broken = PointCloud(coord, cloud.color, cloud.normal)
+    assert translator(broken, ["chair"], drop_invalid=True)[7] == 0
+    found = translator.segment(broken, ["chair", "table"], drop_invalid=True)
+    assert found.label[7] == -1
+    assert found.probability[7] == 0
+    assert (found.label[:7] >= 0).all()
+
+
+def test_a_segment_is_the_softmax_of_cosines(translator: Translator, cloud: PointCloud) -> None:
+    found = translator.segment(cloud, ["chair", "table"], temperature=0.3, background="stuff")
+    wanted = (translator(cloud, ["chair", "table", "stuff"]) / 0.3).softmax(1)
+    probability, label = wanted.max(1)
+    torch.testing.assert_close(found.probability, probability)
+    assert torch.equal(found.label, torch.where(label == 2, -1, label))
+    assert (found.label == -1).any()
+    sharper = translator.segment(cloud, ["chair", "table", "stuff"])
+    assert sharper.probability.mean() > found.probability.mean()
+
+
+def test_templates_are_averaged_as_unit_vectors(translator: Translator) -> None:
+    both = translator.texts("chair", ["a {}", "{} here"])
+    each = torch.cat([translator.texts("a chair"), translator.texts("chair here")])
+    torch.testing.assert_close(both, F.normalize(each.mean(0, keepdim=True), dim=1))
+    for wrong in (["chair"], [], ["{} {}"]):
+        with pytest.raises(InputError, match=r"one \{\} each"):
+            translator.texts("chair", wrong)
+
+
+def test_a_text_is_encoded_once(cloud: PointCloud) -> None:
+    tower = WordTower()
+    translator = Translator(TranslatorConfig(SMALL, "words", WIDTH), tower=tower).eval()
+    translator(cloud, ["chair", "table", "chair"])
+    translator(cloud, ["table", "lamp"])
+    assert tower.asked == ["chair", "table", "lamp"]
+
+
+def test_neither_tower_nor_texts_are_in_the_state(translator: Translator) -> None:
+    names = {name.split(".")[0] for name in translator.state_dict()}
+    assert names == {"map", "encoder"}
+
+
+def test_regions_are_connected_and_ranked(translator: Translator) -> None:
+    one, two = random_cloud(6000), random_cloud(6000, seed=3)
+    apart = torch.cat([one.coord, two.coord + torch.tensor([5.0, 0, 0])])
+    cloud = PointCloud(apart, torch.cat([one.color, two.color]))
+    regions = translator.find(cloud, "chair", top=50, threshold=0.0, least_voxels=1)
+    assert [len(region.points) for region in regions] == [6000, 6000]
+    for region in regions:
+        inside = apart[region.points]
+        assert torch.equal(region.low, inside.amin(0))
+        assert torch.equal(region.high, inside.amax(0))
+        assert inside[:, 0].max() < 2 or inside[:, 0].min() >= 5
+    assert regions[0].score >= regions[1].score
+    assert len(translator.find(cloud, "chair", top=1, threshold=0.0)) == 1
+    assert translator.find(cloud, "chair", threshold=1.0) == []
+
+
+def test_relevance_compares_with_the_nearest_of_the_others(
+    translator: Translator, cloud: PointCloud
+) -> None:
+    (region,) = translator.find(cloud, "chair", against=["table", "lamp"], threshold=0.0, top=1)
+    with torch.no_grad():
+        hierarchy = translator.encoder.hierarchy(cloud)
+    again = translator.find(
+        cloud, "chair", against=["table", "lamp"], threshold=0.0, top=1, hierarchy=hierarchy
+    )
+    assert again[0].score == pytest.approx(region.score)
+    projection = Projection(hierarchy, (2, 3, 4), translator.map)
+    wanted = translator.texts(["chair", "table", "lamp"])
+    cosine = projection.reduce(lambda vectors: vectors @ wanted.T)
+    pairs = torch.stack([cosine[:, 0] - cosine[:, k] for k in (1, 2)], 1) / 0.1
+    assert region.score == pytest.approx(float(pairs.sigmoid().amin(1).mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([], "no texts"),
+        (["chair", " "], "Text 1 of 2 is empty"),
+        ("", "is empty"),
+        (["chair", 3], "Text 1 is a int"),
+    ],
+)
+def test_texts_that_say_nothing_are_refused(
+    translator: Translator, cloud: PointCloud, texts: list[str], message: str
+) -> None:
+    for ask in (translator, translator.segment):
+        with pytest.raises(InputError, match=message):
+            ask(cloud, texts)
+
+
+def test_a_text_longer_than_the_tower_reads_is_cut_with_a_warning(translator: Translator) -> None:
+    with pytest.warns(ConcertoWarning, match="words reads only the beginning of 'a very long"):
+        cut = translator.texts("a very long text")
+    torch.testing.assert_close(cut, translator.texts("a very long"))
+
+
+def test_ten_thousand_texts_are_answered(translator: Translator) -> None:
+    cloud = random_cloud(60)
+    texts = [f"thing{number}" for number in range(10_000)]
+    scores = translator(cloud, texts)
+    assert scores.shape == (60, 10_000)
+    assert torch.equal(translator.segment(cloud, texts).label, scores.argmax(1))
+
+
+def test_an_answer_that_fits_no_memory_is_told(
+    translator: Translator, cloud: PointCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(concerto.Hierarchy, "at_points", full)
+    with pytest.raises(InputError, match="2 values for each of 3,000 points"):
+        translator(cloud, ["chair", "table"])
+
+
+def test_features_of_other_stages_are_refused(translator: Translator, cloud: PointCloud) -> None:
+    features = translator.encoder.encode(cloud, stages="all")
+    with pytest.raises(InputError, match=r"shape \(3000, 96\); the map takes \(N, 72\)"):
+        translator.translate(features)
+    wider = Concerto(SMALL.replace(channels=(8, 16, 16, 24, 64)))
+    with pytest.raises(InputError, match="takes 72 channels"), torch.no_grad():
+        translator(wider.hierarchy(cloud), "chair")
+    fewer = Concerto(
+        SMALL.replace(
+            channels=(8, 16), depths=(1, 1), heads=(1, 2), patch_size=(64, 64), default_stages=(1,)
+        )
+    )
+    with pytest.raises(InputError, match="have 2 stages"), torch.no_grad():
+        translator(fewer.hierarchy(cloud), "chair")
+
+
+def test_parts_of_other_widths_are_refused() -> None:
+    config = TranslatorConfig(SMALL, "words", WIDTH)
+    with pytest.raises(ConfigError, match="tower words gives vectors of 5 dimensions"):
+        Translator(config, tower=WordTower(5))
+    other = Concerto(SMALL.replace(channels=(8, 16, 16, 24, 64)))
+    with pytest.raises(ConfigError, match="not the encoder that the map reads"):
+        Translator(config, other)
+    with pytest.raises(InputError, match="stages is"):
+        TranslatorConfig(SMALL, "words", WIDTH, (2, 7))
+    with pytest.raises(ConfigError, match="needs encoder_source"):
+        TranslatorConfig(SMALL, "words", WIDTH, encoder_inside=False)
+
+
+def test_what_is_saved_is_what_is_loaded(
+    translator: Translator, cloud: PointCloud, tmp_path: Path
+) -> None:
+    translator.save_pretrained(tmp_path)
+    for again in (concerto.from_pretrained(tmp_path), Translator.from_pretrained(tmp_path)):
+        assert isinstance(again, Translator)
+        assert again.config == translator.config
+        torch.testing.assert_close(again.embed(cloud), translator.embed(cloud))
+    half = Translator.from_pretrained(tmp_path, dtype="bfloat16")
+    assert half.map.weight.dtype == torch.bfloat16
+    assert F.cosine_similarity(half.embed(cloud), translator.embed(cloud)).min() > 0.98
+    assert "Ask a point cloud in words" in (tmp_path / "README.md").read_text()
+
+
+def test_an_encoder_left_out_is_fetched_and_must_be_the_same(
+    cloud: PointCloud, tmp_path: Path
+) -> None:
+    torch.manual_seed(2)
+    encoder = Concerto(SMALL).eval()
+    encoder.save_pretrained(tmp_path / "encoder")
+    config = TranslatorConfig(
+        SMALL,
+        "words",
+        WIDTH,
+        encoder_source=str(tmp_path / "encoder"),
+        encoder_inside=False,
+    )
+    translator = Translator(config, encoder).eval()
+    translator.save_pretrained(tmp_path / "map")
+    assert (tmp_path / "map" / "model.safetensors").stat().st_size < 10_000
+    again = Translator.from_pretrained(tmp_path / "map")
+    torch.testing.assert_close(again.embed(cloud), translator.embed(cloud))
+    Concerto(SMALL).save_pretrained(tmp_path / "encoder")
+    with pytest.raises(CheckpointError, match="no longer the encoder"):
+        Translator.from_pretrained(tmp_path / "map")
+
+
+def test_what_is_pushed_is_what_is_read_back(
+    translator: Translator, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.users = {"mine": "me"}
+    monkeypatch.setenv("HF_TOKEN", "mine")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True, raising=False)
+    translator.push_to_hub("me/words")
+    assert 'Translator.from_pretrained("me/words")' in (
+        hub.repos["me/words"].at("main")["README.md"].decode()
+    )
+    again = concerto.from_pretrained("me/words", cache_dir=tmp_path)
+    assert isinstance(again, Translator)
+    assert torch.equal(again.map.weight, translator.map.weight)
+
+
+def test_kinds_are_not_taken_for_each_other(translator: Translator, tmp_path: Path) -> None:
+    translator.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"Load it with concerto\.Translator"):
+        Concerto.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"an encoder, which concerto\.from_pretrained loads"):
+        Translator.from_pretrained("concerto-tiny")
+
+
+def test_the_unpublished_translator_says_how_to_train_one() -> None:
+    for load in (concerto.from_pretrained, Translator.from_pretrained):
+        with pytest.raises(HubError, match=r"nobody has published.*concerto\.training\.translate"):
+            load("concerto-large-clip")
+
+
+def test_slices_bound_what_is_held(translator: Translator, cloud: PointCloud) -> None:
+    with torch.no_grad():
+        projection = Projection(translator.encoder.hierarchy(cloud), (2, 3, 4), translator.map)
+    seen: list[int] = []
+    projection.reduce(lambda vectors: seen.append(len(vectors)) or vectors[:, :1], values=2**19)
+    assert max(seen) == min(2**24 // 2**19, SLICE_ROWS)
+    assert sum(seen) == len(projection)
