@@ -49,13 +49,14 @@ def prepare(out: Path, source: Path = SHARED / "data" / "osd") -> None:
 
 
 def read_view(source: Path, number: int) -> EncodedSample:
-    """One view: points (n, 3) enlarged by SCALE, normals towards the camera, a class each."""
+    """One view: points (n, 3) enlarged by SCALE, normals towards the camera, a class each, and the
+    picture that they come from."""
     depth = _image(source, number, "depth").astype(np.float32) / 1000
     color = _image(source, number, "color").reshape(-1, 3)
     label = _image(source, number, "label").reshape(-1)
     seen = surface(depth, Intrinsics.from_matrix(np.loadtxt(source / "intrinsics.txt")), FARTHEST)
     turn = upright(seen.normal.T, [np.eye(4)]).astype(np.float32)
-    known = label[seen.pixel]
+    known, width = label[seen.pixel], depth.shape[1]
     segment = np.where(known >= 20, 1, np.where(known > 0, 0, -1))
     return EncodedSample(
         name=f"osd_{number}",
@@ -63,6 +64,8 @@ def read_view(source: Path, number: int) -> EncodedSample:
         coord=np.ascontiguousarray((turn @ seen.point).T * np.float32(SCALE)),
         color=np.ascontiguousarray(color[seen.pixel]),
         normal=np.ascontiguousarray((turn @ seen.normal).T),
+        images=(_file(source, number, "color").read_bytes(),),
+        seen=(np.column_stack([seen.pixel % width, seen.pixel // width, np.arange(len(known))]),),
         segment=segment.astype(np.int16),
         instance=np.where(known >= 20, known.astype(np.int32) // 10 - 2, -1).astype(np.int32),
     )
@@ -139,8 +142,11 @@ def _spread(values: list[float]) -> str:
 
 
 def _image(source: Path, number: int, kind: str) -> np.ndarray:
-    suffix = "jpg" if kind == "color" else "png"
-    return np.asarray(Image.open(source / f"learn{number}.{kind}.{suffix}"))
+    return np.asarray(Image.open(_file(source, number, kind)))
+
+
+def _file(source: Path, number: int, kind: str) -> Path:
+    return source / f"learn{number}.{kind}.{'jpg' if kind == 'color' else 'png'}"
 
 
 if __name__ == "__main__":

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-# Several for each class, so that no single odd word decides. A class that is not here is asked for
-# by its own name alone.
+# Words that mean the same, as dictionaries have it, or what such a thing is made of or sold as;
+# none that names another thing as well. Several for each class, so that no single odd word decides.
+# A class that is not here is asked for by its own name alone.
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "wall": ("brick wall", "painted wall"),
-    "floor": ("carpet", "parquet", "ground"),
-    "ceiling": ("roof", "overhead surface"),
+    "floor": ("flooring", "parquet"),
+    "ceiling": ("ceiling panels", "overhead surface"),
     "door": ("doorway", "entrance"),
     "window": ("window pane", "glass pane"),
     "curtain": ("drapes", "window blind"),
     "cabinet": ("cupboard", "wardrobe"),
-    "shelf": ("rack", "shelving unit"),
+    "shelf": ("bookcase", "shelving unit"),
     "bookshelf": ("bookcase", "shelving unit"),
     "bed": ("mattress", "bunk"),
-    "chair": ("seat", "armchair", "stool"),
+    "chair": ("seat", "dining chair"),
     "sofa": ("couch", "settee"),
     "table": ("dining table", "tabletop"),
     "desk": ("writing desk", "workstation"),
-    "lamp": ("light", "lantern"),
+    "lamp": ("lampshade", "lantern"),
     "screen": ("monitor", "television"),
     "picture": ("painting", "framed photo"),
     "rug": ("mat", "floor mat"),
@@ -27,11 +28,11 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "sink": ("washbasin", "basin"),
     "toilet": ("lavatory", "water closet"),
     "bathtub": ("bath", "tub"),
-    "stove": ("cooker", "oven"),
-    "fridge": ("refrigerator", "freezer"),
-    "refrigerator": ("fridge", "freezer"),
+    "stove": ("cooker", "kitchen range"),
+    "fridge": ("refrigerator", "icebox"),
+    "refrigerator": ("fridge", "icebox"),
     "books": ("novels", "stack of books"),
     "box": ("carton", "package"),
-    "pillow": ("cushion", "headrest"),
+    "pillow": ("cushion", "throw cushion"),
     "clutter": ("odds and ends", "small objects"),
 }

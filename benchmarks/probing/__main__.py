@@ -9,8 +9,7 @@ the first run, and holds the table.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -64,24 +63,18 @@ def main(options: Options) -> None:
     options.output.write_text(json.dumps(written, indent=1) + "\n")
 
 
-def kinds_of(options: Options) -> dict[str, Callable[[int], Kind]]:
-    """What is compared; each is made for a seed."""
+def kinds_of(options: Options) -> dict[str, list[tuple[Kind, tuple[int, ...]]]]:
+    """What is compared: kinds of features, and the seeds that each is probed with."""
     alone = encoded(concerto.Concerto.from_pretrained(options.alone))
-    joint = encoded(concerto.Concerto.from_pretrained(options.joint))
+    joint = concerto.Concerto.from_pretrained(options.joint)
     images = lifted(load_teacher(options.teacher))
-    both = together([images, alone])
-
-    def untrained(seed: int) -> Kind:
-        torch.manual_seed(seed)
-        return encoded(concerto.Concerto(concerto.ConcertoConfig.preset("tiny")).eval())
-
     return {
-        "raw input": lambda seed: raw_input,
-        "random weights": untrained,
-        "2D alone": lambda seed: images,
-        "3D alone": lambda seed: alone,
-        "2D and 3D alone, side by side": lambda seed: both,
-        "joint": lambda seed: joint,
+        "raw input": [(raw_input, SEEDS)],
+        "random weights": [(encoded(_untrained(joint.config, seed)), (seed,)) for seed in SEEDS],
+        "2D alone": [(images, SEEDS)],
+        "3D alone": [(alone, SEEDS)],
+        "2D and 3D alone, side by side": [(together([images, alone]), SEEDS)],
+        "joint": [(encoded(joint), SEEDS)],
     }
 
 
@@ -101,14 +94,22 @@ def _probe_all(options: Options, folder: Path) -> Iterator[tuple[str, list[Resul
         group_samples(open_scenes(folder, split=split)) for split in (options.train, options.test)
     )
     classes = len(train.source.classes)
-    for name, kind in kinds_of(options).items():
+    for name, kinds in kinds_of(options).items():
         if not options.kinds or name in options.kinds:
-            found: dict[int, list[Result]] = defaultdict(list)
-            for seed in SEEDS:
-                found[seed] = list(probe(kind(seed), train, test, classes, seed))
-            linear = [r.miou for seed in SEEDS for r in found[seed] if r.probe == "linear"]
-            print(f"{folder} {name}: {_spread(linear)}", flush=True)
-            yield name, [result for seed in SEEDS for result in found[seed]]
+            found = [
+                result
+                for kind, seeds in kinds
+                for result in probe(kind, train, test, classes, seeds)
+            ]
+            linear = _spread([result.miou for result in found if result.probe == "linear"])
+            print(f"{folder} {name}: {linear}", flush=True)
+            yield name, found
+
+
+def _untrained(config: concerto.ConcertoConfig, seed: int) -> concerto.Concerto:
+    """An encoder as it is before training."""
+    torch.manual_seed(seed)
+    return concerto.Concerto(config).eval()
 
 
 def _spread(values: list[float]) -> str:

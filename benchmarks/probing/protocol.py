@@ -7,7 +7,7 @@ scored on all points of the test scenes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +28,11 @@ from concerto.training.scores import Confusion
 
 SEEDS = (0, 1, 2)
 FEW = (1, 5, 20)
-POINTS = 6000  # of each training scene, drawn by the seed
+POINTS = 3000  # of each training scene, drawn by the seed
 FIT = LinearFit(weight_decays=(1e-4, 1e-3, 1e-2), iterations=60)
 KNN = KnnConfig(rows=20_000)
 # Test points whose neighbours are asked for: a comparison with 20,000 others each.
-KNN_POINTS = 4000
+KNN_POINTS = 2000
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,51 @@ class Result:
     accuracy: float
 
 
-def probe(kind: Kind, train: Scenes, test: Scenes, classes: int, seed: int) -> Iterator[Result]:
-    """Fit on one collection of scenes, score on another."""
-    data = _gather(kind, train, seed)
-    order = np.random.default_rng(seed).permutation(len(train))
-    fits: dict[str, LinearMap | KnnHead] = {"linear": fit_linear(data, classes, FIT, seed)}
-    for few in FEW:
-        if few < len(train):
-            some = data.scenes(sorted(order[:few]))
-            fits[f"linear, {few} scenes"] = fit_linear(some, classes, FIT, seed)
-    fits["k-NN"] = fit_knn(data, classes, KNN, seed)
+def probe(
+    kind: Kind, train: Scenes, test: Scenes, classes: int, seeds: Sequence[int]
+) -> list[Result]:
+    """Fit on one collection of scenes, score on another, once for each seed."""
+    fits: dict[tuple[str, int], LinearMap | KnnHead] = {}
+    for seed, data in _gather(kind, train, seeds).items():
+        fits["linear", seed] = fit_linear(data, classes, FIT, seed)
+        order = np.random.default_rng(seed).permutation(len(train))
+        for few in FEW:
+            if few < len(train):
+                some = data.scenes(sorted(order[:few]))
+                fits[f"linear, {few} scenes", seed] = fit_linear(some, classes, FIT, seed)
+        fits["k-NN", seed] = fit_knn(data, classes, KNN, seed)
+    results = []
+    for (name, seed), confusion in _count(kind, test, classes, fits).items():
+        scores = confusion.scores()
+        results.append(Result(name, seed, 100 * scores.miou, 100 * scores.allacc))
+    return results
+
+
+def _gather(kind: Kind, scenes: Scenes, seeds: Sequence[int]) -> dict[int, FeatureSet]:
+    """Features and labels of some points of every scene, others for every seed."""
+    draws = {seed: np.random.default_rng(seed) for seed in seeds}
+    parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {seed: [] for seed in seeds}
+    for number in range(len(scenes)):
+        scene = scenes.read(number)
+        features, labels = kind(scene), _labels(scene.segment)
+        known = np.flatnonzero(labels >= 0)
+        for seed, random in draws.items():
+            rows = random.permutation(known)[:POINTS]
+            parts[seed].append((features[rows], labels[rows]))
+    return {
+        seed: gather_features(found, len(scenes), POINTS * len(scenes))
+        for seed, found in parts.items()
+    }
+
+
+def _count(
+    kind: Kind, scenes: Scenes, classes: int, fits: dict[tuple[str, int], LinearMap | KnnHead]
+) -> dict[tuple[str, int], Confusion]:
+    """True against predicted classes: of all points, of neighbours' votes for some."""
     counts = {name: Confusion(classes) for name in fits}
-    random = np.random.default_rng(seed)
-    for number in range(len(test)):
-        scene = test.read(number)
+    random = np.random.default_rng(0)
+    for number in range(len(scenes)):
+        scene = scenes.read(number)
         features, truth = kind(scene), _labels(scene.segment)
         some = random.permutation(len(truth))[:KNN_POINTS]
         for name, fit in fits.items():
@@ -67,23 +98,7 @@ def probe(kind: Kind, train: Scenes, test: Scenes, classes: int, seed: int) -> I
             else:
                 votes = fit.votes(torch.from_numpy(features[some]))
                 counts[name].add(truth[some], votes.argmax(1).numpy())
-    for name, confusion in counts.items():
-        scores = confusion.scores()
-        yield Result(name, seed, 100 * scores.miou, 100 * scores.allacc)
-
-
-def _gather(kind: Kind, scenes: Scenes, seed: int) -> FeatureSet:
-    """Features and labels of some points of every scene."""
-    random = np.random.default_rng(seed)
-
-    def some_points() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for number in range(len(scenes)):
-            scene = scenes.read(number)
-            labels = _labels(scene.segment)
-            rows = random.permutation(np.flatnonzero(labels >= 0))[:POINTS]
-            yield kind(scene)[rows], labels[rows]
-
-    return gather_features(some_points(), len(scenes), 2**31)
+    return counts
 
 
 def _labels(segment: np.ndarray | None) -> np.ndarray:

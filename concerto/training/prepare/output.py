@@ -203,7 +203,9 @@ def _replacing_folder(target: Path) -> Iterator[Path]:
             target.rename(old)
         new.rename(target)
     except OSError as error:
-        raise InputError(f"Cannot write {target}: {error.strerror or error}.") from error
+        # A file that samples come from may be what is missing: it is named.
+        at = f": {error.filename}" if error.filename else ""
+        raise InputError(f"Cannot write {target}: {error.strerror or error}{at}.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
