@@ -5,7 +5,7 @@ SCAN ?= concerto/assets/sample_room.npz
 OUT ?= out
 NAME := $(basename $(notdir $(SCAN)))
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint table tiny clean
 
 # The main job: a scan in, a picture of its features and the features themselves out.
 demo: $(VENV)/.installed
@@ -20,6 +20,36 @@ lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# What the packaged weights know of rooms, made on the spot, and of the Object Segmentation Database
+# where it is at hand: docs/tiny.md.
+table: $(PROBED)
+	$(RUN) -m benchmarks.probing $(PROBED_ON) --joint concerto-tiny --alone benchmarks/probing/alone \
+	    --output $(OUT)/probing/shipped.json
+
+# concerto-tiny from nothing: rooms, the encoder, one without images beside it, and the table. Each
+# training goes on where it was stopped.
+tiny: $(PROBED) $(ROOMS)
+	$(RUN) -m concerto.training.pretrain $(TINY) --output $(OUT)/tiny/joint $(JOINT)
+	$(RUN) -m concerto.training.pretrain $(TINY) --output $(OUT)/tiny/alone $(ALONE)
+	$(RUN) -m concerto.training.export $(OUT)/tiny/joint $(OUT)/tiny/joint/model --license apache-2.0
+	$(RUN) -m concerto.training.export $(OUT)/tiny/alone $(OUT)/tiny/alone/model --license apache-2.0
+	$(RUN) -m benchmarks.probing $(PROBED_ON) --joint $(OUT)/tiny/joint/model \
+	    --alone $(OUT)/tiny/alone/model --output $(OUT)/probing/trained.json
+
+$(ROOMS): | $(VENV)/.installed-train
+	$(PREPARE_ROOMS) $(@D) --scenes 220
+
+$(OUT)/probing/rooms/README.md: | $(VENV)/.installed-train
+	$(PREPARE_ROOMS) $(@D) --first 100000 --scenes 40 --overwrite
+	$(PREPARE_ROOMS) $(@D) --first 100040 --scenes 20 --split val
+
+$(OUT)/probing/osd/README.md: | $(VENV)/.installed-train
+	$(RUN) -m benchmarks.osd prepare --out $(@D) --source $(OSD)
+
+$(VENV)/.installed-train: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[train]"
+	touch $@
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

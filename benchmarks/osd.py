@@ -33,9 +33,9 @@ from concerto.training.probe_config import ProbeConfig
 
 CLASSES = ("table", "object")
 TRAIN, SCENES = 30, 45
-# Table tops are a metre across. Enlarged so, a voxel of 2 cm is 8 mm of them, and they are about as
-# large as the rooms that encoders are trained on.
-SCALE = 2.5
+# Enlarged so, things of 10 cm are as large as the furniture that encoders are trained on, and a voxel
+# of 4 cm, concerto-tiny's, is 8 mm of a table top.
+SCALE = 5.0
 FARTHEST = 3.0  # metres
 SHARED = Path(os.environ.get("CONCERTO_SHARED", Path(__file__).parents[2] / "shared"))
 

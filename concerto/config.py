@@ -163,5 +163,7 @@ PRESETS: dict[str, ConcertoConfig] = {
         depths=(2, 2, 2, 2, 2),
         heads=(2, 2, 4, 6, 8),
         patch_size=(256, 256, 256, 256, 256),
+        # A fourth of the others' voxels: as much of a room, at a fourth of the time.
+        grid_size=0.04,
     ),
 }

@@ -80,7 +80,8 @@ def kinds_of(options: Options) -> dict[str, list[tuple[Kind, tuple[int, ...]]]]:
 
 def print_table(name: str, results: dict[str, list[Result]]) -> None:
     """mIoU (and accuracy of the linear probe), mean ± standard deviation over seeds."""
-    probes = [probe for probe in PROBES if any(r.probe == probe for r in results["joint"])]
+    known = {result.probe for found in results.values() for result in found}
+    probes = [probe for probe in PROBES if probe in known]
     print(f"\n| {name}: mIoU | {' | '.join(probes)} | accuracy, linear |")
     print("|" + "---|" * (len(probes) + 2))
     for kind, found in results.items():
