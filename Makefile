@@ -4,6 +4,17 @@ VENV ?= .venv
 SCAN ?= concerto/assets/sample_room.npz
 OUT ?= out
 NAME := $(basename $(notdir $(SCAN)))
+RUN := $(VENV)/bin/python
+CORES := $(shell nproc 2>/dev/null || echo 2)
+OSD ?= $(wildcard $(or $(CONCERTO_SHARED),../shared)/data/osd)
+PROBED := $(OUT)/probing/rooms/README.md $(if $(OSD),$(OUT)/probing/osd/README.md)
+PROBED_ON := --rooms $(OUT)/probing/rooms $(if $(OSD),--osd $(OUT)/probing/osd)
+# What the two trainings of `make tiny` are told apart by: images whose features are kept; and none,
+# with Sonata's weights of the other losses.
+joint := --views.no-augment-images --images.cache $(OUT)/tiny/image-features
+alone := --images.name None --views.no-use-images --views.no-drops \
+    --objective.cross-modal-weight 0 --objective.mask-weight 0.25 \
+    --objective.roll-mask-weight 0.25 --objective.unmask-weight 0.5
 
 .PHONY: demo test lint table tiny clean
 
@@ -25,24 +36,27 @@ lint: $(VENV)/.installed-test
 # where it is at hand: docs/tiny.md.
 table: $(PROBED)
 	$(RUN) -m benchmarks.probing $(PROBED_ON) --joint concerto-tiny --alone benchmarks/probing/alone \
-	    --output $(OUT)/probing/shipped.json
+	    --output $(OUT)/probing/packaged.json
 
 # concerto-tiny from nothing: rooms, the encoder, one without images beside it, and the table. Each
-# training goes on where it was stopped.
-tiny: $(PROBED) $(ROOMS)
-	$(RUN) -m concerto.training.pretrain $(TINY) --output $(OUT)/tiny/joint $(JOINT)
-	$(RUN) -m concerto.training.pretrain $(TINY) --output $(OUT)/tiny/alone $(ALONE)
-	$(RUN) -m concerto.training.export $(OUT)/tiny/joint $(OUT)/tiny/joint/model --license apache-2.0
-	$(RUN) -m concerto.training.export $(OUT)/tiny/alone $(OUT)/tiny/alone/model --license apache-2.0
+# training goes on where it was stopped; `make -j2 tiny` runs both at a time.
+tiny: $(PROBED) $(OUT)/tiny/joint/model $(OUT)/tiny/alone/model
 	$(RUN) -m benchmarks.probing $(PROBED_ON) --joint $(OUT)/tiny/joint/model \
 	    --alone $(OUT)/tiny/alone/model --output $(OUT)/probing/trained.json
 
-$(ROOMS): | $(VENV)/.installed-train
-	$(PREPARE_ROOMS) $(@D) --scenes 220
+$(OUT)/tiny/joint/model $(OUT)/tiny/alone/model: $(OUT)/tiny/%/model: $(OUT)/tiny/rooms/README.md
+	$(RUN) -m concerto.training.pretrain --recipe concerto-tiny --data $(<D) --max-steps 2600 \
+	    --save-every 100 --output $(@D) --resume $($*)
+	$(RUN) -m concerto.training.export $(@D) $@ --license apache-2.0
+
+$(OUT)/tiny/rooms/README.md: | $(VENV)/.installed-train
+	$(RUN) -m concerto.training.prepare rooms $(@D) --workers $(CORES) --scenes 220
 
 $(OUT)/probing/rooms/README.md: | $(VENV)/.installed-train
-	$(PREPARE_ROOMS) $(@D) --first 100000 --scenes 40 --overwrite
-	$(PREPARE_ROOMS) $(@D) --first 100040 --scenes 20 --split val
+	$(RUN) -m concerto.training.prepare rooms $(@D) --workers $(CORES) --scenes 20 \
+	    --first 100040 --split val --overwrite
+	$(RUN) -m concerto.training.prepare rooms $(@D) --workers $(CORES) --scenes 40 \
+	    --first 100000 --overwrite
 
 $(OUT)/probing/osd/README.md: | $(VENV)/.installed-train
 	$(RUN) -m benchmarks.osd prepare --out $(@D) --source $(OSD)
