@@ -109,7 +109,7 @@ def locate(
     if model is not None and model.unavailable:
         raise HubError(f"{name} cannot be loaded: {model.unavailable}")
     if model is not None and model.repo is None:
-        return Source(packaged(WEIGHTS_FILE), packaged(CONFIG_FILE), model)
+        return Source(packaged(name, WEIGHTS_FILE), packaged(name, CONFIG_FILE), model)
     repo, _, at = (model.repo if model and model.repo else name).partition("@")
     pin = model if revision is None else None
     revision = revision or (pin.commit if pin else None) or at or None
@@ -125,9 +125,9 @@ def locate(
     return Source(weights, config, _by_file(weights.name) if repo == CONCERTO_REPO else model)
 
 
-def packaged(filename: str) -> Path:
-    """A file of the packaged model."""
-    return Path(str(resources.files("concerto") / "assets" / PACKAGED / filename))
+def packaged(name: str, filename: str) -> Path:
+    """A file of a model that ships with the library."""
+    return Path(str(resources.files("concerto") / "assets" / name / filename))
 
 
 def _in_folder(folder: Path, filename: str | None) -> Source:
@@ -335,10 +335,18 @@ def _published(
 MODELS = (
     PublishedModel(
         PACKAGED,
-        "ships with this library; untrained so far: a seeded initialisation",
+        "ships with this library; rooms, at a small scale: trained on procedural ones",
         None,
         None,
-        ConcertoConfig.preset("tiny").replace(license="apache-2.0", untrained=True),
+        ConcertoConfig.preset("tiny").replace(license="apache-2.0"),
+    ),
+    PublishedModel(
+        "concerto-tiny-words",
+        "ships with this library; concerto-tiny asked in words, by a sentence model (extra words)",
+        None,
+        None,
+        ConcertoConfig.preset("tiny").replace(license="apache-2.0"),
+        over=PACKAGED,
     ),
     _published(
         "concerto-small", "concerto_small.pth", "small", "rooms; a pre-release of later work"

@@ -43,7 +43,8 @@ def from_pretrained(
 
 @overload
 def from_pretrained(
-    pretrained_model_name_or_path: Literal["concerto-large-clip"], **options: Any
+    pretrained_model_name_or_path: Literal["concerto-tiny-words", "concerto-large-clip"],
+    **options: Any,
 ) -> Translator: ...
 
 

@@ -21,7 +21,7 @@ from concerto.translator import Translator
 from concerto.translator.texts import as_texts
 from concerto.visualize.heat import heat_colors
 
-DEFAULT = "concerto-large-clip"
+DEFAULT = "concerto-tiny-words"
 
 
 def ask(
