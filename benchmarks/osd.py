@@ -33,8 +33,8 @@ from concerto.training.probe_config import ProbeConfig
 
 CLASSES = ("table", "object")
 TRAIN, SCENES = 30, 45
-# Enlarged so, things of 10 cm are as large as the furniture that encoders are trained on, and a voxel
-# of 4 cm, concerto-tiny's, is 8 mm of a table top.
+# Enlarged so, things of 10 cm are as large as the furniture that encoders are trained on, and a
+# voxel of 4 cm, concerto-tiny's, is 8 mm of a table top.
 SCALE = 5.0
 FARTHEST = 3.0  # metres
 SHARED = Path(os.environ.get("CONCERTO_SHARED", Path(__file__).parents[2] / "shared"))

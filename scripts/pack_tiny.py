@@ -1,5 +1,5 @@
-"""Put what `make tiny` trained where it ships: concerto-tiny in the package, and beside the benchmark
-the encoder that it is compared with. Stored in float16, to keep the wheel small.
+"""Put what `make tiny` trained where it ships: concerto-tiny in the package, and beside the
+benchmark the encoder that it is compared with. Stored in float16, to keep the wheel small.
 
 Run from the repository's root: python scripts/pack_tiny.py out/tiny
 """

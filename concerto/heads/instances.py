@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from concerto.encoder.sparse_conv import find_neighbors
+from concerto.connected import connected, touching
 from concerto.grids import cloud_of_row
 from concerto.hierarchy import Hierarchy
 
@@ -28,32 +28,24 @@ def group_voxels(
     Numbered from the largest on. classes: (n,) int64. similarity: cosine of the features from which
     on neighbours belong together. min_points: a thing of fewer points is none.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     level = hierarchy.levels[0]
-    batch = cloud_of_row(level.offsets, len(level.feat))
-    neighbors = find_neighbors(level.grid_coord, batch)
-    behind, ahead = torch.cat(neighbors.behind), torch.cat(neighbors.ahead)
+    one, other = touching(level.grid_coord, cloud_of_row(level.offsets, len(level.feat)))
     features = hierarchy.features(at="voxels")
     assert isinstance(features, Tensor)
-    alike = classes[behind] == classes[ahead]
-    behind, ahead = behind[alike], ahead[alike]
+    same = classes[one] == classes[other]
+    one, other = one[same], other[same]
     cosine = torch.cat(
         [
-            F.cosine_similarity(features[one].float(), features[other].float())
-            for one, other in zip(behind.split(CHUNK), ahead.split(CHUNK), strict=True)
+            F.cosine_similarity(features[some].float(), features[beside].float())
+            for some, beside in zip(one.split(CHUNK), other.split(CHUNK), strict=True)
         ]
         or [features.new_zeros(0)]
     )
-    joined = (cosine >= similarity).cpu().numpy()
-    rows, columns = behind.cpu().numpy()[joined], ahead.cpu().numpy()[joined]
-    size = (len(classes), len(classes))
-    graph = coo_matrix((np.ones(len(rows), bool), (rows, columns)), size)
-    things, number = connected_components(graph, directed=False)
+    alike = cosine >= similarity
+    number = connected(one[alike], other[alike], len(classes)).cpu().numpy()
     points = hierarchy.voxel_of_point.cpu().numpy()
-    counts = np.bincount(number[points[points >= 0]], minlength=things)
+    counts = np.bincount(number[points[points >= 0]], minlength=number.max(initial=-1) + 1)
     order = np.argsort(-counts, kind="stable")
-    names = np.full(things, -1)
-    names[order] = np.where(counts[order] >= min_points, np.arange(things), -1)
+    names = np.full(len(counts), -1)
+    names[order] = np.where(counts[order] >= min_points, np.arange(len(counts)), -1)
     return torch.from_numpy(names[number]).to(classes.device)

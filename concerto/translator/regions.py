@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from concerto.grids import cloud_of_row, pack, spans
+from concerto.connected import connected, touching
+from concerto.grids import cloud_of_row
 from concerto.hierarchy import Level
 
 # What a text is compared with where it is asked for alone: LERF's canonical phrases
 # (arXiv 2303.09553).
 CANONICAL = ("object", "things", "stuff", "texture")
-# Voxels touch across faces, edges and corners: half of the 26 neighbours, the others mirror them.
-HALF_NEIGHBORS = [
-    (x, y, z) for x in (0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) > (0, 0, 0)
-]
 
 
 @dataclass(frozen=True)
@@ -45,24 +41,8 @@ def relevance(cosines: Tensor, temperature: float) -> Tensor:
 
 def components(level: Level, rows: Tensor) -> Tensor:
     """A number (n,) int64 for each of some rows of a level: equal where a path of them connects."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    grid = level.grid_coord
-    extent = spans(grid)
-    keys = pack(grid, cloud_of_row(level.offsets, len(grid)), extent)[rows]
-    keys, order = keys.sort()
-    edges = [np.zeros((2, 0), np.int64)]
-    for x, y, z in HALF_NEIGHBORS:
-        step = (x * extent[1] + y) * extent[2] + z
-        place = torch.searchsorted(keys, keys + step).clamp(max=len(keys) - 1)
-        met = keys[place] == keys + step
-        edges.append(torch.stack([order[met], order[place[met]]]).cpu().numpy())
-    start, end = np.concatenate(edges, axis=1)
-    count = len(rows)
-    graph = coo_matrix((np.ones(len(start), bool), (start, end)), shape=(count, count))
-    _, numbers = connected_components(graph, directed=False)
-    return torch.from_numpy(numbers.astype(np.int64)).to(rows.device)
+    batch = cloud_of_row(level.offsets, len(level.grid_coord))
+    return connected(*touching(level.grid_coord[rows], batch[rows]), len(rows))
 
 
 def ranked(score: Tensor, number: Tensor, least: int, top: int) -> list[tuple[int, float]]:
