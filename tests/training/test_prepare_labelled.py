@@ -212,6 +212,7 @@ def test_what_cannot_be_is_named(
         options = ("--label-map", write_map(tmp_path), *options[1:])
     said = prepare("labelled", tmp_path / "scans", tmp_path / "out", *options, code=1)
     assert re.search(message, said), said
+    assert "Error parsing" not in said  # the options' own classes are nobody's business
     assert not (tmp_path / "out" / "train").exists()
 
 

@@ -52,7 +52,8 @@ class LabelledOptions:
     scale: float = 1.0
     """Metres a unit of the coordinates: 0.001 for millimetres."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise InputError where a value is out of range."""
         if self.val and self.val_share is not None:
             raise InputError("--val says which scans are for validation; leave --val-share out.")
         if self.val_share is not None and not 0 <= self.val_share < 1:
@@ -79,6 +80,7 @@ def labelled(
             them.
         out: Folder to write to: Parquet files in a folder for each split, and a card.
     """
+    scans.check()
     splits = _splits(src, scans)
     first = next(iter(splits.values()))[0]
     if scans.label_map is None:

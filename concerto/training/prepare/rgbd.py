@@ -39,6 +39,7 @@ def rgbd(
         out: Folder to write to: Parquet files in a folder for each split, and a card.
         workers: Scenes to work on at a time, each by a process.
     """
+    recordings.check()
     folders = find_recordings(src)
     found = f"{len(folders)} RGB-D recording{'s' if len(folders) > 1 else ''}"
     facts = {"from": found, **recordings.facts()}

@@ -56,7 +56,8 @@ class RgbdOptions:
     skip_bad: bool = False
     """Leave out frames, and scenes, that cannot be used, with a warning, instead of stopping."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise InputError where a value is out of range."""
         for name in ("stride", "max_images"):
             value = getattr(self, name)
             if value is not None and value < 1:

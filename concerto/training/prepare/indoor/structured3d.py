@@ -49,7 +49,8 @@ class Structured3dOptions:
     voxel_size: float = 0.01
     """Metres from one point to the next: views overlap, and see near things very densely."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise InputError where a value is out of range."""
         if not self.voxel_size > 0:
             raise InputError(f"voxel_size is {self.voxel_size:g}; it must be over 0 (metres).")
 
@@ -72,6 +73,7 @@ def structured3d(
             Structured3D_perspective_full_00.zip and so on, or what is in them, unpacked.
         out: Folder to write to: Parquet files in a folder for each split, and a card.
     """
+    rooms.check()
     found = _rooms(src, rooms.views)
     splits: Mapping[str, Sequence[_Room]] = {
         split: [room for room in found if room.scene in SPLITS[split]] for split in rooms.splits
