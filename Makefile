@@ -6,15 +6,6 @@ OUT ?= out
 NAME := $(basename $(notdir $(SCAN)))
 RUN := $(VENV)/bin/python
 CORES := $(shell nproc 2>/dev/null || echo 2)
-OSD ?= $(wildcard $(or $(CONCERTO_SHARED),../shared)/data/osd)
-PROBED := $(OUT)/probing/rooms/README.md $(if $(OSD),$(OUT)/probing/osd/README.md)
-PROBED_ON := --rooms $(OUT)/probing/rooms $(if $(OSD),--osd $(OUT)/probing/osd)
-# What the two trainings of `make tiny` are told apart by: images whose features are kept; and none,
-# with Sonata's weights of the other losses.
-joint := --views.no-augment-images --images.cache $(OUT)/tiny/image-features
-alone := --images.name None --views.no-use-images --views.no-drops \
-    --objective.cross-modal-weight 0 --objective.mask-weight 0.25 \
-    --objective.roll-mask-weight 0.25 --objective.unmask-weight 0.5
 
 .PHONY: demo test lint table tiny clean
 
@@ -32,11 +23,35 @@ lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+$(VENV)/.installed-train: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[train]"
+	touch $@
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $@
+
+OSD ?= $(wildcard $(or $(CONCERTO_SHARED),../shared)/data/osd)
+PROBED := $(OUT)/probing/rooms/README.md $(if $(OSD),$(OUT)/probing/osd/README.md)
+PROBED_ON := --rooms $(OUT)/probing/rooms $(if $(OSD),--osd $(OUT)/probing/osd)
+
 # What the packaged weights know of rooms, made on the spot, and of the Object Segmentation Database
 # where it is at hand: docs/tiny.md.
 table: $(PROBED)
 	$(RUN) -m benchmarks.probing $(PROBED_ON) --joint concerto-tiny --alone benchmarks/probing/alone \
 	    --output $(OUT)/probing/packaged.json
+
+# What the two trainings of `make tiny` are told apart by: images whose features are kept; and none,
+# with Sonata's weights of the other losses.
+joint := --views.no-augment-images --images.cache $(OUT)/tiny/image-features
+alone := --images.name None --views.no-use-images --views.no-drops \
+    --objective.cross-modal-weight 0 --objective.mask-weight 0.25 \
+    --objective.roll-mask-weight 0.25 --objective.unmask-weight 0.5
 
 # concerto-tiny from nothing: rooms, the encoder, one without images beside it, and the table. Each
 # training goes on where it was stopped; `make -j2 tiny` runs both at a time.
@@ -45,7 +60,7 @@ tiny: $(PROBED) $(OUT)/tiny/joint/model $(OUT)/tiny/alone/model
 	    --alone $(OUT)/tiny/alone/model --output $(OUT)/probing/trained.json
 
 $(OUT)/tiny/joint/model $(OUT)/tiny/alone/model: $(OUT)/tiny/%/model: $(OUT)/tiny/rooms/README.md
-	$(RUN) -m concerto.training.pretrain --recipe concerto-tiny --data $(<D) --max-steps 2600 \
+	$(RUN) -m concerto.training.pretrain --recipe concerto-tiny --data $(<D) --max-steps 2400 \
 	    --save-every 100 --output $(@D) --resume $($*)
 	$(RUN) -m concerto.training.export $(@D) $@ --license apache-2.0
 
@@ -60,19 +75,6 @@ $(OUT)/probing/rooms/README.md: | $(VENV)/.installed-train
 
 $(OUT)/probing/osd/README.md: | $(VENV)/.installed-train
 	$(RUN) -m benchmarks.osd prepare --out $(@D) --source $(OSD)
-
-$(VENV)/.installed-train: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[train]"
-	touch $@
-
-$(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
-	touch $@
-
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
-	touch $@
 
 clean:
 	rm -rf $(VENV) $(OUT)
