@@ -1,6 +1,6 @@
-"""Make the packaged sample room: a procedural one (docs/rooms.md), free of anyone's rights, and none
-of those that the packaged model was trained on.
+"""Make the packaged sample room: a procedural one (docs/rooms.md), free of anyone's rights.
 
+It is none of those that the packaged model was trained on.
 Run from the repository's root: python scripts/make_sample_room.py
 """
 
