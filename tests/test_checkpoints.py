@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from concerto.checkpoints import (
     tensor_names,
     write_published,
 )
+from concerto.hub import find_model
 from conftest import SMALL, random_cloud
 
 GOLDEN = Path(__file__).parent / "golden" / "data" / "official_tiny.pth"
@@ -139,12 +141,20 @@ def test_weights_are_float32_unless_asked(tmp_path: Path) -> None:
         concerto.from_pretrained(tmp_path, dtype="int8")
 
 
-def test_the_packaged_model_loads_offline_and_warns_once_that_it_is_untrained() -> None:
-    with pytest.warns(concerto.ConcertoWarning, match="untrained") as caught:
+def test_the_packaged_model_loads_offline_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", concerto.ConcertoWarning)
         model = concerto.from_pretrained("concerto-tiny")
+    assert model.config == find_model("concerto-tiny").config
+    assert model.encode(random_cloud(200)).shape == (200, 288)
+
+
+def test_untrained_weights_warn_once_that_they_are(tmp_path: Path) -> None:
+    Concerto(SMALL.replace(untrained=True)).save_pretrained(tmp_path)
+    with pytest.warns(concerto.ConcertoWarning, match="untrained") as caught:
+        concerto.from_pretrained(tmp_path)
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)
-    assert model.encode(random_cloud(200)).shape == (200, 288)
 
 
 # --- what is wrong with a file is said, and nothing is run -----------------------------------

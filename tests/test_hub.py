@@ -22,7 +22,7 @@ Pin = Callable[..., Repo]
 
 def test_the_table_names_each_published_file_once() -> None:
     assert concerto.list_models()[0] == "concerto-tiny"
-    assert len(set(concerto.list_models())) == len(MODELS) == 10
+    assert len(set(concerto.list_models())) == len(MODELS) == 11
     files = {model.name: (model.repo, model.filename) for model in MODELS if model.repo}
     assert files == {
         "concerto-small": ("Pointcept/Concerto", "concerto_small.pth"),

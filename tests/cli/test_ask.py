@@ -72,7 +72,10 @@ def test_a_translator_segments_into_what_it_is_told(place: Path) -> None:
         (["ask", "scan.ply", "a", " ", "-o", "x.png"], "Text 1 of 2 is empty"),
         (["ask", "scan.ply", "a", "a", "-o", "x.png"], "given twice"),
         (["ask", "scan.ply", "a", "-o", "x.gif"], "must end in"),
-        (["ask", "scan.ply", "a", "-o", "x.png"], "concerto.training.translate"),
+        (
+            ["ask", "scan.ply", "a", "-o", "x.png", "--model", "concerto-large-clip"],
+            "concerto.training.translate",
+        ),
         (["ask", "scan.ply", "a", "-o", "x.png", "--model", "concerto-tiny"], "knows no words"),
         (["segment", "scan.ply", "-o", "x.png", "--model", "model"], "pass --classes"),
     ],
