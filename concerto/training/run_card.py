@@ -121,7 +121,8 @@ def _changes(record: RunRecord) -> str:
     recipe = RECIPES[record.settings["recipe"]]((), Path())
     defaults = dict(_flat(json.loads(json.dumps(dataclasses.asdict(recipe), default=str))))
     own = dict(_flat(record.settings))
-    apart = ("data", "split", "start_from", "recipe")
+    # The first four have rows of their own; where features are kept says nothing to others.
+    apart = ("data", "split", "start_from", "recipe", "images.cache")
     changed = {
         name: value
         for name, value in own.items()
