@@ -346,7 +346,6 @@ MODELS = (
         None,
         None,
         ConcertoConfig.preset("tiny").replace(license="apache-2.0"),
-        over=PACKAGED,
     ),
     _published(
         "concerto-small", "concerto_small.pth", "small", "rooms; a pre-release of later work"
