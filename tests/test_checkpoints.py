@@ -100,7 +100,9 @@ def test_every_tensor_of_a_preset_has_a_published_name(size: str) -> None:
     pairs = list(tensor_names(config))
     assert {own for _, own in pairs} == ours
     assert len({theirs for theirs, _ in pairs}) == len(pairs)
-    assert config_from_published(config_to_published(config)) == config
+    # A published file has no place for the preprocessing.
+    own = {"grid_size": config.grid_size, "default_stages": config.default_stages}
+    assert config_from_published(config_to_published(config)).replace(**own) == config
 
 
 def training_state(file: Path, prefix: str = "module.student.backbone.") -> Path:

@@ -74,7 +74,7 @@ def as_options(recipe: Recipe) -> list[str]:
     options += ["--log-every", "1", "--tracker", "none", "--picture-every", "0"]
     options += ["--save-every", str(recipe.loop.save_every)]
     for part, names in (
-        ("model", ("channels", "depths", "heads", "patch_size", "grid_size")),
+        ("model", ("channels", "depths", "heads", "patch_size", "grid_size", "default_stages")),
         ("objective", ("head_hidden", "head_width", "prototypes")),
         ("views", ("grid_size", "most_points", "local_views", "image_size")),
     ):
