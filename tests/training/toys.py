@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -275,6 +276,8 @@ def group(plan: Plan, processes: int = 2) -> list[ToyProcess]:
 
 def _play(plan: Plan, line: Connection, rank: int, processes: int, port: int) -> None:
     os.setsid()
+    # Ignored from the start where a shell runs the tests in its background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tracking.draw_curves = lambda run: None  # longer than all the rest
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
