@@ -27,6 +27,8 @@ WANTED = (
 # Floats up to 1 are 0-1 and floats from 2 on are 0-255; what lies between may be either.
 ROUNDING = 1e-3
 DOUBTFUL_BELOW = 2.0
+# Normals shorter than this stay as short.
+EPSILON = 1e-12
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 
@@ -182,6 +184,10 @@ def _span(color: Tensor) -> str:
 
 def _normals(normal: Tensor) -> Tensor:
     """To float32 of unit length; what is not finite becomes zero."""
+    if not normal.is_floating_point():
+        # Always finite, and a copy of our own: in place, at half the memory.
+        normal = normal.float()
+        return normal.div_(torch.linalg.vector_norm(normal, dim=1, keepdim=True).clamp_min(EPSILON))
     normal = normal.float()
     unknown = ~torch.isfinite(normal).all(1)
     if unknown.any():
@@ -192,4 +198,4 @@ def _normals(normal: Tensor) -> Tensor:
             stacklevel=2,
         )
         normal = normal.masked_fill(unknown[:, None], 0)
-    return F.normalize(normal, dim=1)
+    return F.normalize(normal, dim=1, eps=EPSILON)
