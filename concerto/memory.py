@@ -39,14 +39,15 @@ def parse_memory(amount: int | str) -> int:
 
 
 def slice_rows_within(
-    budget: int, config: ConcertoConfig, grid_coord: Tensor, itemsize: int
+    budget: int, config: ConcertoConfig, grid_coord: Tensor, itemsize: int, copied: int = 0
 ) -> int:
     """Rows that the encoder may work on at a time, to stay within `budget` bytes.
 
-    Otherwise as `working_memory`. Raises InputError where even the smallest slices would not fit.
+    copied: bytes of weights that it copies into another precision at a time. Otherwise as
+    `working_memory`. Raises InputError where even the smallest slices would not fit.
     """
     rows = max(len(grid_coord), MIN_SLICE_ROWS)
-    while (needed := working_memory(config, grid_coord, itemsize, rows)) > budget:
+    while (needed := copied + working_memory(config, grid_coord, itemsize, rows)) > budget:
         if rows <= MIN_SLICE_ROWS:
             raise InputError(
                 f"{len(grid_coord):,} voxels need about {needed / 2**20:,.0f} MiB of working "

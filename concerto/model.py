@@ -19,6 +19,7 @@ from concerto.checkpoints import Checkpoint
 from concerto.config import ConcertoConfig
 from concerto.devices import kept_dtype, usable_device
 from concerto.encoder import Backend, Block, PointTransformer
+from concerto.encoder.cpu import product_dtype
 from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.hierarchy import Hierarchy, Stages, resolve_stages
 from concerto.memory import parse_memory, slice_rows_within
@@ -171,11 +172,7 @@ class Concerto(nn.Module, SavedModel):
         with torch.no_grad(), _evaluating(self), self._progress(len(scenes.items), progress):
             for item in scenes.items:
                 prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
-                rows = None
-                if budget is not None:
-                    rows = slice_rows_within(
-                        budget, self.config, prepared.grid_coord, self.dtype.itemsize
-                    )
+                rows = None if budget is None else self._rows_within(budget, prepared.grid_coord)
                 hierarchy = self._encode([prepared], Scenes([item], as_list=False), rows)
                 results.append(read(hierarchy))
         if scenes.as_list:
@@ -325,6 +322,18 @@ class Concerto(nn.Module, SavedModel):
             single=not scenes.as_list,
         )
 
+    def _rows_within(self, budget: int, grid_coord: Tensor) -> int:
+        """How many rows the encoder may work on at a time, to stay within so many bytes."""
+        dtype = product_dtype(self.encoder.embedding.linear.weight)
+        copied = 0
+        if dtype != self.dtype:
+            sizes = (sum(p.numel() for p in block.parameters()) for block in self._blocks())
+            copied = max(sizes) * dtype.itemsize
+        return slice_rows_within(budget, self.config, grid_coord, dtype.itemsize, copied)
+
+    def _blocks(self) -> list[Block]:
+        return [module for module in self.encoder.modules() if isinstance(module, Block)]
+
     @contextmanager
     def _progress(self, scenes: int, show: bool) -> Iterator[None]:
         """A bar that moves with every block of every scene."""
@@ -333,7 +342,7 @@ class Concerto(nn.Module, SavedModel):
             return
         from tqdm.auto import tqdm
 
-        blocks = [module for module in self.encoder.modules() if isinstance(module, Block)]
+        blocks = self._blocks()
         with tqdm(total=scenes * len(blocks), desc="encoding", unit="block") as bar:
             # A hook that returned anything would replace the block's output.
             def advance(*_: object) -> None:

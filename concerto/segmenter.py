@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from concerto import checkpoints, hub
 from concerto.devices import kept_dtype, usable_device
 from concerto.encoder import Backend
+from concerto.encoder.cpu import at_full_speed
 from concerto.errors import ConfigError
 from concerto.heads import make_head
 from concerto.heads.instances import group_voxels
@@ -93,7 +94,7 @@ class Segmenter(nn.Module, SavedModel):
         """
 
         def read(hierarchy: Hierarchy) -> Tensor:
-            best = self.head(hierarchy).argmax(1)
+            best = self._logits(hierarchy).argmax(1)
             things = group_voxels(hierarchy, best, similarity, min_points)
             return _at_points(torch.stack([best, things], dim=1), hierarchy, -1)
 
@@ -168,11 +169,16 @@ class Segmenter(nn.Module, SavedModel):
     def _card(self, source: str) -> str:
         return segmenter_card(self.config, source)
 
+    def _logits(self, hierarchy: Hierarchy) -> Tensor:
+        """(n, K) of the finest voxels."""
+        logits: Tensor = at_full_speed(self.head)(hierarchy)
+        return logits
+
     def _classes(self, hierarchy: Hierarchy) -> Tensor:
-        return _at_points(self.head(hierarchy).argmax(1), hierarchy, -1)
+        return _at_points(self._logits(hierarchy).argmax(1), hierarchy, -1)
 
     def _probabilities(self, hierarchy: Hierarchy) -> Tensor:
-        return _at_points(self.head(hierarchy).float().softmax(1), hierarchy, 0)
+        return _at_points(self._logits(hierarchy).float().softmax(1), hierarchy, 0)
 
 
 def _at_points(values: Tensor, hierarchy: Hierarchy, absent: int) -> Tensor:

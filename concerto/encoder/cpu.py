@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # Since torch 2.9 the precision of products can be set for oneDNN alone; before, for all devices.
 ONEDNN: Any = getattr(torch.backends.mkldnn, "matmul", None)
@@ -23,6 +25,8 @@ KEPT_BYTES = 2**25 - 2**14
 SLICE_VALUES = 3 * 2**18
 # Relative error of a float32 product, with room; bfloat16's would be 3e-3.
 FLOAT32_ERROR = 1e-5
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def infers(x: Tensor) -> bool:
@@ -43,6 +47,49 @@ def rows_at_a_time(x: Tensor, slice_rows: int | None) -> int:
     """How many rows of x (n, C): at most those asked for, and on a CPU those that caches hold."""
     rows = len(x) if slice_rows is None else slice_rows
     return min(rows, SLICE_VALUES // x.shape[1]) if x.device.type == "cpu" else rows
+
+
+def product_dtype(weight: Tensor) -> torch.dtype:
+    """What to multiply a weight in: its own dtype, or float32 where that is far faster.
+
+    Products in bfloat16 need AVX-512 or newer vectors, those in float16 newer ones still. Without
+    them torch multiplies number by number, at a fiftieth of float32's rate.
+    """
+    on_cpu = weight.device.type == "cpu" and not torch.compiler.is_compiling()
+    slow = on_cpu and weight.dtype.itemsize == 2 and not _has_products(weight.dtype)
+    return torch.float32 if slow else weight.dtype
+
+
+def at_full_speed(module: M) -> M:
+    """The module, or one that shares all but its tensors, which are of `product_dtype`.
+
+    Such a copy is for one call. Hooks of the module see it, and gradients reach its parameters.
+    """
+    weight = next(chain(module.parameters(), module.buffers()))
+    dtype = product_dtype(weight)
+    return module if dtype == weight.dtype else _converted(module, dtype)
+
+
+def _converted(module: M, dtype: torch.dtype) -> M:
+    # Not swapped in place, as functional_call does: other threads may be in the same module.
+    module, tensors = copy.copy(module), vars(module)
+    for kind in ("_parameters", "_buffers"):
+        vars(module)[kind] = {
+            name: t if t is None else t.to(dtype) for name, t in tensors[kind].items()
+        }
+    children = module._modules.items()
+    vars(module)["_modules"] = {
+        name: c if c is None else _converted(c, dtype) for name, c in children
+    }
+    return module
+
+
+@lru_cache
+def _has_products(dtype: torch.dtype) -> bool:
+    """Whether oneDNN has products in bfloat16 or float16 for this processor."""
+    name = "bf16" if dtype == torch.bfloat16 else "fp16"
+    known = getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", None)
+    return known is not None and bool(known())
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from concerto.encoder.attention import PatchAttention, Patches
-from concerto.encoder.cpu import fast_products, infers_on_cpu
+from concerto.encoder.cpu import at_full_speed, fast_products, infers_on_cpu
 from concerto.encoder.cpu_attention import attend_from, merge_qkv, new_scratch
 from concerto.encoder.layout import Geometry, InPlace, cut
 from concerto.encoder.point_transformer import Block, EncodedLevel, PointTransformer, Stage
@@ -88,9 +88,9 @@ def encode_whole(encoder: PointTransformer, feat: Tensor, grid_coord: Tensor) ->
     with fast_products() if infers_on_cpu(feat) else nullcontext():
         for number, stage, geometry, pooling, below in _stages(encoder, grid_coord):
             x = (
-                encoder.embedding(feat, None)
+                at_full_speed(encoder.embedding)(feat, None)
                 if below is None
-                else _pooled(stage, levels[-1].feat, below)
+                else _pooled(stage, known[-1].feat, below)
             )
             patches, _ = cut(geometry, encoder.config, number, None)
             neighbors = find_neighbors(geometry.grid_coord, geometry.batch)
@@ -100,7 +100,7 @@ def encode_whole(encoder: PointTransformer, feat: Tensor, grid_coord: Tensor) ->
                 attended.append(block.cpe.added_to(x, neighbors, in_place.rows(x)))
                 x = attended[-1].clone()
                 block.add_rest(x, patches, in_place)
-            levels.append(EncodedLevel(x, geometry.grid_coord, geometry.offsets, pooling))
+            levels.append(_level(encoder, x, geometry, pooling))
             known.append(Known(cell_keys(geometry.grid_coord), inputs, attended, x))
     return levels, known
 
@@ -129,24 +129,31 @@ def encode_changed(
             rows = anew.nonzero().flatten()
             if len(rows):
                 if below is None:
-                    x = encoder.embedding(feat[rows], None)
+                    x = at_full_speed(encoder.embedding)(feat[rows], None)
                 else:
                     fine, narrowed = below.narrowed(rows)
-                    x = _pooled(stage, levels[-1].feat[fine], narrowed)
+                    x = _pooled(stage, kept[-1].feat[fine], narrowed)
                 patches, _ = cut(geometry, encoder.config, number, None)
                 _run(stage, x, now, _Part(rows, patches, list(_neighbors(keys, rows)), scratch))
-            levels.append(EncodedLevel(now.feat, geometry.grid_coord, geometry.offsets, pooling))
+            levels.append(_level(encoder, now.feat, geometry, pooling))
             kept.append(now)
     return levels, kept
 
 
-def _blocks(stage: Stage) -> list[Block]:
-    return cast("list[Block]", list(stage.blocks))
+def _blocks(stage: Stage) -> Iterator[Block]:
+    return map(at_full_speed, cast("list[Block]", list(stage.blocks)))
+
+
+def _level(
+    encoder: PointTransformer, feat: Tensor, geometry: Geometry, pooling: Pooling | None
+) -> EncodedLevel:
+    feat = feat.to(encoder.embedding.norm.weight.dtype)
+    return EncodedLevel(feat, geometry.grid_coord, geometry.offsets, pooling)
 
 
 def _pooled(stage: Stage, x: Tensor, pooling: Pooling) -> Tensor:
     assert stage.down is not None
-    out: Tensor = stage.down(x, pooling)
+    out: Tensor = at_full_speed(stage.down)(x, pooling)
     return out
 
 

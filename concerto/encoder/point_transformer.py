@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from concerto.config import ConcertoConfig
 from concerto.encoder.attention import PatchAttention, Patches
-from concerto.encoder.cpu import fast_products, infers_on_cpu
+from concerto.encoder.cpu import at_full_speed, fast_products, infers_on_cpu
 from concerto.encoder.layout import Geometry, InPlace, Layout, cut
 from concerto.encoder.pooling import GridPooling, Pooling, pool_grid
 from concerto.encoder.random import hash_uniform
@@ -128,8 +128,8 @@ class PointTransformer(nn.Module):
         seeds: Tensor | None,
         slice_rows: int | None,
     ) -> list[EncodedLevel]:
-        batch = cloud_of_row(offsets, len(feat))
-        x = self.embedding(feat, mask)
+        batch, dtype = cloud_of_row(offsets, len(feat)), self.embedding.norm.weight.dtype
+        x = at_full_speed(self.embedding)(feat, mask)
         in_place = InPlace.if_possible(x, seeds, slice_rows)
         recompute = self.activation_checkpointing and torch.is_grad_enabled()
         levels: list[EncodedLevel] = []
@@ -147,7 +147,7 @@ class PointTransformer(nn.Module):
             x = stage(x, pooling, layout)
             last = number + 1 == len(self.stages)
             pooling = None if last else pool_grid(grid_coord, batch, self._torch_scatter)
-            levels.append(EncodedLevel(x, grid_coord, offsets, pooling))
+            levels.append(EncodedLevel(x.to(dtype), grid_coord, offsets, pooling))
         return levels
 
     def _check_mask(self, mask: Tensor, rows: int) -> None:
@@ -208,8 +208,8 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, pooling: Pooling | None, layout: Layout) -> Tensor:
         """x: (n, C_in) of the level before → (m, C). pooling: None in the first stage."""
         if self.down is not None:
-            x = self.down(x, pooling, layout.in_place and layout.in_place.rows(x))
-        for block in self.blocks:
+            x = at_full_speed(self.down)(x, pooling, layout.in_place and layout.in_place.rows(x))
+        for block in map(at_full_speed, self.blocks):
             if layout.recompute:
                 x = checkpoint(block, x, layout, use_reentrant=False, preserve_rng_state=False)
             else:

@@ -51,7 +51,7 @@ class DecoderHead(nn.Module):
         elif seeds is None:
             clouds = len(levels[0].offsets)
             seeds = torch.randint(2**62, (clouds,)).to(levels[0].offsets.device)
-        x = levels[-1].feat
+        x = levels[-1].feat.to(self.linear.weight.dtype)
         in_place = InPlace.if_possible(x, seeds, slice_rows=None)
         with fast_products() if infers_on_cpu(x) else nullcontext():
             for number in range(len(self.stages) - 1, -1, -1):
@@ -111,7 +111,7 @@ class GridUnpooling(nn.Module):
     def forward(self, x: Tensor, level: Level) -> Tensor:
         assert level.parent is not None
         coarse = F.gelu(self.norm(self.linear(x)))
-        skipped = F.gelu(self.skip_norm(self.skip_linear(level.feat)))
+        skipped = F.gelu(self.skip_norm(self.skip_linear(level.feat.to(x.dtype))))
         return skipped + coarse.index_select(0, level.parent)
 
 
