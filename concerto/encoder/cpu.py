@@ -49,6 +49,14 @@ def rows_at_a_time(x: Tensor, slice_rows: int | None) -> int:
     return min(rows, SLICE_VALUES // x.shape[1]) if x.device.type == "cpu" else rows
 
 
+@lru_cache
+def has_products(dtype: torch.dtype) -> bool:
+    """Whether oneDNN has products in bfloat16 or float16 for this processor."""
+    name = "bf16" if dtype == torch.bfloat16 else "fp16"
+    known = getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", None)
+    return known is not None and bool(known())
+
+
 def product_dtype(weight: Tensor) -> torch.dtype:
     """What to multiply a weight in: its own dtype, or float32 where that is far faster.
 
@@ -56,7 +64,7 @@ def product_dtype(weight: Tensor) -> torch.dtype:
     them torch multiplies number by number, at a fiftieth of float32's rate.
     """
     on_cpu = weight.device.type == "cpu" and not torch.compiler.is_compiling()
-    slow = on_cpu and weight.dtype.itemsize == 2 and not _has_products(weight.dtype)
+    slow = on_cpu and weight.dtype.itemsize == 2 and not has_products(weight.dtype)
     return torch.float32 if slow else weight.dtype
 
 
@@ -82,14 +90,6 @@ def _converted(module: M, dtype: torch.dtype) -> M:
         name: c if c is None else _converted(c, dtype) for name, c in children
     }
     return module
-
-
-@lru_cache
-def _has_products(dtype: torch.dtype) -> bool:
-    """Whether oneDNN has products in bfloat16 or float16 for this processor."""
-    name = "bf16" if dtype == torch.bfloat16 else "fp16"
-    known = getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", None)
-    return known is not None and bool(known())
 
 
 @contextmanager

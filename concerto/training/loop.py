@@ -10,12 +10,16 @@ The folder of a run holds `run.json` (settings), `metrics.jsonl` (what was logge
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from concerto.errors import ConfigError, MissingExtraError
+import torch
+
+from concerto.encoder.cpu import has_products
+from concerto.errors import ConcertoWarning, ConfigError, MissingExtraError
 from concerto.training.processes import check_distribution
 from concerto.training.task import BatchT, Task
 from concerto.training.tracking import require_tracker
@@ -133,9 +137,8 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
         raise ConfigError(
             f"precision is {config.precision!r}, which cannot be had: {error}"
         ) from error
-    # accelerate would leave it at float32, and say nothing.
-    if config.precision == "fp16" and accelerator.device.type == "cpu":
-        raise ConfigError('precision is "fp16", which needs a GPU; on a CPU take "bf16" or "no".')
+    if accelerator.device.type == "cpu":
+        _check_on_cpu(config.precision)
     check_distribution(accelerator)
     return accelerator
 
@@ -167,3 +170,16 @@ def train(
         return TrainResult(trainer.done, total, signal)
     finally:
         trainer.close()
+
+
+def _check_on_cpu(precision: str) -> None:
+    if precision == "fp16":
+        # accelerate would leave it at float32, and say nothing.
+        raise ConfigError('precision is "fp16", which needs a GPU; on a CPU take "bf16" or "no".')
+    if precision == "bf16" and not has_products(torch.bfloat16):
+        warnings.warn(
+            'This processor has no products in bfloat16: with precision "bf16" a step takes many '
+            'times as long as with "no".',
+            ConcertoWarning,
+            stacklevel=3,
+        )

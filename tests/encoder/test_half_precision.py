@@ -19,7 +19,7 @@ HALVES = [torch.bfloat16, torch.float16]
 
 @pytest.fixture(autouse=True)
 def _no_products_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "_has_products", lambda dtype: False)
+    monkeypatch.setattr(cpu, "has_products", lambda dtype: False)
 
 
 @pytest.mark.parametrize("dtype", HALVES)
@@ -29,7 +29,7 @@ def test_products_are_in_float32_where_those_in_half_precision_are_slow(
     assert product_dtype(torch.zeros(1, dtype=dtype)) == torch.float32
     assert product_dtype(torch.zeros(1, dtype=torch.float64)) == torch.float64
     assert product_dtype(torch.zeros(1, dtype=dtype, device="meta")) == dtype
-    monkeypatch.setattr(cpu, "_has_products", lambda dtype: True)
+    monkeypatch.setattr(cpu, "has_products", lambda dtype: True)
     assert product_dtype(torch.zeros(1, dtype=dtype)) == dtype
 
 

@@ -1,4 +1,5 @@
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from concerto.errors import (
     ConfigError,
     TrainingError,
 )
+from concerto.training import loop
 from concerto.training.checkpointing import list_checkpoints, read_checkpoint, step_of
 from concerto.training.loop import LoopConfig, TrainResult, make_accelerator, train
 from concerto.training.metrics import read_metrics
@@ -256,6 +258,19 @@ def test_precision_is_mixed_where_asked_and_refused_where_it_cannot_be(config: L
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match='on a CPU take "bf16" or "no"'):
             run_toy(replace(config, precision="fp16"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="trains on the GPU")
+@pytest.mark.parametrize("known", [True, False])
+def test_bfloat16_is_warned_of_where_the_processor_has_no_products_in_it(
+    config: LoopConfig, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    monkeypatch.setattr(loop, "has_products", lambda dtype: known)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run_toy(replace(config, max_steps=1, precision="bf16"))
+    told = [str(warning.message) for warning in caught]
+    assert any("no products in bfloat16" in text for text in told) is not known
 
 
 def test_a_loss_scale_that_overflows_is_halved_and_kept(config: LoopConfig, tmp_path: Path) -> None:
