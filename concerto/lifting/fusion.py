@@ -109,7 +109,7 @@ def _sums(frame: Frame, voxel_size: float, max_depth: float) -> tuple[Keys, Sums
     if frame.confidence is not None:
         weight = weight * frame.confidence.ravel()[seen.pixel]
     columns *= weight[:, None]
-    return _grouped(_keys(cell, frame.name), columns)
+    return _grouped(_keys(cell, frame.name, voxel_size), columns)
 
 
 def _colors(frame: Frame, point: NDArray[np.float32], pixel: NDArray[np.int64]) -> Sums:
@@ -121,12 +121,12 @@ def _colors(frame: Frame, point: NDArray[np.float32], pixel: NDArray[np.int64]) 
     return frame.color.reshape(-1, 3)[pixel].astype(np.float32)
 
 
-def _keys(cell: NDArray[np.float64], name: str) -> Keys:
+def _keys(cell: NDArray[np.float64], name: str, voxel_size: float) -> Keys:
     """Keys (n,) that sort as the cells (n, 3) do."""
     if len(cell) and np.abs(cell).max() >= HALF:
         raise InputError(
-            f"{name}: the pose puts points over {HALF} voxels from the origin. Poses are in "
-            "metres; subtract a common origin if these are map coordinates."
+            f"{name}: the pose puts points over {HALF} voxels of {voxel_size:g} m from the origin. "
+            "Poses are in metres; subtract a common origin if these are map coordinates."
         )
     x, y, z = (axis.astype(np.int64) + HALF for axis in cell.T)
     return np.asarray((x << 2 * BITS) | (y << BITS) | z)

@@ -75,19 +75,27 @@ def images_of(frames: Any) -> Iterable[Any]:
 
 
 def as_intrinsics(given: Any) -> Intrinsics | list[Intrinsics]:
-    """One camera or one a frame: 3x3 matrices, or fx fy cx cy. Raises InputError for others."""
+    """One camera or one a frame: 3x3 matrices, fx fy cx cy, or a file of one of these.
+
+    Raises InputError for others.
+    """
     if isinstance(given, Intrinsics):
         return given
     if isinstance(given, (list, tuple)) and given and isinstance(given[0], Intrinsics):
         return list(given)
-    try:
-        values = np.asarray(_array(given), np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"intrinsics are no numbers: {error}.") from error
+    if isinstance(given, (str, Path)):
+        values = read_matrix(Path(given)).squeeze()
+    else:
+        values = _numbers(given, "intrinsics")
     if values.shape == (4,):
         return Intrinsics(*map(float, values))
     if values.shape in ((3, 3), (4, 4)) and np.array_equal(values[-1], np.eye(len(values))[-1]):
         return Intrinsics.from_matrix(values)
+    if values.shape == (3, 3):
+        raise InputError(
+            f"intrinsics end in the row {' '.join(f'{value:g}' for value in values[-1])}; a "
+            "camera's matrix fx 0 cx, 0 fy cy, 0 0 1 does not. Is it transposed?"
+        )
     if values.ndim == 2 and values.shape[1] == 4:
         return [Intrinsics(*map(float, row)) for row in values]
     if values.ndim == 3 and values.shape[1:] in ((3, 3), (4, 4)):
@@ -120,6 +128,8 @@ def as_depth(given: Any, name: str, depth_scale: float | None) -> NDArray[np.flo
         except (OSError, ValueError) as error:
             raise InputError(f"{name}: cannot read the depth {given}: {error}.") from error
     depth = _array(given)
+    if depth.dtype.kind not in "biuf":
+        raise InputError(f"{name}: the depth is {depth.dtype}; expected numbers, (h, w).")
     if depth.ndim == 3 and 1 in (depth.shape[0], depth.shape[2]):
         depth = depth.squeeze(0 if depth.shape[0] == 1 else 2)
     if np.issubdtype(depth.dtype, np.integer):
@@ -129,8 +139,11 @@ def as_depth(given: Any, name: str, depth_scale: float | None) -> NDArray[np.flo
 
 
 def as_pose(given: Any, name: str, world_to_camera: bool) -> NDArray[np.float64]:
-    """(4, 4) or (3, 4) as (4, 4) float64 camera to world."""
-    pose = np.asarray(_array(given), np.float64)
+    """(4, 4) or (3, 4), or a file of it, as (4, 4) float64 camera to world."""
+    if isinstance(given, (str, Path)):
+        pose = read_matrix(Path(given))
+    else:
+        pose = _numbers(given, f"{name}: the pose")
     if pose.shape == (3, 4):
         pose = np.concatenate([pose, [[0, 0, 0, 1]]])
     if not world_to_camera or pose.shape != (4, 4) or not np.isfinite(pose).all():
@@ -153,7 +166,7 @@ def make_frame(
     """A frame of anything that holds its parts; a depth image of another size has the same view."""
     color, meters = as_image(image, name), as_depth(depth, name, depth_scale)
     depth_camera = camera
-    if color.ndim == 3 and meters.ndim == 2 and color.shape[:2] != meters.shape:
+    if _is_image(color) and meters.ndim == 2 and color.shape[:2] != meters.shape:
         _check_ratio(name, color.shape, meters.shape)
         old, new = (color.shape[0], color.shape[1]), (meters.shape[0], meters.shape[1])
         depth_camera = camera.resized(old, new)
@@ -164,7 +177,7 @@ def make_frame(
         pose=as_pose(pose, name, world_to_camera),
         camera=camera,
         depth_camera=depth_camera,
-        confidence=None if confidence is None else _array(confidence).astype(np.float32),
+        confidence=None if confidence is None else _confidence(confidence, name),
     )
 
 
@@ -185,7 +198,7 @@ def _attempts(
             going = ", ".join(name for name in values if name not in ended)
             raise InputError(
                 f"There are {number} {' and '.join(ended)}, but more {going}; expected one of each "
-                "for every frame."
+                "for every frame. Where one was dropped on the way, those after it are mismatched."
             )
         yield partial(
             _attempt,
@@ -231,6 +244,10 @@ def _attempt(
 
 
 def _check_counts(streams: dict[str, Any]) -> None:
+    for name, values in streams.items():
+        if isinstance(values, (str, Path)) or not isinstance(values, Iterable):
+            told = values if isinstance(values, (str, Path)) else type(values).__name__
+            raise InputError(f"{name} is {told}; expected a list, or an iterator: one a frame.")
     counts = {name: len(values) for name, values in streams.items() if isinstance(values, Sized)}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{number} {name}" for name, number in counts.items())
@@ -242,7 +259,7 @@ def _check_counts(streams: dict[str, Any]) -> None:
 def poses_of(given: Any) -> Iterable[Any]:
     """Matrices (N, 4, 4), one each, or a file of them: 16 or 12 numbers a line."""
     if not isinstance(given, (str, Path)):
-        return _array(given) if isinstance(given, list) and _plain(given) else given
+        return given
     values = read_matrix(Path(given))
     if values.ndim == 2 and values.shape[1] in (12, 16):
         return values.reshape(len(values), -1, 4)
@@ -254,9 +271,21 @@ def poses_of(given: Any) -> Iterable[Any]:
     )
 
 
-def _plain(values: list[Any]) -> bool:
-    """Whether a list is one of nested numbers."""
-    return bool(values) and isinstance(values[0], (list, tuple))
+def _confidence(given: Any, name: str) -> NDArray[np.float32]:
+    return _numbers(given, f"{name}: the confidence").astype(np.float32)
+
+
+def _is_image(color: NDArray[Any]) -> bool:
+    """Whether an array has an image's shape; what has not is refused when the frame is made."""
+    return color.ndim == 3 and color.shape[2] == 3
+
+
+def _numbers(given: Any, what: str) -> NDArray[np.float64]:
+    """As float64. Raises InputError, beginning with `what`, where these are no numbers."""
+    try:
+        return np.asarray(_array(given), np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} is not of numbers: {str(error).rstrip('.')}.") from error
 
 
 def _array(given: Any) -> NDArray[Any]:

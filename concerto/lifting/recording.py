@@ -97,8 +97,9 @@ def size_of(image: NDArray[Any]) -> tuple[int, int]:
 
 def read_matrix(file: Path) -> NDArray[np.float64]:
     """A text file of numbers as a matrix. Raises InputError where it holds none."""
+    rows = [row.split() for row in _lines(file)]
     try:
-        return np.array([row.split() for row in _lines(file)], np.float64)
+        return np.array(rows, np.float64)
     except ValueError as error:
         raise InputError(f"{file} is no matrix of numbers: {error}.") from error
 

@@ -74,8 +74,16 @@ def test_paths_of_images_and_a_file_of_poses_give_the_same(tmp_path: Path) -> No
     )
     assert abs(len(cloud) - len(WANTED)) < 0.02 * len(WANTED)
     assert distance_to_room(cloud.coord.numpy()).max() < 0.02
-    same_folder = concerto.lift(folder)
-    torch.testing.assert_close(same_folder.coord, cloud.coord)
+    for others in (
+        concerto.lift(folder),
+        lifted(
+            frames=sorted(folder.glob("*.color.png")),
+            depths=sorted(folder.glob("*.depth.png")),
+            intrinsics=folder / "intrinsics.txt",
+            poses=sorted(folder.glob("*.pose.txt")),
+        ),
+    ):
+        torch.testing.assert_close(others.coord, cloud.coord)
 
 
 def test_depth_of_another_size_has_the_same_view() -> None:
@@ -194,7 +202,12 @@ def test_a_geometry_in_metres_gives_what_depth_would() -> None:
         ({"depths": iter(DEPTHS[:7])}, "7 depths, but more frames, poses"),
         ({"depths": None, "poses": None}, "No depths, poses given"),
         ({"intrinsics": np.eye(2)}, r"intrinsics have shape \(2, 2\)"),
-        ({"intrinsics": "wide"}, "no numbers"),
+        ({"intrinsics": "wide"}, "Cannot read wide: No such file"),
+        ({"intrinsics": {"fx": 1}}, "intrinsics is not of numbers"),
+        ({"intrinsics": K.T}, "end in the row .* 1; .*transposed"),
+        ({"depths": "depths/"}, "depths is depths/; expected a list"),
+        ({"poses": 3}, "poses is int; expected a list"),
+        ({"voxel_size": 1e-9}, "voxels of 1e-09 m"),
         ({"frames": [], "depths": [], "poses": []}, "There are no frames"),
         ({"frames": "room.jpg"}, "no video"),
         ({"frames": 3}, "frames is int"),
@@ -213,10 +226,16 @@ def changed(values: list, number: int, value: object) -> list:
     return [*values[:number], value, *values[number + 1 :]]
 
 
+SURE = [np.ones_like(depth) for depth in DEPTHS]
 BAD = [
     ({"poses": changed(POSES, 3, 2 * POSES[3])}, "frame 3: .*determinant 8"),
     ({"poses": changed(POSES, 3, POSES[3] * np.nan)}, "frame 3: .*NaN"),
     ({"poses": changed(POSES, 3, np.eye(2))}, r"frame 3: .*\(2, 2\)"),
+    ({"poses": changed(POSES, 3, [[1, 2], [3]])}, "frame 3: the pose is not of numbers"),
+    ({"poses": changed(POSES, 3, "gone.txt")}, "Cannot read gone.txt: No such file or directory"),
+    ({"depths": changed(DEPTHS, 3, np.array([["a"]]))}, "frame 3: the depth is <U1"),
+    ({"confidences": changed(SURE, 3, "very")}, "frame 3: the confidence is not of numbers"),
+    ({"frames": changed(COLORS, 3, COLORS[3].transpose(2, 0, 1))}, r"frame 3: .*expected .*H, W"),
     ({"depths": changed(DEPTHS, 3, DEPTHS[3] * 1000)}, "frame 3: .*depth_scale=1000"),
     ({"depths": changed(DEPTHS, 3, DEPTHS[3] * np.nan)}, "frame 3: .*NaN"),
     ({"depths": changed(DEPTHS, 3, DEPTHS[3] * 0 + 2)}, "frame 3: .*2 m everywhere"),
