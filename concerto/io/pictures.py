@@ -14,6 +14,7 @@ from PIL import Image
 from concerto.errors import InputError
 
 Decoded = TypeVar("Decoded")
+IMAGES = (".jpg", ".jpeg", ".png")
 # What phones take has 50 million pixels; more is a mistake, or an attack on memory.
 MOST_PIXELS = 2**26
 

@@ -52,7 +52,7 @@ class Lifter:
         Raises InputError where most of its depth is out of range, or its pose far away; the map is
         then as before.
         """
-        _check_range(frame, self.max_depth)
+        check_range(frame, self.max_depth)
         self._queue.append(_sums(frame, self.voxel_size, self.max_depth))
         if sum(len(keys) for keys, _ in self._queue) > max(QUEUE, len(self._map[0])):
             self._merge()
@@ -150,7 +150,8 @@ def _grouped(keys: Keys, sums: Sums) -> tuple[Keys, Sums]:
     return keys[starts], np.add.reduceat(sums[order], starts, axis=0)
 
 
-def _check_range(frame: Frame, max_depth: float) -> None:
+def check_range(frame: Frame, max_depth: float) -> None:
+    """Raise InputError where half of a frame's depths (m) are none that a depth camera measures."""
     median = float(np.median(frame.depth[frame.depth > 0]))
     if not NEAREST <= median <= max_depth:
         raise InputError(

@@ -6,23 +6,25 @@ An `Attempt` makes one frame when called, or says why it cannot be used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from concerto.errors import InputError
-from concerto.io.pictures import read_depth, read_photo
+from concerto.io.pictures import IMAGES, read_depth, read_photo
 from concerto.lifting.conventions import inverse
 from concerto.lifting.frame import Frame, Intrinsics, check_pose
 from concerto.lifting.recording import read_matrix
-from concerto.lifting.video_file import is_video, read_video
+from concerto.lifting.video_file import decoded, is_video
 
 Attempt = Callable[[], Frame]
+Made = TypeVar("Made")
 MILLIMETRES = 1000.0
 # Sides of one camera's images at two sizes may be off a common ratio by rounding.
 SAME_RATIO = 0.02
@@ -59,19 +61,32 @@ def attempts(
         streams["intrinsics"] = cameras
     if confidences is not None:
         streams["confidences"] = confidences
-    _check_counts(streams)
+    check_counts(streams)
     return _attempts(streams, cameras, depth_scale, world_to_camera)
 
 
 def images_of(frames: Any) -> Iterable[Any]:
-    """A video's images, or what was given. Raises InputError for a path of something else."""
+    """A video's or a folder's images, or what was given. Raises InputError for another path."""
     if is_video(frames):
-        return read_video(frames)
+        return decoded(frames)
+    if isinstance(frames, (str, Path)) and Path(frames).is_dir():
+        return image_files(Path(frames))
     if isinstance(frames, (str, Path)):
         raise InputError(f"{frames} is no video; pass a video, or a list of images or their paths.")
     if not isinstance(frames, Iterable):
         raise InputError(f"frames is {type(frames).__name__}; expected images, or a video's path.")
     return frames
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images that lie in a folder, those of one name by the number in it: 9.jpg before 10.jpg.
+
+    Raises InputError where there are none.
+    """
+    found = [file for file in folder.iterdir() if file.suffix.lower() in IMAGES]
+    if not found:
+        raise InputError(f"{folder} holds no images ({', '.join(IMAGES)}).")
+    return sorted(found, key=_by_number)
 
 
 def as_intrinsics(given: Any) -> Intrinsics | list[Intrinsics]:
@@ -107,7 +122,9 @@ def as_intrinsics(given: Any) -> Intrinsics | list[Intrinsics]:
 
 
 def as_image(given: Any, name: str) -> NDArray[np.uint8]:
-    """An array, tensor, PIL image or path as (H, W, 3) uint8."""
+    """An array, tensor, PIL image or path as (H, W, 3) uint8; of one that is lost, why it is."""
+    if isinstance(given, InputError):
+        raise given
     if isinstance(given, (str, Path)):
         return read_photo(Path(given))
     image = _array(given)
@@ -116,6 +133,21 @@ def as_image(given: Any, name: str) -> NDArray[np.uint8]:
             raise InputError(f"{name}: a float image must hold 0 to 1; pass uint8 for 0 to 255.")
         image = (image * 255).round().astype(np.uint8)
     return np.asarray(image)
+
+
+def advised(error: InputError) -> InputError:
+    """The same, with what to do about a frame that cannot be used."""
+    return InputError(f"{error} skip_bad=True leaves such frames out.")
+
+
+def tried(attempt: Callable[[], Made], skip_bad: bool) -> Made | InputError:
+    """What an attempt makes; why it does not, where that may be left out, or else is raised."""
+    try:
+        return attempt()
+    except InputError as error:
+        if skip_bad:
+            return error
+        raise advised(error) from error
 
 
 def as_depth(given: Any, name: str, depth_scale: float | None) -> NDArray[np.float32]:
@@ -243,7 +275,9 @@ def _attempt(
     return frame
 
 
-def _check_counts(streams: dict[str, Any]) -> None:
+def check_counts(streams: dict[str, Any]) -> None:
+    """Raise InputError where lists differ in length, or are none; those not given are None."""
+    streams = {name: values for name, values in streams.items() if values is not None}
     for name, values in streams.items():
         if isinstance(values, (str, Path)) or not isinstance(values, Iterable):
             told = values if isinstance(values, (str, Path)) else type(values).__name__
@@ -259,7 +293,8 @@ def _check_counts(streams: dict[str, Any]) -> None:
 def poses_of(given: Any) -> Iterable[Any]:
     """Matrices (N, 4, 4), one each, or a file of them: 16 or 12 numbers a line."""
     if not isinstance(given, (str, Path)):
-        return given
+        poses: Iterable[Any] = given
+        return poses
     values = read_matrix(Path(given))
     if values.ndim == 2 and values.shape[1] in (12, 16):
         return values.reshape(len(values), -1, 4)
@@ -292,6 +327,12 @@ def _array(given: Any) -> NDArray[Any]:
     if hasattr(given, "detach"):
         given = given.detach().cpu()
     return np.asarray(given)
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    """Digits compare as numbers, the rest as text."""
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _check_ratio(name: str, color: tuple[int, ...], depth: tuple[int, ...]) -> None:

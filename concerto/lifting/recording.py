@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,9 @@ class Recording:
     depth_camera: Intrinsics | None
     depth_scale: float
     metric: bool = True
+    _sizes: dict[Intrinsics, tuple[int, int]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def read(self, files: FrameFiles) -> Frame:
         """One of the frames. Raises InputError where it cannot be read or used."""
@@ -61,7 +64,7 @@ class Recording:
         color, depth = decode_photo(files.image(), str(place)), self._depth(files)
         camera = files.camera or self.camera
         depth_camera = None if files.camera else self.depth_camera
-        return Frame(
+        frame = Frame(
             name=files.name,
             color=color,
             depth=depth,
@@ -70,6 +73,8 @@ class Recording:
             depth_camera=depth_camera or camera.resized(size_of(color), size_of(depth)),
             confidence=None if files.confidence is None else files.confidence(),
         )
+        self._check_size(frame)
+        return frame
 
     def pose(self, files: FrameFiles) -> NDArray[np.float64]:
         """One frame's pose. Raises InputError where it cannot be read."""
@@ -78,6 +83,16 @@ class Recording:
     def has_depth(self) -> bool:
         """Whether any frame was recorded with depth."""
         return any(files.depth is not None for files in self.frames)
+
+    def _check_size(self, frame: Frame) -> None:
+        """Raise InputError where an image differs in size from the first of its camera."""
+        size = size_of(frame.color)
+        first = self._sizes.setdefault(frame.camera, size)
+        if size != first:
+            raise InputError(
+                f"{frame.name}: the image is {size[1]} x {size[0]}, the first one's was "
+                f"{first[1]} x {first[0]}; one camera's images are of one size."
+            )
 
     def _depth(self, files: FrameFiles) -> NDArray[np.float32]:
         if files.depth is None:

@@ -89,7 +89,7 @@ def test_lift_tells_of_bad_frames_in_flags(room: Path, tmp_path: Path) -> None:
     assert "frame-000002.depth.png" in process.stderr
     assert "--skip-bad leaves such frames out" in process.stderr
     process = run("lift", folder, "-o", tmp_path / "cloud.ply", "--skip-bad")
-    assert "warning: 1 frames are left out" in process.stderr
+    assert "warning: 1 frame is left out" in process.stderr
     assert "of 7 frames" in process.stdout
 
 

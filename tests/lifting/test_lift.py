@@ -29,6 +29,10 @@ def lifted(**options: object) -> LiftedCloud:
 WANTED = lifted()
 
 
+def changed(values: list, number: int, value: object) -> list:
+    return [*values[:number], value, *values[number + 1 :]]
+
+
 def same(cloud: LiftedCloud, atol: float = 1e-4) -> None:
     assert len(cloud) == len(WANTED)
     torch.testing.assert_close(cloud.coord, WANTED.coord, atol=atol, rtol=0)
@@ -172,7 +176,7 @@ class Known:
     """A `Geometry` that knows the answer."""
 
     def __init__(self, answer: list[Frame], metric: bool = False) -> None:
-        self.answer, self.metric = answer, metric
+        self.answer, self.metric = [frame for frame in answer if frame is not None], metric
 
     def __call__(self, images: object, intrinsics: object, poses: object) -> Views:
         return Views(
@@ -193,6 +197,37 @@ def test_a_geometry_in_metres_gives_what_depth_would() -> None:
     same(concerto.lift(iter(COLORS), geometry=Known(FRAMES, metric=True)))
     with pytest.raises(InputError, match="8 images came as 7 depths"):
         concerto.lift(COLORS, geometry=Known(FRAMES[:7]))
+    with pytest.raises(InputError, match="pass none beside it"):
+        lifted(geometry=Known(FRAMES))
+    with pytest.raises(InputError, match="counts differ: 8 frames, 7 poses"):
+        concerto.lift(COLORS, poses=POSES[:7], geometry=Known(FRAMES))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"frames": changed(COLORS, 3, "gone.png")}, "Cannot read gone.png"),
+        ({"poses": changed(POSES, 3, 2 * POSES[3])}, "frame 3: .*determinant 8"),
+    ],
+)
+def test_what_a_geometry_cannot_use_is_named_and_can_be_left_out(change: dict, reason: str) -> None:
+    given = {"frames": COLORS, "poses": POSES, "geometry": Known(changed(FRAMES, 3, None), True)}
+    with pytest.raises(InputError, match=f"{reason}.*skip_bad=True"):
+        concerto.lift(**given | change)
+    with pytest.warns(ConcertoWarning, match=f"1 frame is left out.*{reason}"):
+        cloud = concerto.lift(**given | change, skip_bad=True)
+    assert cloud.names == tuple(f"frame {number}" for number in (0, 1, 2, 4, 5, 6, 7))
+    wanted = {"frames": COLORS, "depths": DEPTHS, "poses": POSES}
+    wanted = {name: values[:3] + values[4:] for name, values in wanted.items()}
+    torch.testing.assert_close(cloud.coord, lifted(**wanted).coord)
+    with pytest.raises(InputError, match=r"no images to find the geometry of. The first: Cannot"):
+        concerto.lift(["gone.png"], geometry=Known([]), skip_bad=True)
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_wrong_unit_is_told_too_where_a_room_is_scaled(skip_bad: bool) -> None:
+    with pytest.raises(InputError, match=r"frame 0: half of the depths .*depth_scale=1000"):
+        lifted(depths=[depth * 1000 for depth in DEPTHS], align="room", skip_bad=skip_bad)
 
 
 @pytest.mark.parametrize(
@@ -222,10 +257,6 @@ def test_what_cannot_be_lifted_is_told(change: dict, reason: str) -> None:
         lifted(**change)
 
 
-def changed(values: list, number: int, value: object) -> list:
-    return [*values[:number], value, *values[number + 1 :]]
-
-
 SURE = [np.ones_like(depth) for depth in DEPTHS]
 BAD = [
     ({"poses": changed(POSES, 3, 2 * POSES[3])}, "frame 3: .*determinant 8"),
@@ -250,7 +281,7 @@ BAD = [
 def test_a_bad_frame_is_named_and_can_be_left_out(change: dict, reason: str) -> None:
     with pytest.raises(InputError, match=f"{reason}.*skip_bad=True"):
         lifted(**change)
-    with pytest.warns(ConcertoWarning, match="1 frames are left out"):
+    with pytest.warns(ConcertoWarning, match="1 frame is left out"):
         cloud = lifted(skip_bad=True, **change)
     wanted = lifted(
         **{
