@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from concerto.errors import InputError
+from concerto.errors import ConcertoWarning, InputError
 from concerto.io.pictures import decode_photo
 from concerto.lifting.folder import Folder, open_folder
-from concerto.lifting.frame import Frame, Intrinsics, check_pose
+from concerto.lifting.frame import Intrinsics, check_pose
 from concerto.lifting.inputs import (
     Attempt,
     as_image,
@@ -63,12 +64,13 @@ class Geometry(Protocol):
 
 @dataclass(frozen=True)
 class _Shot:
-    """An image, and what is known of how it was taken."""
+    """An image, and what is known of how it was taken. metric: whether the pose is in metres."""
 
     name: str
     image: NDArray[np.uint8]
     camera: Intrinsics | None
     pose: NDArray[np.float64] | None
+    metric: bool = True
 
 
 def find_frames(
@@ -96,6 +98,13 @@ def find_frames(
             f"The geometry of {len(usable)} images came as {len(views.depths)} depths, "
             f"{len(views.intrinsics)} intrinsics and {len(views.poses)} poses."
         )
+    if views.metric and not all(shot.metric for shot in usable):
+        warnings.warn(
+            f"The depths found for {given[0]} are metres, and its poses are of unknown scale: what "
+            "is fused is a room only where these are metres too.",
+            ConcertoWarning,
+            stacklevel=4,
+        )
     confidences: Sequence[Any] = views.confidences or [None] * len(usable)
     found = zip(views.depths, views.intrinsics, views.poses, confidences, strict=True)
     return [
@@ -106,7 +115,7 @@ def find_frames(
     ], views.metric
 
 
-def _lost(error: InputError) -> Frame:
+def _lost(error: InputError) -> NoReturn:
     raise error
 
 
@@ -131,7 +140,8 @@ def _of_folder(folder: Folder, every: int) -> Iterator[Callable[[], _Shot]]:
 def _shot_of_folder(folder: Folder, number: int) -> _Shot:
     files = folder.frames[number]
     image = decode_photo(files.image(), files.name)
-    return _Shot(files.name, image, folder.camera(number), folder.pose(number))
+    metric = folder.recording.metric or folder.poses is not None
+    return _Shot(files.name, image, folder.camera(number), folder.pose(number), metric)
 
 
 def _of_parts(
@@ -146,8 +156,11 @@ def _of_parts(
     for number, image in enumerate(images):
         camera = cameras if isinstance(cameras, Intrinsics) else None
         camera = many[number] if many else camera
-        pose = placed[number] if placed else None
-        yield partial(_shot, f"frame {every * number}", image, camera, pose, world_to_camera)
+        name, pose = f"frame {every * number}", placed[number] if placed else None
+        if placed and pose is None:
+            yield partial(_lost, InputError(f"{name} has no pose (None was given)."))
+        else:
+            yield partial(_shot, name, image, camera, pose, world_to_camera)
 
 
 def _shot(
