@@ -116,6 +116,22 @@ def test_the_points_that_a_frame_sees_have_its_pixels_colours() -> None:
         assert np.mean(off < 0.05) > 0.9
 
 
+@pytest.mark.parametrize("as_mask", [True, False])
+def test_some_of_the_points_keep_their_confidence_and_who_saw_them(as_mask: bool) -> None:
+    whole = lifted(seen=True)
+    mask = whole.confidence > whole.confidence.median()
+    cloud = whole[mask if as_mask else mask.nonzero()[:, 0]]
+    assert (cloud.confidence == whole.confidence[mask]).all()
+    assert cloud.names == whole.names
+    assert cloud.cameras == whole.cameras
+    for seen, before in zip(cloud.visible, whole.visible, strict=True):
+        kept = before[mask.numpy()[before[:, 2]]]
+        assert (seen[:, :2] == kept[:, :2]).all()
+        assert (cloud.coord[seen[:, 2]] == whole.coord[kept[:, 2]]).all()
+    assert cloud.to("cpu").confidence is not None
+    assert cloud.to("cpu").visible is cloud.visible
+
+
 def test_keyframes_are_those_from_where_the_camera_moved() -> None:
     still = [pose for pose in POSES for _ in range(3)]
     thrice = {"frames": COLORS, "depths": DEPTHS}
