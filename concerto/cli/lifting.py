@@ -85,7 +85,7 @@ class LiftOptions:
         if self.vggt:
             return VGGT()
         if self.depth_model:
-            return DepthModel(self.depth_model)
+            return DepthModel(self.depth_model, progress=True)
         if is_video(source):
             raise InputError(
                 f"{source} is a video without depth: pass --vggt to find depth, cameras and poses, "
