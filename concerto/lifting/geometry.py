@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from concerto.errors import ConcertoWarning, InputError
 from concerto.io.pictures import decode_photo
 from concerto.lifting.folder import Folder, open_folder
-from concerto.lifting.frame import Intrinsics, check_pose
+from concerto.lifting.frame import Intrinsics, Sizes, check_image, check_pose
 from concerto.lifting.inputs import (
     Attempt,
     as_image,
@@ -129,7 +129,15 @@ def _shots(
         made = _of_folder(open_folder(Path(frames), intrinsics, poses, world_to_camera), every)
     else:
         made = _of_parts(frames, intrinsics, poses, world_to_camera, every)
-    return [tried(attempt, skip_bad) for attempt in made]
+    sizes = Sizes()
+
+    def checked(attempt: Callable[[], _Shot]) -> _Shot:
+        shot = attempt()
+        if shot.camera is not None:
+            sizes.check(shot.name, shot.camera, shot.image)
+        return shot
+
+    return [tried(partial(checked, attempt), skip_bad) for attempt in made]
 
 
 def _of_folder(folder: Folder, every: int) -> Iterator[Callable[[], _Shot]]:
@@ -169,4 +177,6 @@ def _shot(
     placed = None if pose is None else as_pose(pose, name, world_to_camera)
     if placed is not None:
         check_pose(placed, name)
-    return _Shot(name, as_image(image, name), camera, placed)
+    color = as_image(image, name)
+    check_image(color, name)
+    return _Shot(name, color, camera, placed)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from concerto.errors import InputError
 from concerto.io.pictures import IMAGES, read_depth, read_photo
 from concerto.lifting.conventions import inverse
-from concerto.lifting.frame import Frame, Intrinsics, check_pose
+from concerto.lifting.frame import Frame, Intrinsics, Sizes, check_pose
 from concerto.lifting.recording import read_matrix
 from concerto.lifting.video_file import decoded, is_video
 
@@ -220,7 +220,7 @@ def _attempts(
     world_to_camera: bool,
 ) -> Iterator[Attempt]:
     running = {name: iter(values) for name, values in streams.items()}
-    first: list[tuple[int, ...]] = []
+    sizes = Sizes()
     for number in count():
         values = {name: next(stream, _END) for name, stream in running.items()}
         ended = [name for name, value in values.items() if value is _END]
@@ -237,7 +237,7 @@ def _attempts(
             f"frame {number}",
             values,
             cameras if isinstance(cameras, Intrinsics) else None,
-            first,
+            sizes,
             depth_scale,
             world_to_camera,
         )
@@ -247,11 +247,10 @@ def _attempt(
     name: str,
     values: dict[str, Any],
     camera: Intrinsics | None,
-    first: list[tuple[int, ...]],
+    sizes: Sizes,
     depth_scale: float | None,
     world_to_camera: bool,
 ) -> Frame:
-    """first: shape of the first frame's image, once there is one; one camera takes one size."""
     missing = [part for part, value in values.items() if value is None and part != "confidences"]
     if missing:
         raise InputError(f"{name} has no {' and no '.join(missing)} (None was given).")
@@ -265,13 +264,7 @@ def _attempt(
         depth_scale=depth_scale,
         world_to_camera=world_to_camera,
     )
-    shape = frame.color.shape
-    first[:] = first or [shape]
-    if camera is not None and shape != first[0]:
-        raise InputError(
-            f"{name}: the image is {shape[1]} x {shape[0]}, the first one's was {first[0][1]} x "
-            f"{first[0][0]}; one camera's images are of one size. Pass intrinsics for each frame."
-        )
+    sizes.check(name, frame.camera, frame.color)
     return frame
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from concerto.errors import InputError
 from concerto.io.pictures import decode_photo, read_bytes, read_depth
-from concerto.lifting.frame import Frame, Intrinsics
+from concerto.lifting.frame import Frame, Intrinsics, Sizes
 from concerto.lifting.parts import Part
 
 ReadDepth = Callable[[], NDArray[np.float32]]
@@ -54,9 +54,7 @@ class Recording:
     depth_camera: Intrinsics | None
     depth_scale: float
     metric: bool = True
-    _sizes: dict[Intrinsics, tuple[int, int]] = field(
-        default_factory=dict, init=False, compare=False, repr=False
-    )
+    _sizes: Sizes = field(default_factory=Sizes, init=False, compare=False, repr=False)
 
     def read(self, files: FrameFiles) -> Frame:
         """One of the frames. Raises InputError where it cannot be read or used."""
@@ -73,7 +71,7 @@ class Recording:
             depth_camera=depth_camera or camera.resized(size_of(color), size_of(depth)),
             confidence=None if files.confidence is None else files.confidence(),
         )
-        self._check_size(frame)
+        self._sizes.check(frame.name, frame.camera, frame.color)
         return frame
 
     def pose(self, files: FrameFiles) -> NDArray[np.float64]:
@@ -83,16 +81,6 @@ class Recording:
     def has_depth(self) -> bool:
         """Whether any frame was recorded with depth."""
         return any(files.depth is not None for files in self.frames)
-
-    def _check_size(self, frame: Frame) -> None:
-        """Raise InputError where an image differs in size from the first of its camera."""
-        size = size_of(frame.color)
-        first = self._sizes.setdefault(frame.camera, size)
-        if size != first:
-            raise InputError(
-                f"{frame.name}: the image is {size[1]} x {size[0]}, the first one's was "
-                f"{first[1]} x {first[0]}; one camera's images are of one size."
-            )
 
     def _depth(self, files: FrameFiles) -> NDArray[np.float32]:
         if files.depth is None:

@@ -225,6 +225,11 @@ def test_a_geometry_in_metres_gives_what_depth_would() -> None:
         ({"frames": changed(COLORS, 3, "gone.png")}, "Cannot read gone.png"),
         ({"poses": changed(POSES, 3, 2 * POSES[3])}, "frame 3: .*determinant 8"),
         ({"poses": changed(POSES, 3, None)}, "frame 3 has no pose"),
+        ({"frames": changed(COLORS, 3, COLORS[3][..., 0])}, r"frame 3: .*expected uint8"),
+        (
+            {"frames": changed(COLORS, 3, COLORS[3][::2, ::2]), "intrinsics": K},
+            "frame 3: the image is 48 x 36, the first one's was 96 x 72",
+        ),
     ],
 )
 def test_what_a_geometry_cannot_use_is_named_and_can_be_left_out(change: dict, reason: str) -> None:
