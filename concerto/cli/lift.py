@@ -25,7 +25,7 @@ def lift(
     or ARKitScenes lay it out.
 
     Args:
-        source: A recording's folder, or a video.
+        source: A recording's folder, a video, or a folder of images.
         output: Where to write the points: cloud.ply, or another format that `concerto.write` knows.
     """
     if output.suffix.lower() not in WRITERS:

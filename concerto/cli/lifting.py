@@ -10,6 +10,7 @@ import tyro
 
 from concerto.errors import InputError
 from concerto.lifting.depth_model import DepthModel
+from concerto.lifting.folder import open_folder
 from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE
 from concerto.lifting.geometry import Geometry
 from concerto.lifting.keyframes import Keyframes
@@ -24,17 +25,18 @@ class LiftOptions:
     """How a recording or video becomes a cloud."""
 
     poses: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Of a video: a text file with 16 or 12 numbers a line, a frame's camera to world each."""
+    """A text file with 16 or 12 numbers a line, a frame's camera to world each; of a video, or in
+    place of a recording's own."""
     intrinsics: Annotated[
         tuple[float, float, float, float] | None, tyro.conf.arg(metavar="FX FY CX CY")
     ] = None
-    """Of a video's camera, in pixels."""
+    """Of a video's camera, in pixels, or in place of a recording's own."""
     world_to_camera: bool = False
     """The poses lead from world to camera."""
     depth_model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """A model of transformers that estimates depth in metres, for what has poses but no depth."""
     vggt: bool = False
-    """Find depths, cameras and poses with VGGT, for what has none of them."""
+    """Find depths, cameras and poses with VGGT, for a video or images that have none of them."""
     depth_scale: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Stored steps of depth a metre; by default as the recording's kind has it, else 1000."""
     align: Literal["none", "up", "room"] | None = None
@@ -54,7 +56,6 @@ class LiftOptions:
     def lift(self, source: Path) -> LiftedCloud:
         """The cloud of a folder or video."""
         geometry = self._geometry(source)
-        unknown = self.vggt or self.align is not None
         return lift(
             source,
             None,
@@ -67,10 +68,16 @@ class LiftOptions:
             max_depth=self.max_depth,
             every=self.every,
             keyframes=Keyframes() if self.keyframes else None,
-            align=self.align if unknown else "up",
+            align=self.align or ("up" if self._metric(source) else None),
             skip_bad=self.skip_bad,
             progress=True,
         )
+
+    def _metric(self, source: Path) -> bool:
+        """Whether lengths will be metres."""
+        if self.vggt or self.depth_model:
+            return not self.vggt
+        return open_folder(source, self.intrinsics).recording.metric
 
     def _geometry(self, source: Path) -> Geometry | None:
         if self.vggt and self.depth_model:
@@ -78,7 +85,7 @@ class LiftOptions:
         if self.vggt:
             return VGGT()
         if self.depth_model:
-            return DepthModel(self.depth_model)
+            return DepthModel(self.depth_model, progress=True)
         if is_video(source):
             raise InputError(
                 f"{source} is a video without depth: pass --vggt to find depth, cameras and poses, "

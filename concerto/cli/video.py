@@ -34,7 +34,7 @@ def video(
     each frame's camera. In the result a frame stands on the left, painted on the right.
 
     Args:
-        source: A recording's folder, or a video.
+        source: A recording's folder, a video, or a folder of images.
         output: The video to write, such as out.mp4.
         fps: Frames a second.
         opacity: Of the paint, 0 to 1.

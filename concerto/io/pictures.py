@@ -14,6 +14,7 @@ from PIL import Image
 from concerto.errors import InputError
 
 Decoded = TypeVar("Decoded")
+IMAGES = (".jpg", ".jpeg", ".png")
 # What phones take has 50 million pixels; more is a mistake, or an attack on memory.
 MOST_PIXELS = 2**26
 
@@ -98,4 +99,5 @@ class _explained:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, InputError):
             reason = str(error).replace("<_io.BytesIO object", "").split(" at 0x")[0]
-            raise InputError(f"Cannot decode the image {self.name}: {reason or error!r}") from error
+            reason = reason.strip(" '.") or repr(error)
+            raise InputError(f"Cannot decode the image {self.name}: {reason}.") from error

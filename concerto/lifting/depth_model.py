@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
 
 from concerto.devices import usable_device
 from concerto.errors import InputError
@@ -25,11 +26,14 @@ class DepthModel:
 
     name: a model of the Hub, or a folder, that transformers loads for depth estimation in metres,
     such as Depth Anything's "Metric" ones, ZoeDepth and Depth Pro. device: the CPU unless said.
+    progress: show a bar.
 
     Raises InputError where a model cannot be loaded, or tells inverse depth without a scale.
     """
 
-    def __init__(self, name: str, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self, name: str, device: torch.device | str | None = None, progress: bool = False
+    ) -> None:
         transformers = import_extra("transformers", "Depth models", "train")
         self._device = usable_device(device) or torch.device("cpu")
         try:
@@ -44,6 +48,7 @@ class DepthModel:
                 "metres, with Metric in its name."
             )
         self._model = model.to(self._device).eval()
+        self._progress = progress
 
     def __call__(
         self, images: Images, intrinsics: Sequence[Intrinsics] | None, poses: Poses | None
@@ -54,7 +59,8 @@ class DepthModel:
                 "A depth model finds depths alone: pass intrinsics and poses too, or a recording "
                 "that has them."
             )
-        return Views([self._depth(image) for image in images], intrinsics, poses)
+        bar = tqdm(images, "finding depth", unit="frame", disable=not self._progress)
+        return Views([self._depth(image) for image in bar], intrinsics, poses)
 
     def _depth(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         inputs: Any = self._processor(images=Image.fromarray(image), return_tensors="pt")

@@ -91,6 +91,23 @@ class Frame:
         return seen
 
 
+class Sizes:
+    """The size of each camera's images, as of the first that was seen: it is that of all."""
+
+    def __init__(self) -> None:
+        self._first: dict[Intrinsics, tuple[int, int]] = {}
+
+    def check(self, name: str, camera: Intrinsics, image: NDArray[np.uint8]) -> None:
+        """Raise InputError where an image (H, W, 3) differs in size from its camera's first."""
+        height, width = image.shape[:2]
+        first = self._first.setdefault(camera, (height, width))
+        if (height, width) != first:
+            raise InputError(
+                f"{name}: the image is {width} x {height}, the first one's was {first[1]} x "
+                f"{first[0]}; one camera's images are of one size. Pass intrinsics for each frame."
+            )
+
+
 def check_pose(pose: NDArray[np.float64], name: str) -> None:
     """Raise InputError where a camera-to-world pose is not a (4, 4) rigid motion."""
     if pose.shape != (4, 4):
@@ -111,13 +128,17 @@ def check_pose(pose: NDArray[np.float64], name: str) -> None:
         )
 
 
+def check_image(image: NDArray[np.uint8], name: str) -> None:
+    """Raise InputError where an image is not (H, W, 3) uint8."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(
+            f"{name}: the image is {image.dtype} of shape {image.shape}; expected uint8 (H, W, 3)."
+        )
+
+
 def _check_images(frame: Frame) -> None:
     color, depth = frame.color, frame.depth
-    if color.ndim != 3 or color.shape[2] != 3 or color.dtype != np.uint8:
-        raise InputError(
-            f"{frame.name}: the image is {color.dtype} of shape {color.shape}; expected uint8 "
-            "(H, W, 3)."
-        )
+    check_image(color, frame.name)
     if depth.ndim != 2 or depth.dtype != np.float32:
         raise InputError(
             f"{frame.name}: the depth is {depth.dtype} of shape {depth.shape}; expected float32 "

@@ -52,7 +52,7 @@ class Lifter:
         Raises InputError where most of its depth is out of range, or its pose far away; the map is
         then as before.
         """
-        _check_range(frame, self.max_depth)
+        check_range(frame, self.max_depth)
         self._queue.append(_sums(frame, self.voxel_size, self.max_depth))
         if sum(len(keys) for keys, _ in self._queue) > max(QUEUE, len(self._map[0])):
             self._merge()
@@ -109,7 +109,7 @@ def _sums(frame: Frame, voxel_size: float, max_depth: float) -> tuple[Keys, Sums
     if frame.confidence is not None:
         weight = weight * frame.confidence.ravel()[seen.pixel]
     columns *= weight[:, None]
-    return _grouped(_keys(cell, frame.name), columns)
+    return _grouped(_keys(cell, frame.name, voxel_size), columns)
 
 
 def _colors(frame: Frame, point: NDArray[np.float32], pixel: NDArray[np.int64]) -> Sums:
@@ -121,12 +121,12 @@ def _colors(frame: Frame, point: NDArray[np.float32], pixel: NDArray[np.int64]) 
     return frame.color.reshape(-1, 3)[pixel].astype(np.float32)
 
 
-def _keys(cell: NDArray[np.float64], name: str) -> Keys:
+def _keys(cell: NDArray[np.float64], name: str, voxel_size: float) -> Keys:
     """Keys (n,) that sort as the cells (n, 3) do."""
     if len(cell) and np.abs(cell).max() >= HALF:
         raise InputError(
-            f"{name}: the pose puts points over {HALF} voxels from the origin. Poses are in "
-            "metres; subtract a common origin if these are map coordinates."
+            f"{name}: the pose puts points over {HALF} voxels of {voxel_size:g} m from the origin. "
+            "Poses are in metres; subtract a common origin if these are map coordinates."
         )
     x, y, z = (axis.astype(np.int64) + HALF for axis in cell.T)
     return np.asarray((x << 2 * BITS) | (y << BITS) | z)
@@ -150,7 +150,8 @@ def _grouped(keys: Keys, sums: Sums) -> tuple[Keys, Sums]:
     return keys[starts], np.add.reduceat(sums[order], starts, axis=0)
 
 
-def _check_range(frame: Frame, max_depth: float) -> None:
+def check_range(frame: Frame, max_depth: float) -> None:
+    """Raise InputError where half of a frame's depths (m) are none that a depth camera measures."""
     median = float(np.median(frame.depth[frame.depth > 0]))
     if not NEAREST <= median <= max_depth:
         raise InputError(

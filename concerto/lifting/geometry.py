@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from concerto.errors import InputError
-from concerto.lifting.frame import Intrinsics
+from concerto.errors import ConcertoWarning, InputError
+from concerto.io.pictures import decode_photo
+from concerto.lifting.folder import Folder, open_folder
+from concerto.lifting.frame import Intrinsics, Sizes, check_image, check_pose
 from concerto.lifting.inputs import (
     Attempt,
     as_image,
     as_intrinsics,
     as_pose,
+    check_counts,
     images_of,
     make_frame,
     poses_of,
+    tried,
 )
-from concerto.lifting.layouts import open_recording
+from concerto.lifting.layouts import is_recording
 from concerto.lifting.video_file import is_video
 
 Images = Sequence[NDArray[np.uint8]]
@@ -57,70 +62,121 @@ class Geometry(Protocol):
     ) -> Views: ...
 
 
+@dataclass(frozen=True)
+class _Shot:
+    """An image, and what is known of how it was taken. metric: whether the pose is in metres."""
+
+    name: str
+    image: NDArray[np.uint8]
+    camera: Intrinsics | None
+    pose: NDArray[np.float64] | None
+    metric: bool = True
+
+
 def find_frames(
-    geometry: Geometry, given: tuple[Any, ...], world_to_camera: bool, every: int
+    geometry: Geometry, given: tuple[Any, ...], world_to_camera: bool, every: int, skip_bad: bool
 ) -> tuple[list[Attempt], bool]:
     """Frames in the making of what `lift` was given, and whether their lengths are metres.
 
+    skip_bad: images that cannot be used are not shown to the geometry; their attempts say why.
+
     Raises InputError where the counts differ, before and after the geometry was asked.
     """
-    names, images, intrinsics, poses = _known(given, world_to_camera, every)
-    if not images:
-        raise InputError("There are no images to find the geometry of.")
-    views = geometry(images, intrinsics, poses)
-    counts = {len(images), len(views.depths), len(views.intrinsics), len(views.poses)}
+    if given[1] is not None or given[4] is not None:
+        raise InputError("A geometry finds depths and confidences: pass none beside it.")
+    shots = _shots(given, world_to_camera, every, skip_bad)
+    usable = [shot for shot in shots if isinstance(shot, _Shot)]
+    if not usable:
+        told = f" The first: {shots[0]}" if shots else ""
+        raise InputError(f"There are no images to find the geometry of.{told}")
+    cameras = [shot.camera for shot in usable if shot.camera is not None]
+    poses = [shot.pose for shot in usable if shot.pose is not None]
+    views = geometry([shot.image for shot in usable], cameras or None, poses or None)
+    counts = {len(usable), len(views.depths), len(views.intrinsics), len(views.poses)}
     if len(counts) > 1:
         raise InputError(
-            f"The geometry of {len(images)} images came as {len(views.depths)} depths, "
+            f"The geometry of {len(usable)} images came as {len(views.depths)} depths, "
             f"{len(views.intrinsics)} intrinsics and {len(views.poses)} poses."
         )
-    confidences: Sequence[Any] = views.confidences or [None] * len(images)
-    parts = zip(
-        names, images, views.depths, views.intrinsics, views.poses, confidences, strict=True
-    )
-    return [partial(make_frame, *part) for part in parts], views.metric
+    if views.metric and not all(shot.metric for shot in usable):
+        warnings.warn(
+            f"The depths found for {given[0]} are metres, and its poses are of unknown scale: what "
+            "is fused is a room only where these are metres too.",
+            ConcertoWarning,
+            stacklevel=4,
+        )
+    confidences: Sequence[Any] = views.confidences or [None] * len(usable)
+    found = zip(views.depths, views.intrinsics, views.poses, confidences, strict=True)
+    return [
+        partial(_lost, shot)
+        if isinstance(shot, InputError)
+        else partial(make_frame, shot.name, shot.image, *next(found))
+        for shot in shots
+    ], views.metric
 
 
-def _known(
-    given: tuple[Any, ...], world_to_camera: bool, every: int
-) -> tuple[list[str], list[NDArray[np.uint8]], list[Intrinsics] | None, list[Any] | None]:
-    """Names, images, and the intrinsics and poses that are known."""
+def _lost(error: InputError) -> NoReturn:
+    raise error
+
+
+def _shots(
+    given: tuple[Any, ...], world_to_camera: bool, every: int, skip_bad: bool
+) -> list[_Shot | InputError]:
+    """What was given of each frame; of one that cannot be used, why."""
     frames, _, intrinsics, poses, _ = given
-    if isinstance(frames, (str, Path)) and Path(frames).is_dir() and not is_video(frames):
-        return _recorded(Path(frames), every)
-    images = [
-        as_image(image, f"frame {number}")
-        for number, image in islice(enumerate(images_of(frames)), 0, None, every)
-    ]
-    names = [f"frame {every * number}" for number in range(len(images))]
+    is_path = isinstance(frames, (str, Path)) and not is_video(frames)
+    if is_path and is_recording(Path(frames)):
+        made = _of_folder(open_folder(Path(frames), intrinsics, poses, world_to_camera), every)
+    else:
+        made = _of_parts(frames, intrinsics, poses, world_to_camera, every)
+    sizes = Sizes()
+
+    def checked(attempt: Callable[[], _Shot]) -> _Shot:
+        shot = attempt()
+        if shot.camera is not None:
+            sizes.check(shot.name, shot.camera, shot.image)
+        return shot
+
+    return [tried(partial(checked, attempt), skip_bad) for attempt in made]
+
+
+def _of_folder(folder: Folder, every: int) -> Iterator[Callable[[], _Shot]]:
+    for number in range(0, len(folder.frames), every):
+        yield partial(_shot_of_folder, folder, number)
+
+
+def _shot_of_folder(folder: Folder, number: int) -> _Shot:
+    files = folder.frames[number]
+    image = decode_photo(files.image(), files.name)
+    metric = folder.recording.metric or folder.poses is not None
+    return _Shot(files.name, image, folder.camera(number), folder.pose(number), metric)
+
+
+def _of_parts(
+    frames: Any, intrinsics: Any, poses: Any, world_to_camera: bool, every: int
+) -> Iterator[Callable[[], _Shot]]:
+    """Raises InputError where the counts differ."""
     cameras = None if intrinsics is None else as_intrinsics(intrinsics)
-    if isinstance(cameras, Intrinsics):
-        cameras = [cameras] * len(images)
-    elif cameras is not None:
-        cameras = cameras[::every]
-    placed = None
-    if poses is not None:
-        placed = [
-            as_pose(pose, f"frame {number}", world_to_camera)
-            for number, pose in islice(enumerate(poses_of(poses)), 0, None, every)
-        ]
-    for name, values in (("intrinsics", cameras), ("poses", placed)):
-        if values is not None and len(values) != len(images):
-            raise InputError(
-                f"The counts differ: {len(images)} frames, {len(values)} {name}; expected one of "
-                "each for every frame."
-            )
-    return names, images, cameras, placed
+    placed = None if poses is None else list(islice(poses_of(poses), 0, None, every))
+    images = list(islice(images_of(frames), 0, None, every))
+    many = cameras[::every] if isinstance(cameras, list) else None
+    check_counts({"frames": images, "intrinsics": many, "poses": placed})
+    for number, image in enumerate(images):
+        camera = cameras if isinstance(cameras, Intrinsics) else None
+        camera = many[number] if many else camera
+        name, pose = f"frame {every * number}", placed[number] if placed else None
+        if placed and pose is None:
+            yield partial(_lost, InputError(f"{name} has no pose (None was given)."))
+        else:
+            yield partial(_shot, name, image, camera, pose, world_to_camera)
 
 
-def _recorded(
-    folder: Path, every: int
-) -> tuple[list[str], list[NDArray[np.uint8]], list[Intrinsics], list[Any]]:
-    recording = open_recording(folder)
-    chosen = recording.frames[::every]
-    return (
-        [files.name for files in chosen],
-        [as_image(files.color, files.name) for files in chosen],
-        [files.camera or recording.camera for files in chosen],
-        [recording.pose(files) for files in chosen],
-    )
+def _shot(
+    name: str, image: Any, camera: Intrinsics | None, pose: Any, world_to_camera: bool
+) -> _Shot:
+    placed = None if pose is None else as_pose(pose, name, world_to_camera)
+    if placed is not None:
+        check_pose(placed, name)
+    color = as_image(image, name)
+    check_image(color, name)
+    return _Shot(name, color, camera, placed)

@@ -6,23 +6,25 @@ An `Attempt` makes one frame when called, or says why it cannot be used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from concerto.errors import InputError
-from concerto.io.pictures import read_depth, read_photo
+from concerto.io.pictures import IMAGES, read_depth, read_photo
 from concerto.lifting.conventions import inverse
-from concerto.lifting.frame import Frame, Intrinsics, check_pose
+from concerto.lifting.frame import Frame, Intrinsics, Sizes, check_pose
 from concerto.lifting.recording import read_matrix
-from concerto.lifting.video_file import is_video, read_video
+from concerto.lifting.video_file import decoded, is_video
 
 Attempt = Callable[[], Frame]
+Made = TypeVar("Made")
 MILLIMETRES = 1000.0
 # Sides of one camera's images at two sizes may be off a common ratio by rounding.
 SAME_RATIO = 0.02
@@ -59,14 +61,16 @@ def attempts(
         streams["intrinsics"] = cameras
     if confidences is not None:
         streams["confidences"] = confidences
-    _check_counts(streams)
+    check_counts(streams)
     return _attempts(streams, cameras, depth_scale, world_to_camera)
 
 
 def images_of(frames: Any) -> Iterable[Any]:
-    """A video's images, or what was given. Raises InputError for a path of something else."""
+    """A video's or a folder's images, or what was given. Raises InputError for another path."""
     if is_video(frames):
-        return read_video(frames)
+        return decoded(frames)
+    if isinstance(frames, (str, Path)) and Path(frames).is_dir():
+        return image_files(Path(frames))
     if isinstance(frames, (str, Path)):
         raise InputError(f"{frames} is no video; pass a video, or a list of images or their paths.")
     if not isinstance(frames, Iterable):
@@ -74,20 +78,39 @@ def images_of(frames: Any) -> Iterable[Any]:
     return frames
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The images that lie in a folder, those of one name by the number in it: 9.jpg before 10.jpg.
+
+    Raises InputError where there are none.
+    """
+    found = [file for file in folder.iterdir() if file.suffix.lower() in IMAGES]
+    if not found:
+        raise InputError(f"{folder} holds no images ({', '.join(IMAGES)}).")
+    return sorted(found, key=_by_number)
+
+
 def as_intrinsics(given: Any) -> Intrinsics | list[Intrinsics]:
-    """One camera or one a frame: 3x3 matrices, or fx fy cx cy. Raises InputError for others."""
+    """One camera or one a frame: 3x3 matrices, fx fy cx cy, or a file of one of these.
+
+    Raises InputError for others.
+    """
     if isinstance(given, Intrinsics):
         return given
     if isinstance(given, (list, tuple)) and given and isinstance(given[0], Intrinsics):
         return list(given)
-    try:
-        values = np.asarray(_array(given), np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"intrinsics are no numbers: {error}.") from error
+    if isinstance(given, (str, Path)):
+        values = read_matrix(Path(given)).squeeze()
+    else:
+        values = _numbers(given, "intrinsics")
     if values.shape == (4,):
         return Intrinsics(*map(float, values))
     if values.shape in ((3, 3), (4, 4)) and np.array_equal(values[-1], np.eye(len(values))[-1]):
         return Intrinsics.from_matrix(values)
+    if values.shape == (3, 3):
+        raise InputError(
+            f"intrinsics end in the row {' '.join(f'{value:g}' for value in values[-1])}; a "
+            "camera's matrix fx 0 cx, 0 fy cy, 0 0 1 does not. Is it transposed?"
+        )
     if values.ndim == 2 and values.shape[1] == 4:
         return [Intrinsics(*map(float, row)) for row in values]
     if values.ndim == 3 and values.shape[1:] in ((3, 3), (4, 4)):
@@ -99,7 +122,9 @@ def as_intrinsics(given: Any) -> Intrinsics | list[Intrinsics]:
 
 
 def as_image(given: Any, name: str) -> NDArray[np.uint8]:
-    """An array, tensor, PIL image or path as (H, W, 3) uint8."""
+    """An array, tensor, PIL image or path as (H, W, 3) uint8; of one that is lost, why it is."""
+    if isinstance(given, InputError):
+        raise given
     if isinstance(given, (str, Path)):
         return read_photo(Path(given))
     image = _array(given)
@@ -108,6 +133,21 @@ def as_image(given: Any, name: str) -> NDArray[np.uint8]:
             raise InputError(f"{name}: a float image must hold 0 to 1; pass uint8 for 0 to 255.")
         image = (image * 255).round().astype(np.uint8)
     return np.asarray(image)
+
+
+def advised(error: InputError) -> InputError:
+    """The same, with what to do about a frame that cannot be used."""
+    return InputError(f"{error} skip_bad=True leaves such frames out.")
+
+
+def tried(attempt: Callable[[], Made], skip_bad: bool) -> Made | InputError:
+    """What an attempt makes; why it does not, where that may be left out, or else is raised."""
+    try:
+        return attempt()
+    except InputError as error:
+        if skip_bad:
+            return error
+        raise advised(error) from error
 
 
 def as_depth(given: Any, name: str, depth_scale: float | None) -> NDArray[np.float32]:
@@ -120,6 +160,8 @@ def as_depth(given: Any, name: str, depth_scale: float | None) -> NDArray[np.flo
         except (OSError, ValueError) as error:
             raise InputError(f"{name}: cannot read the depth {given}: {error}.") from error
     depth = _array(given)
+    if depth.dtype.kind not in "biuf":
+        raise InputError(f"{name}: the depth is {depth.dtype}; expected numbers, (h, w).")
     if depth.ndim == 3 and 1 in (depth.shape[0], depth.shape[2]):
         depth = depth.squeeze(0 if depth.shape[0] == 1 else 2)
     if np.issubdtype(depth.dtype, np.integer):
@@ -129,8 +171,11 @@ def as_depth(given: Any, name: str, depth_scale: float | None) -> NDArray[np.flo
 
 
 def as_pose(given: Any, name: str, world_to_camera: bool) -> NDArray[np.float64]:
-    """(4, 4) or (3, 4) as (4, 4) float64 camera to world."""
-    pose = np.asarray(_array(given), np.float64)
+    """(4, 4) or (3, 4), or a file of it, as (4, 4) float64 camera to world."""
+    if isinstance(given, (str, Path)):
+        pose = read_matrix(Path(given))
+    else:
+        pose = _numbers(given, f"{name}: the pose")
     if pose.shape == (3, 4):
         pose = np.concatenate([pose, [[0, 0, 0, 1]]])
     if not world_to_camera or pose.shape != (4, 4) or not np.isfinite(pose).all():
@@ -153,7 +198,7 @@ def make_frame(
     """A frame of anything that holds its parts; a depth image of another size has the same view."""
     color, meters = as_image(image, name), as_depth(depth, name, depth_scale)
     depth_camera = camera
-    if color.ndim == 3 and meters.ndim == 2 and color.shape[:2] != meters.shape:
+    if _is_image(color) and meters.ndim == 2 and color.shape[:2] != meters.shape:
         _check_ratio(name, color.shape, meters.shape)
         old, new = (color.shape[0], color.shape[1]), (meters.shape[0], meters.shape[1])
         depth_camera = camera.resized(old, new)
@@ -164,7 +209,7 @@ def make_frame(
         pose=as_pose(pose, name, world_to_camera),
         camera=camera,
         depth_camera=depth_camera,
-        confidence=None if confidence is None else _array(confidence).astype(np.float32),
+        confidence=None if confidence is None else _confidence(confidence, name),
     )
 
 
@@ -175,7 +220,7 @@ def _attempts(
     world_to_camera: bool,
 ) -> Iterator[Attempt]:
     running = {name: iter(values) for name, values in streams.items()}
-    first: list[tuple[int, ...]] = []
+    sizes = Sizes()
     for number in count():
         values = {name: next(stream, _END) for name, stream in running.items()}
         ended = [name for name, value in values.items() if value is _END]
@@ -185,14 +230,14 @@ def _attempts(
             going = ", ".join(name for name in values if name not in ended)
             raise InputError(
                 f"There are {number} {' and '.join(ended)}, but more {going}; expected one of each "
-                "for every frame."
+                "for every frame. Where one was dropped on the way, those after it are mismatched."
             )
         yield partial(
             _attempt,
             f"frame {number}",
             values,
             cameras if isinstance(cameras, Intrinsics) else None,
-            first,
+            sizes,
             depth_scale,
             world_to_camera,
         )
@@ -202,11 +247,10 @@ def _attempt(
     name: str,
     values: dict[str, Any],
     camera: Intrinsics | None,
-    first: list[tuple[int, ...]],
+    sizes: Sizes,
     depth_scale: float | None,
     world_to_camera: bool,
 ) -> Frame:
-    """first: shape of the first frame's image, once there is one; one camera takes one size."""
     missing = [part for part, value in values.items() if value is None and part != "confidences"]
     if missing:
         raise InputError(f"{name} has no {' and no '.join(missing)} (None was given).")
@@ -220,17 +264,17 @@ def _attempt(
         depth_scale=depth_scale,
         world_to_camera=world_to_camera,
     )
-    shape = frame.color.shape
-    first[:] = first or [shape]
-    if camera is not None and shape != first[0]:
-        raise InputError(
-            f"{name}: the image is {shape[1]} x {shape[0]}, the first one's was {first[0][1]} x "
-            f"{first[0][0]}; one camera's images are of one size. Pass intrinsics for each frame."
-        )
+    sizes.check(name, frame.camera, frame.color)
     return frame
 
 
-def _check_counts(streams: dict[str, Any]) -> None:
+def check_counts(streams: dict[str, Any]) -> None:
+    """Raise InputError where lists differ in length, or are none; those not given are None."""
+    streams = {name: values for name, values in streams.items() if values is not None}
+    for name, values in streams.items():
+        if isinstance(values, (str, Path)) or not isinstance(values, Iterable):
+            told = values if isinstance(values, (str, Path)) else type(values).__name__
+            raise InputError(f"{name} is {told}; expected a list, or an iterator: one a frame.")
     counts = {name: len(values) for name, values in streams.items() if isinstance(values, Sized)}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{number} {name}" for name, number in counts.items())
@@ -242,7 +286,8 @@ def _check_counts(streams: dict[str, Any]) -> None:
 def poses_of(given: Any) -> Iterable[Any]:
     """Matrices (N, 4, 4), one each, or a file of them: 16 or 12 numbers a line."""
     if not isinstance(given, (str, Path)):
-        return _array(given) if isinstance(given, list) and _plain(given) else given
+        poses: Iterable[Any] = given
+        return poses
     values = read_matrix(Path(given))
     if values.ndim == 2 and values.shape[1] in (12, 16):
         return values.reshape(len(values), -1, 4)
@@ -254,15 +299,33 @@ def poses_of(given: Any) -> Iterable[Any]:
     )
 
 
-def _plain(values: list[Any]) -> bool:
-    """Whether a list is one of nested numbers."""
-    return bool(values) and isinstance(values[0], (list, tuple))
+def _confidence(given: Any, name: str) -> NDArray[np.float32]:
+    return _numbers(given, f"{name}: the confidence").astype(np.float32)
+
+
+def _is_image(color: NDArray[Any]) -> bool:
+    """Whether an array has an image's shape; what has not is refused when the frame is made."""
+    return color.ndim == 3 and color.shape[2] == 3
+
+
+def _numbers(given: Any, what: str) -> NDArray[np.float64]:
+    """As float64. Raises InputError, beginning with `what`, where these are no numbers."""
+    try:
+        return np.asarray(_array(given), np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} is not of numbers: {str(error).rstrip('.')}.") from error
 
 
 def _array(given: Any) -> NDArray[Any]:
     if hasattr(given, "detach"):
         given = given.detach().cpu()
     return np.asarray(given)
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    """Digits compare as numbers, the rest as text."""
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _check_ratio(name: str, color: tuple[int, ...], depth: tuple[int, ...]) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concerto.errors import InputError
+from concerto.io.pictures import IMAGES
 from concerto.lifting.colmap import find_model, read_colmap
 from concerto.lifting.conventions import quaternion, rigid
 from concerto.lifting.frame import Intrinsics
@@ -36,7 +37,6 @@ KNOWN = (
     "frames), transforms.json (nerfstudio), cameras and images in sparse/ (COLMAP), metadata + "
     "rgbd/ (an unpacked .r3d of Record3D), or lowres_wide.traj (ARKitScenes)"
 )
-IMAGES = (".jpg", ".jpeg", ".png")
 SENS = ".sens"
 MILLIMETRES = 1000.0
 # TUM RGB-D's own numbers: https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats
@@ -83,6 +83,12 @@ def open_recording(
         raise InputError(f"depth_scale is {depth_scale:g}; it must be over 0 (steps a metre).")
     if folder.suffix == SENS:
         return open_sens(folder, intrinsics, depth_scale)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is a file that is no recording; expected a folder, a video or a .sens."
+            if folder.exists()
+            else f"There is no folder {folder}."
+        )
     layout = _layout(folder)
     posed = _with_cameras(folder)
     if posed is not None:
@@ -94,11 +100,26 @@ def open_recording(
     elif layout == "flat":
         frames, cameras = _flat_frames(folder), _flat_cameras(folder, intrinsics)
     else:
-        raise InputError(f"{folder} does not hold frames laid out as {KNOWN}.")
+        raise InputError(f"{folder} does not hold frames laid out as {KNOWN}.{_hint(folder)}")
     if not frames:
         raise InputError(f"{folder} lists no frames.")
     scale = depth_scale or (TUM_DEPTH_SCALE if layout == "tum" else MILLIMETRES)
     return Recording(folder.resolve().name, tuple(frames), *cameras, depth_scale=scale)
+
+
+def is_recording(folder: Path) -> bool:
+    """Whether a folder, or a file, holds frames in a layout that is known."""
+    return folder.suffix == SENS or _layout(folder) is not None
+
+
+def _hint(folder: Path) -> str:
+    """What a folder might be instead of a recording, as a further sentence, or nothing."""
+    inner = [part for part in sorted(folder.iterdir()) if part.is_dir() and _layout(part)]
+    if inner:
+        return f" Is {inner[0]} meant?"
+    if any(file.suffix.lower() in IMAGES for file in folder.iterdir()):
+        return " Of images alone, geometry=VGGT() finds depth, cameras and poses."
+    return ""
 
 
 def _recordings(folder: Path) -> list[Path]:
@@ -151,12 +172,18 @@ def _layout(folder: Path) -> str | None:
 
 
 def _flat_frames(folder: Path) -> list[FrameFiles]:
-    frames = []
-    for pose in sorted(folder.glob("*.pose.txt")):
-        stem = pose.name.removesuffix(".pose.txt")
-        color, depth = _image(folder, f"{stem}.color"), folder / f"{stem}.depth.png"
-        frames.append(FrameFiles(f"{folder.name}/{stem}", color, depth, pose))
-    return frames
+    """Of each name that an image or a pose has: where one lacks the other, the frame is bad."""
+    names = {file.name.removesuffix(".pose.txt") for file in folder.glob("*.pose.txt")}
+    names |= {file.name.rsplit(".color.", 1)[0] for file in folder.glob("*.color.*")}
+    return [
+        FrameFiles(
+            f"{folder.name}/{name}",
+            _image(folder, f"{name}.color"),
+            folder / f"{name}.depth.png",
+            folder / f"{name}.pose.txt",
+        )
+        for name in sorted(names)
+    ]
 
 
 def _flat_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, Intrinsics]:
@@ -175,14 +202,16 @@ def _flat_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, I
 
 
 def _scannet_frames(folder: Path) -> list[FrameFiles]:
+    names = {file.stem for file in (folder / "pose").glob("*.txt")}
+    names |= {file.stem for file in (folder / "color").iterdir() if file.suffix in IMAGES}
     return [
         FrameFiles(
-            f"{folder.name}/{pose.stem}",
-            _image(folder / "color", pose.stem),
-            folder / "depth" / f"{pose.stem}.png",
-            pose,
+            f"{folder.name}/{name}",
+            _image(folder / "color", name),
+            folder / "depth" / f"{name}.png",
+            folder / "pose" / f"{name}.txt",
         )
-        for pose in sorted((folder / "pose").glob("*.txt"), key=_number)
+        for name in sorted(names, key=_number)
     ]
 
 
@@ -200,10 +229,10 @@ def _scannet_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics
     return _intrinsics(files[0]), _intrinsics(files[1])
 
 
-def _number(file: Path) -> tuple[int, str]:
-    """10.txt comes after 9.txt."""
-    digits = re.search(r"\d+", file.stem)
-    return (int(digits[0]) if digits else -1, file.stem)
+def _number(name: str) -> tuple[int, str]:
+    """10 comes after 9."""
+    digits = re.search(r"\d+", name)
+    return (int(digits[0]) if digits else -1, name)
 
 
 # --- TUM RGB-D -------------------------------------------------------------------------------

@@ -25,14 +25,15 @@ from concerto.errors import ConcertoWarning, InputError
 from concerto.io.pictures import decode_photo
 from concerto.lifting.alignment import Align, Alignment, find_alignment
 from concerto.lifting.camera import Camera
+from concerto.lifting.folder import Folder, open_folder
 from concerto.lifting.frame import Frame
-from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE, Lifter
+from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE, Lifter, check_range
 from concerto.lifting.geometry import Geometry, find_frames
-from concerto.lifting.inputs import Attempt, attempts
+from concerto.lifting.inputs import Attempt, advised, as_image, attempts, images_of, tried
 from concerto.lifting.keyframes import Keyframes
-from concerto.lifting.layouts import open_recording
+from concerto.lifting.layouts import is_recording, open_recording
 from concerto.lifting.lifted import LiftedCloud
-from concerto.lifting.video_file import is_video, read_video
+from concerto.lifting.video_file import is_video
 from concerto.lifting.visibility import TOLERANCE, visible
 
 # Of the frames that were left out, so many are told with their reason.
@@ -62,11 +63,12 @@ def lift(
 ) -> LiftedCloud:
     """Fuse images with depth and poses to a cloud with colour, normals and confidence.
 
-    frames: (H, W, 3) images as arrays or paths, of any number, a video's path, or the folder of a
-    recording, which brings the rest along (see `open_recording`). depths: (h, w) each, arrays or
-    paths of 16-bit images, 0 where unknown; the size may be another, the view not. intrinsics: of
-    the images, 3x3 or fx fy cx cy in pixels, one or one a frame. poses: 4x4 camera to world, x
-    right, y down, z forward, or a text file of them. All may be iterators.
+    frames: (H, W, 3) images as arrays or paths, of any number, a video's path, a folder of images,
+    or that of a recording, which brings the rest along (see `open_recording`); what is passed
+    beside it goes first. depths: (h, w) each, arrays or paths of 16-bit images, 0 where unknown;
+    the size may be another, the view not. intrinsics: of the images, 3x3 or fx fy cx cy in pixels,
+    one or one a frame. poses: 4x4 camera to world, x right, y down, z forward, or their files, or
+    one file of all. All may be iterators.
 
     confidences: (h, w) each, what depths weigh. geometry: finds what was not given from the images.
     depth_scale: stored steps a metre; by default floats are metres, integers and files millimetres.
@@ -81,14 +83,14 @@ def lift(
     if every < 1:
         raise InputError(f"every is {every}; it must be at least 1.")
     given = (frames, depths, intrinsics, poses, confidences)
-    footage = _footage(given, geometry, depth_scale, world_to_camera, every)
+    footage = _footage(given, geometry, depth_scale, world_to_camera, every, skip_bad)
     align = align or ("none" if footage.metric else "room")
     run = _Run(voxel_size, max_depth, keyframes, skip_bad, progress)
     alignment = None
     if align == "room" or seen:
         footage = footage.held("seen=True" if seen else "align='room'")
     if align != "none" and footage.again:
-        alignment = _coarse_alignment(footage, align, skip_bad)
+        alignment = _coarse_alignment(footage, align, max_depth, skip_bad)
     cloud = run.fuse(footage, alignment)
     if align == "up" and alignment is None:
         cloud = _turned(cloud)
@@ -114,11 +116,10 @@ class Footage:
         )
 
 
-def recorded(folder: Path, depth_scale: float | None = None, every: int = 1) -> Footage:
-    """The footage of a folder. Raises InputError as `open_recording` does."""
-    recording = open_recording(folder, None, depth_scale)
-    made = [partial(recording.read, files) for files in recording.frames[::every]]
-    return Footage(made, recording.metric, len(made), again=True)
+def recorded(folder: Folder, every: int = 1) -> Footage:
+    """The footage of a folder."""
+    made = [partial(folder.read, number) for number in range(0, len(folder.frames), every)]
+    return Footage(made, folder.recording.metric, len(made), again=True)
 
 
 @dataclass
@@ -136,18 +137,19 @@ class _Run:
 
     def fuse(self, footage: Footage, alignment: Alignment | None) -> LiftedCloud:
         lifter = Lifter(self.voxel_size, self.max_depth)
-        shown = tqdm(total=footage.total, desc="lifting", unit="frame", disable=not self.progress)
         running = iter(footage.attempts)
-        while True:
-            try:
-                attempt = next(running, None)
-                if attempt is None:
-                    break
-                self._add(lifter, attempt, alignment)
-            except InputError as error:
-                self._refused(error)
-            shown.update()
-        shown.close()
+        with tqdm(
+            total=footage.total, desc="lifting", unit="frame", disable=not self.progress
+        ) as shown:
+            while True:
+                try:
+                    attempt = next(running, None)
+                    if attempt is None:
+                        break
+                    self._add(lifter, attempt, alignment)
+                except InputError as error:
+                    self._refused(error)
+                shown.update()
         self._tell()
         cloud = lifter.cloud()
         return replace(
@@ -168,7 +170,7 @@ class _Run:
 
     def _refused(self, error: InputError) -> None:
         if not self.skip_bad:
-            raise _advised(error) from error
+            raise advised(error) from error
         self.left_out.append(str(error))
 
     def _tell(self) -> None:
@@ -177,9 +179,8 @@ class _Run:
         if not self.names:
             raise InputError(f"No frame can be used. The first: {self.left_out[0]}")
         told = " ".join(self.left_out[:TOLD]) + (" …" if len(self.left_out) > TOLD else "")
-        warnings.warn(
-            f"{len(self.left_out)} frames are left out. {told}", ConcertoWarning, stacklevel=4
-        )
+        many = "1 frame is" if len(self.left_out) == 1 else f"{len(self.left_out)} frames are"
+        warnings.warn(f"{many} left out. {told}", ConcertoWarning, stacklevel=4)
 
 
 def images_again(source: Path, cloud: LiftedCloud, every: int = 1) -> Iterator[NDArray[np.uint8]]:
@@ -188,12 +189,12 @@ def images_again(source: Path, cloud: LiftedCloud, every: int = 1) -> Iterator[N
     source, every: as `lift` was given them: a video, or a recording's folder.
     """
     wanted = set(cloud.names)
-    if is_video(source):
-        for number, image in enumerate(read_video(source)):
+    if is_video(source) or not is_recording(source):
+        for number, image in enumerate(images_of(source)):
             if f"frame {number}" in wanted:
-                yield image
+                yield as_image(image, f"frame {number}")
         return
-    for files in open_recording(source).frames[::every]:
+    for files in open_recording(source, cloud.cameras[0].intrinsics).frames[::every]:
         if files.name in wanted:
             yield decode_photo(files.image(), files.name)
 
@@ -215,13 +216,17 @@ def _footage(
     depth_scale: float | None,
     world_to_camera: bool,
     every: int,
+    skip_bad: bool,
 ) -> Footage:
     frames = given[0]
     if geometry is not None:
-        made, metric = find_frames(geometry, given, world_to_camera, every)
+        made, metric = find_frames(geometry, given, world_to_camera, every, skip_bad)
         return Footage(made, metric, len(made), again=True)
     if isinstance(frames, (str, Path)) and not is_video(frames) and given[1] is None:
-        return recorded(Path(frames), depth_scale, every)
+        if given[4] is not None:
+            raise InputError("A recording's folder weighs its depths itself; confidences are none.")
+        folder = open_folder(Path(frames), given[2], given[3], world_to_camera, depth_scale)
+        return recorded(folder, every)
 
     def make() -> Iterator[Attempt]:
         made = attempts(*given, depth_scale=depth_scale, world_to_camera=world_to_camera)
@@ -246,13 +251,22 @@ class _Again:
         return self._make()
 
 
-def _coarse_alignment(footage: Footage, align: Align, skip_bad: bool) -> Alignment:
+def _coarse_alignment(
+    footage: Footage, align: Align, max_depth: float, skip_bad: bool
+) -> Alignment:
     """How a scene of any scale stands, from some of its frames."""
     made = list(footage.attempts)
-    tried = [_tried(attempt, skip_bad) for attempt in made[:: max(1, len(made) // SAMPLE)]]
-    frames = [frame for frame in tried if frame is not None]
+
+    def check(attempt: Attempt) -> Frame:
+        frame = attempt()
+        if footage.metric:  # Else the scale that is found here would hide a wrong unit.
+            check_range(frame, max_depth)
+        return frame
+
+    found = [tried(partial(check, a), skip_bad) for a in made[:: max(1, len(made) // SAMPLE)]]
+    frames = [frame for frame in found if isinstance(frame, Frame)]
     if not frames:
-        raise InputError("No frame can be used to find out how the scene stands.")
+        raise InputError(f"No frame can tell how the scene stands. The first: {found[0]}")
     medians = [np.median(frame.depth[frame.depth > 0]) for frame in frames]
     scale = TYPICAL / float(np.median(medians))
     coarse = Alignment(np.eye(3), scale)
@@ -261,21 +275,8 @@ def _coarse_alignment(footage: Footage, align: Align, skip_bad: bool) -> Alignme
     for frame in scaled:
         with suppress(InputError):  # Told, with its own name and unit, when it is to be fused.
             lifter.add(frame)
-    found = _found(lifter.cloud(), [frame.pose for frame in scaled], align)
-    return replace(found, scale=found.scale * scale if align == "room" else 1.0)
-
-
-def _tried(attempt: Attempt, skip_bad: bool) -> Frame | None:
-    try:
-        return attempt()
-    except InputError as error:
-        if skip_bad:
-            return None
-        raise _advised(error) from error
-
-
-def _advised(error: InputError) -> InputError:
-    return InputError(f"{error} skip_bad=True leaves such frames out.")
+    turned = _found(lifter.cloud(), [frame.pose for frame in scaled], align)
+    return replace(turned, scale=turned.scale * scale if align == "room" else 1.0)
 
 
 def _found(cloud: LiftedCloud, poses: Sequence[NDArray[np.float64]], align: Align) -> Alignment:

@@ -46,9 +46,11 @@ def project(
     features = torch.as_tensor(features)
     if features.ndim != 2 or len(features) != len(cloud):
         raise InputError(
-            f"features have shape {tuple(features.shape)}; expected a row for each of the "
-            f"{len(cloud)} points."
+            f"features have shape {tuple(features.shape)}; expected ({len(cloud)}, C), a row for "
+            "each point. Of one value a point pass values[:, None]."
         )
+    if not len(cloud):
+        return features.new_zeros(camera.height, camera.width, features.shape[1])
     rows = torch.from_numpy(rows_seen(cloud, camera, spacing=spacing, holes=holes))
     rows = rows.to(features.device)
     picture = features.index_select(0, rows.flatten().clamp(min=0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from concerto.errors import InputError
 from concerto.io.pictures import decode_photo, read_bytes, read_depth
-from concerto.lifting.frame import Frame, Intrinsics
+from concerto.lifting.frame import Frame, Intrinsics, Sizes
 from concerto.lifting.parts import Part
 
 ReadDepth = Callable[[], NDArray[np.float32]]
@@ -54,6 +54,7 @@ class Recording:
     depth_camera: Intrinsics | None
     depth_scale: float
     metric: bool = True
+    _sizes: Sizes = field(default_factory=Sizes, init=False, compare=False, repr=False)
 
     def read(self, files: FrameFiles) -> Frame:
         """One of the frames. Raises InputError where it cannot be read or used."""
@@ -61,7 +62,7 @@ class Recording:
         color, depth = decode_photo(files.image(), str(place)), self._depth(files)
         camera = files.camera or self.camera
         depth_camera = None if files.camera else self.depth_camera
-        return Frame(
+        frame = Frame(
             name=files.name,
             color=color,
             depth=depth,
@@ -70,6 +71,8 @@ class Recording:
             depth_camera=depth_camera or camera.resized(size_of(color), size_of(depth)),
             confidence=None if files.confidence is None else files.confidence(),
         )
+        self._sizes.check(frame.name, frame.camera, frame.color)
+        return frame
 
     def pose(self, files: FrameFiles) -> NDArray[np.float64]:
         """One frame's pose. Raises InputError where it cannot be read."""
@@ -97,8 +100,9 @@ def size_of(image: NDArray[Any]) -> tuple[int, int]:
 
 def read_matrix(file: Path) -> NDArray[np.float64]:
     """A text file of numbers as a matrix. Raises InputError where it holds none."""
+    rows = [row.split() for row in _lines(file)]
     try:
-        return np.array([row.split() for row in _lines(file)], np.float64)
+        return np.array(rows, np.float64)
     except ValueError as error:
         raise InputError(f"{file} is no matrix of numbers: {error}.") from error
 

@@ -58,6 +58,8 @@ class Stream:
     "up").alignment` of the first frames gives it; models expect rooms upright. origin: (3,) metres
     in that world, what coordinates are told from; by default by the model's rule from the first
     frames. max_depth: metres beyond which depth is not used.
+
+    Raises InputError where origin is not three numbers.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Stream:
         self.model, self.alignment = model, alignment
         scale = model.config.coord_scale
         self._lifter = Lifter(model.config.grid_size / scale, max_depth)
-        self._origin = None if origin is None else torch.tensor(origin, dtype=torch.float64)
+        self._origin = None if origin is None else _given_origin(origin)
         self._base: Tensor | None = None
         self._state: _State | None = None
 
@@ -194,6 +196,14 @@ def _changes(voxels: _Voxels, state: _State) -> tuple[Tensor, Tensor]:
     )
     share = torch.bincount(cell, weights=changed.double(), minlength=len(size)) / size
     return changed, (share >= SHARE)[cell]
+
+
+def _given_origin(origin: Sequence[float]) -> Tensor:
+    """(3,) float64. Raises InputError for anything else."""
+    given = torch.as_tensor(origin, dtype=torch.float64).detach().cpu()
+    if given.shape != (3,) or not given.isfinite().all():
+        raise InputError(f"origin is {origin}; it must be three numbers: x, y, z in metres.")
+    return given
 
 
 def _origin(coord: Tensor, center: str) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +27,92 @@ def is_video(path: object) -> bool:
 def read_video(file: str | Path) -> Iterator[NDArray[np.uint8]]:
     """The images of a video, (H, W, 3) uint8 RGB, one after another.
 
-    Raises InputError where the file cannot be read, or holds no image; where it breaks off, after
-    the images before that.
+    Raises InputError at once where the file cannot be read or holds no video; while they are read,
+    where an image cannot be decoded, or there is none.
+    """
+    return map(_sound, decoded(file))
+
+
+def decoded(file: str | Path) -> Iterator[NDArray[np.uint8] | InputError]:
+    """The same, with an InputError in the place of each image that is lost.
+
+    So what comes later keeps its number. An image that cannot be decoded takes along those up to
+    the next key frame, which are told by their difference to it.
     """
     file = Path(file)
     av = import_extra("av", "Video files", EXTRA)
     if not file.is_file():
         raise InputError(f"There is no video {file}.")
-    count = 0
     try:
-        with av.open(str(file)) as container:
-            if not container.streams.video:
-                raise InputError(f"{file} holds no video.")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for image in container.decode(stream):
-                yield image.to_ndarray(format="rgb24")
-                count += 1
+        container = av.open(str(file))
     except (OSError, ValueError, av.error.FFmpegError) as error:
-        if isinstance(error, InputError):
-            raise
-        where = f" after {count} images" if count else ""
-        raise InputError(f"Cannot read the video {file}{where}: {_reason(error)}.") from error
+        raise InputError(f"Cannot read the video {file}: {_reason(error)}.") from error
+    if not container.streams.video:
+        container.close()
+        raise InputError(f"{file} holds no video.")
+    return _decoded(file, container)
+
+
+def _sound(image: NDArray[np.uint8] | InputError) -> NDArray[np.uint8]:
+    if isinstance(image, InputError):
+        raise image
+    return image
+
+
+def _decoded(file: Path, container: Any) -> Iterator[NDArray[np.uint8] | InputError]:
+    import av
+
+    count = 0
+    with container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        try:
+            for image in _images(stream, container.demux(stream)):
+                if isinstance(image, str):
+                    yield InputError(f"frame {count} of {file} cannot be decoded: {image}.")
+                else:
+                    yield image.to_ndarray(format="rgb24")
+                count += 1
+        except (OSError, ValueError, av.error.FFmpegError) as error:
+            where = f" after {count} images" if count else ""
+            raise InputError(f"Cannot read the video {file}{where}: {_reason(error)}.") from error
     if not count:
         raise InputError(f"The video {file} is empty: it holds no image.")
+
+
+def _images(stream: Any, packets: Iterator[Any]) -> Iterator[Any]:
+    """Decoded images in the order of their times; of a lost one, the reason.
+
+    A packet that cannot be decoded is reported late where several threads decode. Which image it
+    was follows from the times: that of a packet whose image does not come in its turn.
+    """
+    from av.error import FFmpegError
+
+    waiting: list[int] = []
+    failed, lost = "", ""
+    for packet in packets:
+        if packet.pts is not None and not packet.is_discard:
+            heappush(waiting, packet.pts)
+        try:
+            images = packet.decode()
+        except FFmpegError as error:
+            if not waiting:  # The file tells no times.
+                raise
+            failed = _reason(error)
+            continue
+        for image in images:
+            while waiting and image.pts is not None and waiting[0] < image.pts:
+                heappop(waiting)
+                if failed:
+                    lost = failed
+                    yield lost
+            if waiting and waiting[0] == image.pts:
+                heappop(waiting)
+            if image.key_frame:
+                lost = ""
+            yield f"one before it is lost ({lost})" if lost else image
+    if failed:
+        yield from [failed] * len(waiting)
 
 
 @contextmanager

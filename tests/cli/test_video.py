@@ -13,7 +13,7 @@ from concerto.cli.lifting import LiftOptions
 from concerto.cli.video import video
 from concerto.errors import InputError
 from concerto.lifting.video_file import read_video, video_writer
-from recordings import CAMERA, frames, write_flat
+from recordings import CAMERA, frames, write_flat, write_tum
 
 av = pytest.importorskip("av")
 FRAMES = frames()
@@ -89,7 +89,7 @@ def test_lift_tells_of_bad_frames_in_flags(room: Path, tmp_path: Path) -> None:
     assert "frame-000002.depth.png" in process.stderr
     assert "--skip-bad leaves such frames out" in process.stderr
     process = run("lift", folder, "-o", tmp_path / "cloud.ply", "--skip-bad")
-    assert "warning: 1 frames are left out" in process.stderr
+    assert "warning: 1 frame is left out" in process.stderr
     assert "of 7 frames" in process.stdout
 
 
@@ -121,3 +121,15 @@ def test_bad_options_are_told_before_any_work(room: Path, tmp_path: Path) -> Non
         video(room, tmp_path / "out.mp4", fps=0)
     with pytest.raises(InputError, match="not both"):
         lift(room, tmp_path / "out.ply", LiftOptions(vggt=True, depth_model="x"))
+
+
+def test_a_folder_that_does_not_tell_its_camera_is_told_it_by_a_flag(tmp_path: Path) -> None:
+    folder, out = write_tum(tmp_path / "room", FRAMES), tmp_path / "out.mp4"
+    told = run("video", folder, "-o", out, "--model", GOLDEN, code=1).stderr
+    assert "Pass --intrinsics fx fy cx cy" in told
+    process = run(
+        "video", folder, "-o", out, "--model", GOLDEN, "--every", "4",
+        "--intrinsics", *CAMERA.values,
+    )  # fmt: skip
+    assert "painting: 100%" in process.stderr
+    assert len(list(read_video(out))) == 2

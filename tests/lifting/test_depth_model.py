@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import concerto
+from command import GOLDEN, run
 from concerto import DepthModel
 from concerto.errors import InputError
+from concerto.lifting.video_file import read_video, video_writer
 from recordings import CAMERA, frames
 
 transformers = pytest.importorskip("transformers")
@@ -50,6 +52,22 @@ def test_depths_have_the_images_size_and_fit_the_poses_given(folder: Path) -> No
         images, None, CAMERA, [frame.pose for frame in FRAMES], geometry=DepthModel(str(folder))
     )
     assert len(cloud) > 100
+
+
+def test_a_video_without_depth_is_lifted_and_painted_with_bars(
+    folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("av")
+    film, out = tmp_path / "film.mp4", tmp_path / "out.mp4"
+    with video_writer(film, 10) as written:
+        for frame in FRAMES:
+            written.add(frame.color)
+    np.savetxt(tmp_path / "poses.txt", np.stack([frame.pose for frame in FRAMES]).reshape(-1, 16))
+    given = ("--poses", tmp_path / "poses.txt", "--intrinsics", *CAMERA.values)
+    process = run("video", film, "-o", out, "--model", GOLDEN, "--depth-model", folder, *given)
+    for bar in ("finding depth", "lifting", "painting"):
+        assert f"{bar}: 100%" in process.stderr
+    assert len(list(read_video(out))) == len(FRAMES)
 
 
 def test_poses_that_are_missing_are_asked_for(folder: Path) -> None:

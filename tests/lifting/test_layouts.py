@@ -130,6 +130,16 @@ def test_a_broken_file_of_a_frame_is_named(
         recording.read(recording.frames[0])
 
 
+def test_an_image_that_is_cut_short_is_told_in_a_sentence(tmp_path: Path) -> None:
+    folder = write_flat(tmp_path / "room", FRAMES[:1])
+    file = folder / "frame-000000.depth.png"
+    for size in (200, 20):
+        file.write_bytes(file.read_bytes()[:size])
+        recording = open_recording(folder)
+        with pytest.raises(InputError, match=r"depth\.png: [^'<]*\.$"):
+            recording.read(recording.frames[0])
+
+
 def test_a_picture_for_depth_is_refused(tmp_path: Path) -> None:
     folder = write_flat(tmp_path / "room", FRAMES[:1])
     (folder / "frame-000000.color.png").rename(folder / "frame-000000.depth.png")

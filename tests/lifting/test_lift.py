@@ -29,6 +29,10 @@ def lifted(**options: object) -> LiftedCloud:
 WANTED = lifted()
 
 
+def changed(values: list, number: int, value: object) -> list:
+    return [*values[:number], value, *values[number + 1 :]]
+
+
 def same(cloud: LiftedCloud, atol: float = 1e-4) -> None:
     assert len(cloud) == len(WANTED)
     torch.testing.assert_close(cloud.coord, WANTED.coord, atol=atol, rtol=0)
@@ -74,8 +78,16 @@ def test_paths_of_images_and_a_file_of_poses_give_the_same(tmp_path: Path) -> No
     )
     assert abs(len(cloud) - len(WANTED)) < 0.02 * len(WANTED)
     assert distance_to_room(cloud.coord.numpy()).max() < 0.02
-    same_folder = concerto.lift(folder)
-    torch.testing.assert_close(same_folder.coord, cloud.coord)
+    for others in (
+        concerto.lift(folder),
+        lifted(
+            frames=sorted(folder.glob("*.color.png")),
+            depths=sorted(folder.glob("*.depth.png")),
+            intrinsics=folder / "intrinsics.txt",
+            poses=sorted(folder.glob("*.pose.txt")),
+        ),
+    ):
+        torch.testing.assert_close(others.coord, cloud.coord)
 
 
 def test_depth_of_another_size_has_the_same_view() -> None:
@@ -102,6 +114,22 @@ def test_the_points_that_a_frame_sees_have_its_pixels_colours() -> None:
         off = np.abs(frame.color[y, x] / 255 - cloud.color[point].numpy()).max(1)
         assert len(seen) > 1000
         assert np.mean(off < 0.05) > 0.9
+
+
+@pytest.mark.parametrize("as_mask", [True, False])
+def test_some_of_the_points_keep_their_confidence_and_who_saw_them(as_mask: bool) -> None:
+    whole = lifted(seen=True)
+    mask = whole.confidence > whole.confidence.median()
+    cloud = whole[mask if as_mask else mask.nonzero()[:, 0]]
+    assert (cloud.confidence == whole.confidence[mask]).all()
+    assert cloud.names == whole.names
+    assert cloud.cameras == whole.cameras
+    for seen, before in zip(cloud.visible, whole.visible, strict=True):
+        kept = before[mask.numpy()[before[:, 2]]]
+        assert (seen[:, :2] == kept[:, :2]).all()
+        assert (cloud.coord[seen[:, 2]] == whole.coord[kept[:, 2]]).all()
+    assert cloud.to("cpu").confidence is not None
+    assert cloud.to("cpu").visible is cloud.visible
 
 
 def test_keyframes_are_those_from_where_the_camera_moved() -> None:
@@ -164,7 +192,7 @@ class Known:
     """A `Geometry` that knows the answer."""
 
     def __init__(self, answer: list[Frame], metric: bool = False) -> None:
-        self.answer, self.metric = answer, metric
+        self.answer, self.metric = [frame for frame in answer if frame is not None], metric
 
     def __call__(self, images: object, intrinsics: object, poses: object) -> Views:
         return Views(
@@ -185,6 +213,43 @@ def test_a_geometry_in_metres_gives_what_depth_would() -> None:
     same(concerto.lift(iter(COLORS), geometry=Known(FRAMES, metric=True)))
     with pytest.raises(InputError, match="8 images came as 7 depths"):
         concerto.lift(COLORS, geometry=Known(FRAMES[:7]))
+    with pytest.raises(InputError, match="pass none beside it"):
+        lifted(geometry=Known(FRAMES))
+    with pytest.raises(InputError, match="counts differ: 8 frames, 7 poses"):
+        concerto.lift(COLORS, poses=POSES[:7], geometry=Known(FRAMES))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"frames": changed(COLORS, 3, "gone.png")}, "Cannot read gone.png"),
+        ({"poses": changed(POSES, 3, 2 * POSES[3])}, "frame 3: .*determinant 8"),
+        ({"poses": changed(POSES, 3, None)}, "frame 3 has no pose"),
+        ({"frames": changed(COLORS, 3, COLORS[3][..., 0])}, r"frame 3: .*expected uint8"),
+        (
+            {"frames": changed(COLORS, 3, COLORS[3][::2, ::2]), "intrinsics": K},
+            "frame 3: the image is 48 x 36, the first one's was 96 x 72",
+        ),
+    ],
+)
+def test_what_a_geometry_cannot_use_is_named_and_can_be_left_out(change: dict, reason: str) -> None:
+    given = {"frames": COLORS, "poses": POSES, "geometry": Known(changed(FRAMES, 3, None), True)}
+    with pytest.raises(InputError, match=f"{reason}.*skip_bad=True"):
+        concerto.lift(**given | change)
+    with pytest.warns(ConcertoWarning, match=f"1 frame is left out.*{reason}"):
+        cloud = concerto.lift(**given | change, skip_bad=True)
+    assert cloud.names == tuple(f"frame {number}" for number in (0, 1, 2, 4, 5, 6, 7))
+    wanted = {"frames": COLORS, "depths": DEPTHS, "poses": POSES}
+    wanted = {name: values[:3] + values[4:] for name, values in wanted.items()}
+    torch.testing.assert_close(cloud.coord, lifted(**wanted).coord)
+    with pytest.raises(InputError, match=r"no images to find the geometry of. The first: Cannot"):
+        concerto.lift(["gone.png"], geometry=Known([]), skip_bad=True)
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_wrong_unit_is_told_too_where_a_room_is_scaled(skip_bad: bool) -> None:
+    with pytest.raises(InputError, match=r"frame 0: half of the depths .*depth_scale=1000"):
+        lifted(depths=[depth * 1000 for depth in DEPTHS], align="room", skip_bad=skip_bad)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +259,12 @@ def test_a_geometry_in_metres_gives_what_depth_would() -> None:
         ({"depths": iter(DEPTHS[:7])}, "7 depths, but more frames, poses"),
         ({"depths": None, "poses": None}, "No depths, poses given"),
         ({"intrinsics": np.eye(2)}, r"intrinsics have shape \(2, 2\)"),
-        ({"intrinsics": "wide"}, "no numbers"),
+        ({"intrinsics": "wide"}, "Cannot read wide: No such file"),
+        ({"intrinsics": {"fx": 1}}, "intrinsics is not of numbers"),
+        ({"intrinsics": K.T}, "end in the row .* 1; .*transposed"),
+        ({"depths": "depths/"}, "depths is depths/; expected a list"),
+        ({"poses": 3}, "poses is int; expected a list"),
+        ({"voxel_size": 1e-9}, "voxels of 1e-09 m"),
         ({"frames": [], "depths": [], "poses": []}, "There are no frames"),
         ({"frames": "room.jpg"}, "no video"),
         ({"frames": 3}, "frames is int"),
@@ -209,14 +279,16 @@ def test_what_cannot_be_lifted_is_told(change: dict, reason: str) -> None:
         lifted(**change)
 
 
-def changed(values: list, number: int, value: object) -> list:
-    return [*values[:number], value, *values[number + 1 :]]
-
-
+SURE = [np.ones_like(depth) for depth in DEPTHS]
 BAD = [
     ({"poses": changed(POSES, 3, 2 * POSES[3])}, "frame 3: .*determinant 8"),
     ({"poses": changed(POSES, 3, POSES[3] * np.nan)}, "frame 3: .*NaN"),
     ({"poses": changed(POSES, 3, np.eye(2))}, r"frame 3: .*\(2, 2\)"),
+    ({"poses": changed(POSES, 3, [[1, 2], [3]])}, "frame 3: the pose is not of numbers"),
+    ({"poses": changed(POSES, 3, "gone.txt")}, "Cannot read gone.txt: No such file or directory"),
+    ({"depths": changed(DEPTHS, 3, np.array([["a"]]))}, "frame 3: the depth is <U1"),
+    ({"confidences": changed(SURE, 3, "very")}, "frame 3: the confidence is not of numbers"),
+    ({"frames": changed(COLORS, 3, COLORS[3].transpose(2, 0, 1))}, r"frame 3: .*expected .*H, W"),
     ({"depths": changed(DEPTHS, 3, DEPTHS[3] * 1000)}, "frame 3: .*depth_scale=1000"),
     ({"depths": changed(DEPTHS, 3, DEPTHS[3] * np.nan)}, "frame 3: .*NaN"),
     ({"depths": changed(DEPTHS, 3, DEPTHS[3] * 0 + 2)}, "frame 3: .*2 m everywhere"),
@@ -231,7 +303,7 @@ BAD = [
 def test_a_bad_frame_is_named_and_can_be_left_out(change: dict, reason: str) -> None:
     with pytest.raises(InputError, match=f"{reason}.*skip_bad=True"):
         lifted(**change)
-    with pytest.warns(ConcertoWarning, match="1 frames are left out"):
+    with pytest.warns(ConcertoWarning, match="1 frame is left out"):
         cloud = lifted(skip_bad=True, **change)
     wanted = lifted(
         **{

@@ -178,3 +178,9 @@ def test_what_cannot_be_encoded_is_told(model: Concerto) -> None:
     training.add(far)
     with pytest.raises(InputError, match=r"model\.eval"):
         training.update()
+
+
+@pytest.mark.parametrize("origin", [(0, 0), (0, 0, float("nan"))])
+def test_an_origin_is_three_numbers(model: Concerto, origin: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="three numbers"):
+        Stream(model, origin=origin)

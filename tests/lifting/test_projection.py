@@ -84,6 +84,13 @@ def test_what_is_behind_the_camera_or_beside_the_picture_is_not_seen() -> None:
         assert not concerto.project(torch.ones(len(cloud), 2), cloud, FRONT).any()
 
 
+def test_of_no_points_nothing_is_seen() -> None:
+    cloud = PointCloud(wall(1.0))[torch.zeros(0, dtype=torch.int64)]
+    seen = concerto.project(torch.ones(0, 2), cloud, FRONT)
+    assert seen.shape == (FRONT.height, FRONT.width, 2)
+    assert not seen.any()
+
+
 def test_the_spacing_of_a_lattice_is_its_edge() -> None:
     assert find_spacing(wall(1.0).numpy()) == pytest.approx(0.02, rel=1e-3)
     assert find_spacing(np.zeros((1, 3))) == 0.02
@@ -100,8 +107,10 @@ def test_a_moved_camera_sees_the_moved_wall() -> None:
 
 def test_what_cannot_be_projected_is_told() -> None:
     cloud = PointCloud(wall(1.0))
-    with pytest.raises(InputError, match="a row for each of the 10201 points"):
+    with pytest.raises(InputError, match=r"expected \(10201, C\), a row for each point"):
         concerto.project(torch.ones(3, 2), cloud, FRONT)
+    with pytest.raises(InputError, match=r"pass values\[:, None\]"):
+        concerto.project(torch.ones(len(cloud)), cloud, FRONT)
     with pytest.raises(InputError, match="spacing is -1"):
         concerto.project(torch.ones(len(cloud), 2), cloud, FRONT, spacing=-1)
     with pytest.raises(InputError, match="a pixel at least"):

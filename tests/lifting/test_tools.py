@@ -14,7 +14,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 import concerto
-from concerto.errors import InputError, MissingExtraError
+from command import run
+from concerto.errors import ConcertoWarning, InputError, MissingExtraError
 from concerto.lifting.colmap import read_depth_map
 from concerto.lifting.frame import Frame
 from concerto.lifting.layouts import find_recordings, open_recording
@@ -163,6 +164,21 @@ def test_a_reconstruction_of_unknown_scale_is_lifted_to_a_room(tmp_path: Path) -
     cloud = concerto.lift(write_colmap_binary(tmp_path / "room"))
     assert cloud.alignment.scale != 1
     assert float(cloud.coord[:, 2].max()) == pytest.approx(3, abs=0.2)
+
+
+def test_on_the_command_line_too_a_scene_of_unknown_scale_becomes_a_room(tmp_path: Path) -> None:
+    folder = write_colmap_text(tmp_path / "room")
+    process = run("lift", folder, "-o", tmp_path / "cloud.ply")
+    assert "floor at 0" in process.stdout
+    assert "to a height of 3 m" in process.stdout
+
+
+def test_depths_in_metres_and_poses_that_are_not_are_told_apart(tmp_path: Path) -> None:
+    def metres(images: object, intrinsics: list, poses: list) -> concerto.Views:
+        return concerto.Views([frame.depth for frame in FRAMES], intrinsics, poses)
+
+    with pytest.warns(ConcertoWarning, match="poses are of unknown scale"):
+        concerto.lift(write_colmap_text(tmp_path / "room"), geometry=metres)
 
 
 def test_without_depth_a_recording_asks_for_a_model(tmp_path: Path) -> None:
