@@ -19,43 +19,21 @@ from concerto import Concerto, ConcertoWarning, ConfigError, InputError, Segment
 from concerto.heads import DecoderConfig
 from concerto.training import finetuning
 from concerto.training.checkpointing import list_checkpoints, read_checkpoint
-from concerto.training.encoded import EncodedSample
 from concerto.training.evaluate import evaluate
-from concerto.training.labelled_scenes import ClassesOf, SomeLabels, SomeScenes, count_classes
 from concerto.training.loop import LoopConfig
 from concerto.training.metrics import read_metrics
 from concerto.training.probe import probe
-from concerto.training.probe_config import ProbeConfig
+from concerto.training.probe_config import ProbeConfig, Protocol
 from concerto.training.scenes import open_scenes
 from concerto.training.scores import Confusion
 from concerto.training.votes import moved, view_matrices, vote
 from conftest import SMALL
 from hub_server import FakeHub
-from made_samples import labelled, made, write_prepared
+from labelled_rooms import CLASSES, repeated, room
+from made_samples import labelled, write_prepared
 
-CLASSES = ("floor", "wall", "lamp")
 DECODER = DecoderConfig(depths=(1, 1, 1, 1), channels=(8, 16, 16, 24), heads=(1, 2, 2, 3))
 pytestmark = pytest.mark.filterwarnings("ignore::concerto.errors.ConcertoWarning")
-
-
-def room(number: int, points: int = 400) -> EncodedSample:
-    """A green floor and a red wall; nobody has a lamp."""
-    random = np.random.default_rng(number)
-    flat = random.random((points, 3)).astype(np.float32)
-    wall = random.random(points) < 0.4
-    flat[wall, 0], flat[~wall, 2] = 0, 0
-    color = np.where(wall[:, None], (200, 40, 40), (40, 200, 40)) + random.integers(
-        -30, 30, (points, 3)
-    )
-    normal = np.where(wall[:, None], (1, 0, 0), (0, 0, 1)).astype(np.float32)
-    return EncodedSample(
-        name=f"room_{number}",
-        scene=f"room_{number}",
-        coord=flat * 0.6,
-        color=color.clip(0, 255).astype(np.uint8),
-        normal=normal,
-        segment=np.where(random.random(points) < 0.1, -1, wall).astype(np.int16),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -213,53 +191,23 @@ def test_the_command_trains_and_evaluates_and_pushes(
     assert "mIoU" in said.stdout
 
 
-# --- which labels --------------------------------------------------------------------------------
-
-
-def test_fractions_of_scenes_hold_one_another(place: Path) -> None:
-    source = ClassesOf(open_scenes(place / "data"), CLASSES)
-    few, more = (SomeScenes(source, share, seed=3) for share in (0.34, 0.67))
-    names = [{one[k].name for k in range(len(one))} for one in (few, more)]
-    assert [len(one) for one in names] == [2, 4]
-    assert names[0] < names[1]
-    assert len(SomeScenes(source, 0.01, 0)) == 1
-    with pytest.raises(InputError, match="a share of them"):
-        SomeScenes(source, 0.0, 0)
-
-
-def test_so_many_points_of_a_scene_keep_their_label_always_the_same(place: Path) -> None:
-    source = ClassesOf(open_scenes(place / "data"), CLASSES)
-    some = SomeLabels(source, 20, seed=1)
-    first, again = some[2].segment, some[2].segment
-    assert first is not None
-    np.testing.assert_array_equal(first, again)
-    assert (first >= 0).sum() == 20
-    whole = source[2].segment
-    assert whole is not None
-    np.testing.assert_array_equal(first[first >= 0], whole[first >= 0])
-
-
-def test_classes_can_be_chosen_and_put_in_another_order(place: Path) -> None:
-    opened = open_scenes(place / "data")
-    chosen = ClassesOf(opened, ("lamp", "wall"))
-    before, after = opened[0].segment, chosen[0].segment
-    assert before is not None
-    assert after is not None
-    np.testing.assert_array_equal(after, np.where(before == 1, 1, -1))
-    with pytest.raises(InputError, match=r"chairs; each must be named once .* floor, wall, lamp"):
-        ClassesOf(opened, ("wall", "chairs"))
-    with pytest.raises(InputError, match="each must be named once"):
-        ClassesOf(opened, ("wall", "wall"))
-
-
-def test_data_without_names_or_labels_cannot_be_learnt_from(tmp_path: Path) -> None:
-    plain = open_scenes(write_prepared(tmp_path / "plain", [made(0, images=0)]))
-    with pytest.raises(InputError, match="pass --classes"):
-        ClassesOf(plain, plain.classes)
-    empty = replace(labelled(0), segment=np.full(60, -1, np.int16))
-    source = open_scenes(write_prepared(tmp_path / "empty", [empty], classes=CLASSES))
-    with pytest.raises(InputError, match="None of the points of the 1 samples has a label"):
-        count_classes(source)
+@pytest.mark.parametrize("protocol", ["cached", "published"])
+def test_repeated_scenes_change_neither_what_is_learnt_nor_what_is_measured(
+    protocol: Protocol, place: Path, tmp_path: Path
+) -> None:
+    for split, first, count in (("train", 0, 6), ("val", 6, 3)):
+        write_prepared(tmp_path / "data", repeated(count, first), split, CLASSES)
+    scores = {}
+    for name, data in (("once", place / "data"), ("twice", tmp_path / "data")):
+        given = config(place, tmp_path / name, protocol=protocol, scenes=0.67, labels=50)
+        probe(replace(given, data=(str(data),)))
+        model = tmp_path / name / "model"
+        scores[name] = evaluate(str(model), (str(data),), tmp_path / f"{name}-scores")
+    assert repr(scores["once"]) == repr(scores["twice"])
+    weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in scores]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    about = json.loads((tmp_path / "twice-scores" / "scores.json").read_text())["about"]
+    assert "(val), 3 scenes" in about
 
 
 # --- evaluation ----------------------------------------------------------------------------------
