@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from concerto.training.checkpointing import list_checkpoints, read_checkpoint
 from concerto.training.evaluate import evaluate
 from concerto.training.loop import LoopConfig
 from concerto.training.metrics import read_metrics
-from concerto.training.probe import probe
+from concerto.training.probe import main, probe
 from concerto.training.probe_config import ProbeConfig, Protocol
 from concerto.training.scenes import open_scenes
 from concerto.training.scores import Confusion
@@ -208,6 +209,46 @@ def test_repeated_scenes_change_neither_what_is_learnt_nor_what_is_measured(
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     about = json.loads((tmp_path / "twice-scores" / "scores.json").read_text())["about"]
     assert "(val), 3 scenes" in about
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--protocol", "cached", "--mode", "full"], "--protocol cached computes features once"),
+        (["--merge"], "--merge is for --mode lora; other modes have no adapters."),
+        (["--views.mix", 3], "views.mix is 3; it is a share in 0 … 1."),
+        (["--views.most-points", 0], "views.most_points is 0; it must be at least 1."),
+        (["--mode", "lora", "--lora.rank", 0], "lora.rank is 0; an adapter is at least 1 wide."),
+        (["--lora.alpha", 0], "lora.alpha is 0; it must be over 0."),
+        (["--lora.dropout", 1], "lora.dropout is 1; it must be from 0 to below 1."),
+        (["--fit.weight-decays", 0.1, -1], "fit.weight_decays is 0.1, -1; give at least one"),
+        (["--fit.points", 0], "fit.points is 0; it must be at least 1."),
+        (["--lr", 0], "--lr is 0; a learning rate is over 0."),
+        (["--weight-decay", -1], "--weight-decay is -1; it must be 0 or more."),
+        (["--workers", -1], "--workers is -1; 0 prepares scenes without any."),
+    ],
+)
+def test_a_value_out_of_range_is_said_in_one_line(
+    options: list[object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["--encoder", "x", "--data", "y", "--output", "z", "--batch-size", 2, *options]
+    monkeypatch.setattr(sys, "argv", ["probe", *map(str, given)])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert str(end.value).startswith(f"error: {said}")
+    assert "\n" not in str(end.value)
+
+
+def test_an_option_that_is_none_is_refused_as_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["probe", "--mode", "best"])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "invalid choice 'best'" in capsys.readouterr().err
 
 
 # --- evaluation ----------------------------------------------------------------------------------
