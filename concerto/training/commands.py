@@ -38,6 +38,8 @@ def run_trainer(
         if "--debug" in sys.argv:
             raise
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
     sys.exit(result.exit_code)
 
 

@@ -103,6 +103,8 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")
 
 
 def _compare(

@@ -56,8 +56,10 @@ class ClassesOf:
         sample = self.source[index]
         if sample.segment is None:
             return sample
-        # Labels that nobody named are checked against the names given here.
-        check_classes(sample.segment, self.source.classes or self.classes, f"{sample.name!r}")
+        if not self.source.classes:
+            # Labels that nobody named are checked against the names given here.
+            place = f"{sample.name!r}, its points in {self.source.scenes[index]}"
+            check_classes(sample.segment, self.classes, place)
         return replace(sample, segment=self._numbers[sample.segment])
 
     @cached_property

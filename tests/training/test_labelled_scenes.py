@@ -109,6 +109,13 @@ def test_classes_can_be_chosen_and_put_in_another_order(place: Path) -> None:
         ClassesOf(opened, ("wall", "wall"))
 
 
+def test_a_label_without_a_name_is_said_with_the_place_of_its_points(tmp_path: Path) -> None:
+    folder = write_published(tmp_path, [room(0), room(1)])
+    source = ClassesOf(open_scenes(folder), ("floor",))
+    with pytest.raises(InputError, match=r"points in data/rooms/train/room_1: point .* class 1\."):
+        source[1]
+
+
 def test_data_without_names_or_labels_cannot_be_learnt_from(tmp_path: Path) -> None:
     plain = open_scenes(write_prepared(tmp_path / "plain", [made(0, images=0)]))
     with pytest.raises(InputError, match="pass --classes"):

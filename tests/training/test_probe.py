@@ -21,6 +21,7 @@ from concerto.heads import DecoderConfig
 from concerto.training import finetuning
 from concerto.training.checkpointing import list_checkpoints, read_checkpoint
 from concerto.training.evaluate import evaluate
+from concerto.training.evaluate import main as main_of_evaluate
 from concerto.training.loop import LoopConfig
 from concerto.training.metrics import read_metrics
 from concerto.training.probe import main, probe
@@ -158,6 +159,14 @@ def test_a_run_that_was_cut_off_goes_on_exactly(
         assert torch.equal(tensor, other["module"][name]), name
 
 
+def test_the_cached_protocol_does_not_replace_a_run(place: Path, tmp_path: Path) -> None:
+    given = config(place, tmp_path, protocol="cached")
+    probe(given)
+    with pytest.raises(ConfigError, match="already holds a run"):
+        probe(given)
+    probe(replace(given, loop=replace(given.loop, resume=True)))
+
+
 def test_blocks_learn_slower_than_the_rest(place: Path, tmp_path: Path) -> None:
     given = config(place, tmp_path, mode="full")
     assert given.rates() == (0.001, 0.0001)
@@ -283,6 +292,20 @@ def test_an_evaluation_that_was_cut_off_goes_on(
     assert found["miou"] == whole.miou
     assert found["classes"]["lamp"]["iou"] is None
     assert (first / "confusion.png").stat().st_size > 1000
+
+
+def test_an_interruption_is_one_line(
+    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Confusion, "add", interrupt)
+    arguments = [trained, "--data", place / "data", "--output", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(SystemExit, match="interrupted; the same command goes on"):
+        main_of_evaluate()
 
 
 def test_votes_are_of_thirteen_views_and_do_no_harm(place: Path, trained: Path) -> None:
