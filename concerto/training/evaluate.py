@@ -43,6 +43,7 @@ def evaluate(
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")],
     split: str = "val",
     votes: bool = False,
+    encoder: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
 ) -> Scores:
@@ -58,12 +59,13 @@ def evaluate(
         output: Folder for what is found; an evaluation that was cut off goes on there.
         split: Which samples of the data.
         votes: Let 13 views of each scene vote, 4 rotations at 3 scales and a flip: 13 times slower.
+        encoder: Where the encoder of a head or adapters saved alone lies, if not where MODEL says.
         device: Where to run: cpu, cuda, mps; auto takes a CUDA device where there is one.
         overwrite: Begin anew where the folder holds another evaluation.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    segmenter = Segmenter.from_pretrained(model, device=device)
+    segmenter = Segmenter.from_pretrained(model, encoder=encoder, device=device)
     opened = open_scenes(data, split=split)
     source = ClassesOf(opened, segmenter.classes)
     groups = group_by_scene(source)
@@ -102,7 +104,7 @@ def main() -> None:
     except ConcertoError as error:
         if "--debug" in sys.argv:
             raise
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {str(error).replace('pass encoder=', 'pass --encoder')}")
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")
 

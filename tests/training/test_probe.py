@@ -332,6 +332,28 @@ def test_votes_are_of_thirteen_views_and_do_no_harm(place: Path, trained: Path) 
     assert (found == sample.segment)[known].mean() > 0.9
 
 
+def test_adapters_are_measured_with_their_encoder_wherever_it_lies(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "moved"
+    (place / "encoder").rename(moved)
+    try:
+        probe(config(place, tmp_path / "run", mode="lora", encoder=str(moved)))
+        moved.rename(place / "encoder")
+        arguments = [tmp_path / "run" / "model", "--data", place / "data", "--output"]
+        arguments.append(tmp_path / "scores")
+        monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        with pytest.raises(SystemExit, match=r"head without its encoder.*pass --encoder"):
+            main_of_evaluate()
+        sys.argv += ["--encoder", str(place / "encoder")]
+        main_of_evaluate()
+    finally:
+        if moved.exists():
+            moved.rename(place / "encoder")
+    assert (tmp_path / "scores" / "scores.json").exists()
+
+
 def test_data_of_other_classes_are_not_compared(trained: Path, tmp_path: Path) -> None:
     other = write_prepared(tmp_path / "data", [labelled(0)], "val", ("a", "b", "c"))
     with pytest.raises(InputError, match=r"classes are floor, wall, lamp.*which are a, b, c"):
