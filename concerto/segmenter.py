@@ -14,7 +14,7 @@ from concerto import checkpoints, hub
 from concerto.devices import kept_dtype, usable_device
 from concerto.encoder import Backend
 from concerto.encoder.cpu import at_full_speed
-from concerto.errors import ConfigError
+from concerto.errors import ConfigError, HubError, InputError
 from concerto.heads import make_head
 from concerto.heads.instances import group_voxels
 from concerto.hierarchy import Hierarchy
@@ -91,7 +91,13 @@ class Segmenter(nn.Module, SavedModel):
 
         Touching voxels of one class belong together where the cosine of their features is at least
         `similarity`. Of fewer than `min_points` points there is no thing.
+
+        Raises InputError where one of these is out of range.
         """
+        if not -1 <= similarity <= 1:
+            raise InputError(f"similarity is {similarity:g}; it is a cosine, from -1 to 1.")
+        if min_points < 1:
+            raise InputError(f"min_points is {min_points}; a thing has at least 1 point.")
 
         def read(hierarchy: Hierarchy) -> Tensor:
             best = self._logits(hierarchy).argmax(1)
@@ -151,7 +157,13 @@ class Segmenter(nn.Module, SavedModel):
         files = read_segmenter(source, None if encoder is None else str(encoder))
         tensors, config = files.tensors, files.config
         if files.over is not None:
-            beneath = Concerto.from_pretrained(files.over.source, dtype="auto", **asdict(reach))
+            try:
+                beneath = Concerto.from_pretrained(files.over.source, dtype="auto", **asdict(reach))
+            except HubError as error:
+                raise HubError(
+                    f"{source.weights} holds a head without its encoder, {files.over.source}, and "
+                    f"that is not found: {error} If it lies elsewhere, pass encoder=."
+                ) from error
             tensors = join_encoder(files, files.over, beneath.state_dict(), source.weights)
             config = config or published_head_config(beneath.config, tensors, source.weights)
         assert config is not None

@@ -198,7 +198,7 @@ def join_encoder(
     if over.fingerprint not in (None, fingerprint(encoder)):
         raise CheckpointError(
             f"{place} is a head for another encoder: {over.source} does not hold the weights that "
-            "it was trained on. Pass encoder=, where they lie."
+            "it was trained on. Where they lie elsewhere, pass encoder=."
         )
     adapters = {name: t for name, t in files.tensors.items() if name.startswith(LORA)}
     head = {name: t for name, t in files.tensors.items() if name not in adapters}

@@ -10,7 +10,15 @@ from huggingface_hub import constants
 from safetensors.torch import load_file
 
 import concerto
-from concerto import CheckpointError, Concerto, ConfigError, Segmenter, SegmenterConfig
+from concerto import (
+    CheckpointError,
+    Concerto,
+    ConfigError,
+    HubError,
+    InputError,
+    Segmenter,
+    SegmenterConfig,
+)
 from concerto.checkpoints import write_published
 from concerto.heads import DecoderConfig, KnnConfig, LinearConfig
 from concerto.hub import find_model
@@ -82,6 +90,10 @@ def test_things_are_of_one_class_and_numbered_by_size() -> None:
     for number in range(len(counts)):
         assert len(things.segment[things.instance == number].unique()) == 1
     assert len(segmenter.instances([cloud, cloud])) == 2
+    with pytest.raises(InputError, match="similarity is 3; it is a cosine"):
+        segmenter.instances(cloud, similarity=3)
+    with pytest.raises(InputError, match="min_points is 0"):
+        segmenter.instances(cloud, min_points=0)
 
 
 def test_colours_of_classes_are_all_different() -> None:
@@ -141,6 +153,8 @@ def test_a_head_saved_alone_finds_its_encoder_and_refuses_another(tmp_path: Path
     with pytest.raises(CheckpointError, match="is a head for another encoder"):
         Segmenter.from_pretrained(tmp_path / "head", encoder=tmp_path / "other")
     (tmp_path / "encoder").rename(tmp_path / "moved")
+    with pytest.raises(HubError, match=r"head without its encoder.* elsewhere, pass encoder="):
+        Segmenter.from_pretrained(tmp_path / "head")
     moved = Segmenter.from_pretrained(tmp_path / "head", encoder=tmp_path / "moved")
     assert torch.equal(moved(cloud), segmenter(cloud))
 

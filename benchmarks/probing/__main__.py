@@ -20,7 +20,7 @@ import tyro
 import concerto
 from benchmarks.probing.kinds import Kind, encoded, lifted, raw_input, together
 from benchmarks.probing.protocol import FEW, SEEDS, Result, probe
-from benchmarks.probing.rooms import group_samples
+from benchmarks.probing.rooms import whole_scenes
 from concerto.training.images import load_teacher
 from concerto.training.scenes import open_scenes
 
@@ -92,7 +92,7 @@ def print_table(name: str, results: dict[str, list[Result]]) -> None:
 
 def _probe_all(options: Options, folder: Path) -> Iterator[tuple[str, list[Result]]]:
     train, test = (
-        group_samples(open_scenes(folder, split=split)) for split in (options.train, options.test)
+        whole_scenes(open_scenes(folder, split=split)) for split in (options.train, options.test)
     )
     classes = len(train.source.classes)
     for name, kinds in kinds_of(options).items():

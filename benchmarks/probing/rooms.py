@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from concerto.errors import InputError
 from concerto.training.samples import Sample
+from concerto.training.scene_groups import group_by_scene
 from concerto.training.scenes import SceneSource
 
 
@@ -22,28 +23,20 @@ class Scenes:
         return len(self.samples)
 
     def read(self, number: int) -> Sample:
-        """A scene with the images of all its samples."""
+        """A scene with the images of all its samples.
+
+        Raises InputError where these are not of the same points.
+        """
         first, *others = (self.source[index] for index in self.samples[number])
         images, seen = list(first.images), list(first.seen)
         for other in others:
+            if not np.array_equal(other.coord, first.coord):
+                raise InputError(f"{other.name} and {first.name} are of one scene in parts.")
             images += other.images
             seen += other.seen
         return replace(first, images=tuple(images), seen=tuple(seen))
 
 
-def group_samples(source: SceneSource) -> Scenes:
-    """Bring samples of the same points, which lie one after another, together."""
-    return Scenes(source, tuple(_groups(source)))
-
-
-def _groups(source: SceneSource) -> Iterator[tuple[int, ...]]:
-    group: list[int] = []
-    coord = np.empty((0, 3))
-    for index in range(len(source)):
-        sample = source[index]
-        if group and not np.array_equal(sample.coord, coord):
-            yield tuple(group)
-            group = []
-        group.append(index)
-        coord = sample.coord
-    yield tuple(group)
+def whole_scenes(source: SceneSource) -> Scenes:
+    """Bring the samples of each scene together."""
+    return Scenes(source, group_by_scene(source))

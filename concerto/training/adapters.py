@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from concerto.encoder import PointTransformer
+from concerto.errors import ConfigError
 from concerto.extras import import_extra
 from concerto.segmenter_files import LORA
 
@@ -24,6 +25,15 @@ class LoraConfig:
     """What it adds is multiplied by alpha / rank."""
     dropout: float = 0.1
     """How often an adapter's input is dropped in training."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where a value is out of range."""
+        if self.rank < 1:
+            raise ConfigError(f"lora.rank is {self.rank}; an adapter is at least 1 wide.")
+        if not self.alpha > 0:
+            raise ConfigError(f"lora.alpha is {self.alpha:g}; it must be over 0.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"lora.dropout is {self.dropout:g}; it must be from 0 to below 1.")
 
     @property
     def scale(self) -> float:

@@ -91,7 +91,7 @@ def align(
     if grid is not None:
         images, point, vector = _seen(sample, grid)
     else:
-        segment = np.full(len(sample.coord), -1) if sample.segment is None else sample.segment
+        segment = sample.labels
         point = torch.from_numpy(np.flatnonzero(segment >= 0))
         vector = torch.from_numpy(segment.astype(np.int64))[point]
     if not len(point):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from typing import NoReturn, TypeVar
 
 from concerto.errors import ConcertoError
@@ -28,14 +30,37 @@ def run_trainer(
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     end_with_launcher()
     try:
-        config = parse(arguments)
+        with _own_errors():
+            config = parse(arguments)
         start_processes(module)
         result = train(config)
     except ConcertoError as error:
         if "--debug" in sys.argv:
             raise
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
     sys.exit(result.exit_code)
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Let an error of this library out as it was raised.
+
+    What a dataclass raises, tyro catches, prints in a frame under a name of its insides, and exits.
+    """
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            yield
+    except SystemExit as end:
+        cause: BaseException | None = end
+        while cause is not None and not isinstance(cause, ConcertoError):
+            cause = cause.__context__
+        if cause is not None:
+            raise cause from None
+        sys.stderr.write(told.getvalue())
+        raise
 
 
 def _print_warning(message: Warning | str, *_: object) -> None:

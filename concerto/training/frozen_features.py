@@ -16,13 +16,12 @@ def frozen_features(
     model: Concerto, sample: Sample, classes: int, stages: Stages = "all"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (n, C) float32 and classes (n,) int64 of a scene's n voxels; -1 where none."""
-    segment = np.full(len(sample.coord), -1) if sample.segment is None else sample.segment
     labels = []
 
     def read(hierarchy: Hierarchy) -> Tensor:
         voxels = len(hierarchy.levels[0].feat)
         rows = hierarchy.voxel_of_point.cpu().numpy()
-        labels.append(voxel_classes(segment, rows, voxels, classes))
+        labels.append(voxel_classes(sample.labels, rows, voxels, classes))
         features = hierarchy.features(stages, at="voxels")
         assert isinstance(features, Tensor)
         return features

@@ -6,8 +6,9 @@ Each of these is a source of samples around another, so that they can be put aro
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from concerto.errors import InputError
 from concerto.training.parquet_format import check_classes
 from concerto.training.samples import Sample
+from concerto.training.scene_groups import group_by_scene
 from concerto.training.scenes import SceneSource
 from concerto.training.seeds import sample_seed
 
@@ -41,6 +43,11 @@ class ClassesOf:
                 f"data's, which are {', '.join(known)}."
             )
 
+    @property
+    def scenes(self) -> Sequence[str]:
+        """Those of the source."""
+        return self.source.scenes
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -49,8 +56,10 @@ class ClassesOf:
         sample = self.source[index]
         if sample.segment is None:
             return sample
-        # Labels that nobody named are checked against the names given here.
-        check_classes(sample.segment, self.source.classes or self.classes, f"{sample.name!r}")
+        if not self.source.classes:
+            # Labels that nobody named are checked against the names given here.
+            place = f"{sample.name!r}, its points in {self.source.scenes[index]}"
+            check_classes(sample.segment, self.classes, place)
         return replace(sample, segment=self._numbers[sample.segment])
 
     @cached_property
@@ -62,47 +71,58 @@ class ClassesOf:
 
 
 @dataclass(frozen=True)
-class SomeScenes:
-    """A share of the samples, drawn once, at least one."""
+class Chosen:
+    """Some samples of a source, by their numbers."""
 
     source: SceneSource
-    share: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise InputError(
-                f"scenes is {self.share:g}; it is a share of them, over 0 and up to 1."
-            )
+    samples: tuple[int, ...]
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Those of the source."""
         return self.source.classes
 
+    @property
+    def scenes(self) -> Sequence[str]:
+        """The scene of each chosen sample."""
+        scenes = self.source.scenes
+        return [scenes[number] for number in self.samples]
+
     def __len__(self) -> int:
-        return max(1, math.floor(self.share * len(self.source) + 0.5))
+        return len(self.samples)
 
     def __getitem__(self, index: int) -> Sample:
-        """One of the samples drawn."""
+        """One of those chosen."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self.source[self._chosen[index]]
+        return self.source[self.samples[index]]
 
-    @cached_property
-    def _chosen(self) -> Sequence[int]:
-        # A larger share holds all of a smaller one.
-        order = np.random.default_rng(self.seed).permutation(len(self.source))
-        return sorted(order[: len(self)].tolist())
+
+def choose_scenes(source: SceneSource, share: float, seed: int) -> Chosen:
+    """All samples of a share of the scenes, drawn by the seed; of one scene at least.
+
+    A larger share holds all scenes of a smaller one. Raises InputError where it is no share.
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"scenes is {share:g}; it is a share of them, over 0 and up to 1.")
+    groups = group_by_scene(source)
+    count = max(1, math.floor(share * len(groups) + 0.5))
+    order = np.random.default_rng(seed).permutation(len(groups))[:count]
+    return Chosen(source, tuple(sorted(number for at in order for number in groups[at])))
 
 
 @dataclass(frozen=True)
 class SomeLabels:
-    """Samples of which so many points, drawn once for each, keep their label."""
+    """Scenes of which so many points, drawn once for each, keep their label.
+
+    More points hold all of fewer ones. Of a scene in several samples they are drawn from all, which
+    must have points of their own each (`distinct_samples`).
+    """
 
     source: SceneSource
     points: int
     seed: int
+    _kept: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.points < 1:
@@ -115,6 +135,11 @@ class SomeLabels:
         """Those of the source."""
         return self.source.classes
 
+    @property
+    def scenes(self) -> Sequence[str]:
+        """Those of the source."""
+        return self.source.scenes
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -123,12 +148,29 @@ class SomeLabels:
         sample = self.source[index]
         if sample.segment is None:
             return sample
-        random = np.random.default_rng(sample_seed(self.seed, 0, index))
-        known = np.flatnonzero(sample.segment >= 0)
-        kept = random.choice(known, min(self.points, len(known)), replace=False)
+        if index not in self._kept:
+            self._draw(index, sample)
+        kept = self._kept[index]
         segment = np.full_like(sample.segment, -1)
         segment[kept] = sample.segment[kept]
         return replace(sample, segment=segment)
+
+    def _draw(self, index: int, sample: Sample) -> None:
+        """Decide which rows of each sample of a scene stay. sample: that of the index."""
+        group = next(group for group in self._groups if index in group)
+        parts = [sample if number == index else self.source[number] for number in group]
+        known = [np.flatnonzero(part.labels >= 0) for part in parts]
+        owner, row = np.repeat(group, list(map(len, known))), np.concatenate(known)
+        # By the name, so that it does not matter which other scenes there are.
+        name = zlib.crc32(self.scenes[index].encode())
+        random = np.random.default_rng(sample_seed(self.seed, 0, name))
+        drawn = random.permutation(len(row))[: self.points]
+        for number in group:
+            self._kept[number] = row[drawn[owner[drawn] == number]]
+
+    @cached_property
+    def _groups(self) -> tuple[tuple[int, ...], ...]:
+        return group_by_scene(self.source)
 
 
 def count_classes(source: SceneSource) -> np.ndarray:

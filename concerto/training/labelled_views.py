@@ -34,11 +34,10 @@ class LabelledViewConfig:
 
     def __post_init__(self) -> None:
         """Raises ConfigError where a value is out of range."""
-        if self.most_points < 1 or not 0 <= self.mix <= 1:
-            raise ConfigError(
-                f"most_points is {self.most_points} and mix is {self.mix:g}; they must be "
-                "positive, and a share in 0 … 1."
-            )
+        if self.most_points < 1:
+            raise ConfigError(f"views.most_points is {self.most_points}; it must be at least 1.")
+        if not 0 <= self.mix <= 1:
+            raise ConfigError(f"views.mix is {self.mix:g}; it is a share in 0 … 1.")
 
 
 @dataclass(frozen=True)

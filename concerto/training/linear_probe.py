@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from concerto.errors import InputError
+from concerto.errors import ConfigError, InputError
 from concerto.heads import KnnConfig, KnnHead
 from concerto.training.losses import cross_entropy
 from concerto.training.scores import Confusion
@@ -37,6 +37,15 @@ class LinearFit:
     """Of L-BFGS, at most; a third of them where only the weight decay is chosen."""
     points: int = 100_000
     """Labelled voxels that are kept at most, evenly of all scenes, at random of each."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where a value is out of range."""
+        if not self.weight_decays or not all(decay >= 0 for decay in self.weight_decays):
+            decays = ", ".join(f"{decay:g}" for decay in self.weight_decays) or "empty"
+            raise ConfigError(f"fit.weight_decays is {decays}; give at least one, from 0 on.")
+        for name in ("iterations", "points"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"fit.{name} is {getattr(self, name)}; it must be at least 1.")
 
 
 @dataclass(frozen=True)

@@ -141,9 +141,9 @@ def check_classes(segment: np.ndarray | None, classes: Sequence[str], place: str
     if wrong.any():
         first = int(wrong.argmax())
         raise InputError(
-            f"{place}: point {first} has class {segment[first]}, and so have or alike "
-            f"{np.count_nonzero(wrong)} of {len(segment)} points; there are {len(classes)} "
-            f"classes, 0 to {len(classes) - 1}, and -1 for none."
+            f"{place}: point {first} has class {segment[first]}. So {np.count_nonzero(wrong)} of "
+            f"{len(segment)} points are out of range; there are {len(classes)} classes, 0 to "
+            f"{len(classes) - 1}, and -1 for none."
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -99,6 +100,11 @@ class ParquetScenes:
         """
         return same_classes(dict(zip(self.files, self._classes, strict=True)))
 
+    @cached_property
+    def scenes(self) -> Sequence[str]:
+        """The scene of each sample. Raises InputError or HubError where a file cannot be read."""
+        return [scene for file in range(len(self.files)) for scene in self._scenes(file)]
+
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
@@ -119,6 +125,17 @@ class ParquetScenes:
         reader = pq.ParquetFile(stream, metadata=self._footers[file], pre_buffer=True)
         columns = [*COLUMNS, *(LABELS if self._classes[file] else ())]
         return reader.read_row_group(group, columns=columns, use_threads=False)
+
+    def _scenes(self, file: int) -> list[str]:
+        """Of one file: a column of names alone, whatever else is large."""
+        import pyarrow.parquet as pq
+
+        def read(stream: Any) -> list[str]:
+            reader = pq.ParquetFile(stream, metadata=self._footers[file], pre_buffer=True)
+            names = reader.read(columns=["scene"], use_threads=False)["scene"]
+            return [str(name) for name in names.to_pylist()]
+
+        return self._read(file, read)
 
     def _footer(self, file: int) -> pq.FileMetaData:
         import pyarrow.parquet as pq

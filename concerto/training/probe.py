@@ -10,8 +10,9 @@ import dataclasses
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import tyro
 
@@ -24,7 +25,13 @@ from concerto.training.adapters import add_adapters
 from concerto.training.commands import run_trainer
 from concerto.training.finetuning import Finetuning, SegmentationModule
 from concerto.training.frozen_features import frozen_features
-from concerto.training.labelled_scenes import ClassesOf, SomeLabels, SomeScenes, count_classes
+from concerto.training.labelled_scenes import (
+    Chosen,
+    ClassesOf,
+    SomeLabels,
+    choose_scenes,
+    count_classes,
+)
 from concerto.training.labelled_views import (
     LabelledView,
     LabelledViewConfig,
@@ -37,8 +44,12 @@ from concerto.training.probe_config import RANDOM, ProbeConfig
 from concerto.training.probe_output import check_output, push, save_segmenter
 from concerto.training.processes import on_main
 from concerto.training.samples import Sample
+from concerto.training.scene_groups import distinct_samples, group_by_scene
 from concerto.training.scenes import SceneSource, open_scenes
 from concerto.training.stream import BrokenSample, SampleStream
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def probe(config: ProbeConfig) -> TrainResult:
@@ -48,7 +59,7 @@ def probe(config: ProbeConfig) -> TrainResult:
     something is missing or does not fit; during the run, the errors of `train`.
     """
     accelerator = make_accelerator(config.loop)
-    source = labelled_source(config)
+    source = labelled_source(config, accelerator)
     model = load_encoder(config)
     segmenter = SegmenterConfig(
         encoder=model.config,
@@ -84,18 +95,21 @@ def probe(config: ProbeConfig) -> TrainResult:
     return result
 
 
-def labelled_source(config: ProbeConfig) -> SceneSource:
+def labelled_source(config: ProbeConfig, accelerator: Accelerator) -> SceneSource:
     """The scenes to learn from, with as many of the labels as the config leaves.
+
+    Every point comes once, though a scene with many images is stored in several samples.
 
     Raises InputError where there are no such scenes, or no classes.
     """
     opened = open_scenes(config.data, split=config.split)
     names = None if config.classes is None else tuple(config.classes.split(","))
-    source: SceneSource = ClassesOf(opened, names or opened.classes)
-    source = SomeScenes(source, config.scenes, config.loop.seed)
-    if config.labels is not None:
-        source = SomeLabels(source, config.labels, config.loop.seed)
-    return source
+    classes = ClassesOf(opened, names or opened.classes)
+    scenes = choose_scenes(classes, config.scenes, config.loop.seed)
+    source = Chosen(scenes, on_main(accelerator, lambda: distinct_samples(scenes)))
+    if config.labels is None:
+        return source
+    return SomeLabels(source, config.labels, config.loop.seed)
 
 
 def load_encoder(config: ProbeConfig) -> Concerto:
@@ -149,15 +163,25 @@ def _fit(
     from tqdm import tqdm
 
     classes = len(segmenter.classes)
-    bar = tqdm(range(len(source)), desc="features", unit="scene")
-    scenes = (frozen_features(model.eval(), source[index], classes) for index in bar)
-    data = gather_features(scenes, len(source), config.fit.points, config.loop.seed)
+    groups = group_by_scene(source)
+    bar = tqdm(groups, desc="features", unit="scene")
+    scenes = (_scene_features(model.eval(), source, group, classes) for group in bar)
+    data = gather_features(scenes, len(groups), config.fit.points, config.loop.seed)
     found = fit_linear(data, classes, config.fit, config.loop.seed)
     print(f"weight decay {found.weight_decay:g}, chosen on scenes held out")
     fitted = Segmenter(segmenter)
     fitted.model = model
     fitted.head.load_state_dict({"linear.weight": found.weight, "linear.bias": found.bias})
     return fitted
+
+
+def _scene_features(
+    model: Concerto, source: SceneSource, samples: Sequence[int], classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, C) and classes (n,) of all samples of a scene."""
+    parts = [frozen_features(model, source[number], classes) for number in samples]
+    features, labels = zip(*parts, strict=True)
+    return np.concatenate(features), np.concatenate(labels)
 
 
 def _unseen(source: SceneSource) -> tuple[str, ...]:

@@ -87,6 +87,13 @@ class ProbeConfig:
             )
         if self.merge and self.mode != "lora":
             raise ConfigError("--merge is for --mode lora; other modes have no adapters.")
+        for name, rate in (("lr", self.lr), ("block-lr", self.block_lr)):
+            if rate is not None and not rate > 0:
+                raise ConfigError(f"--{name} is {rate:g}; a learning rate is over 0.")
+        if not self.weight_decay >= 0:
+            raise ConfigError(f"--weight-decay is {self.weight_decay:g}; it must be 0 or more.")
+        if self.workers < 0:
+            raise ConfigError(f"--workers is {self.workers}; 0 prepares scenes without any.")
 
     def rates(self) -> tuple[float, float]:
         """The highest learning rates: of all, and of blocks."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from concerto.errors import ConfigError
 from concerto.files import check_writable, replacing
 from concerto.model import Concerto
 from concerto.segmenter_card import segmenter_card
@@ -28,8 +29,18 @@ FOLDER = "model"
 
 
 def check_output(config: ProbeConfig) -> Target | None:
-    """Where to upload to, made sure of before the work. Raises InputError or HubError."""
+    """Where to upload to, made sure of before the work.
+
+    Raises InputError or HubError, ConfigError where the folder holds a segmenter already.
+    """
     check_writable(config.loop.output)
+    # The other protocol leaves this to the loop, which knows checkpoints too.
+    made = (config.loop.output / FOLDER / CONFIG_FILE).exists()
+    if made and config.protocol == "cached" and not config.loop.resume:
+        raise ConfigError(
+            f"{config.loop.output} already holds a run. Replace it by --resume, which computes it "
+            "anew, or choose another --output."
+        )
     if config.push_to_hub is None:
         return None
     return make_target(

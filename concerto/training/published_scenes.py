@@ -8,6 +8,7 @@ the points that it sees. Its paths are written as from the folder that someone t
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -47,6 +48,12 @@ class PublishedScenes:
         self.folder, self._listing = folder, listing
         self._names, self._entries = list(entries), list(entries.values())
         self._dropped = self._find_dropped()
+
+    @property
+    def scenes(self) -> Sequence[str]:
+        """The scene of each sample: the folder of its points, as it is listed."""
+        pairs = zip(self._names, self._entries, strict=True)
+        return [self._points(name, entry) for name, entry in pairs]
 
     def __len__(self) -> int:
         return len(self._names)

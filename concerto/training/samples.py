@@ -35,6 +35,11 @@ class Sample:
     segment: np.ndarray | None = None
     instance: np.ndarray | None = None
 
+    @property
+    def labels(self) -> np.ndarray:
+        """The class (n,) of each point, -1 where it has none, as all do in data without labels."""
+        return np.full(len(self.coord), -1) if self.segment is None else self.segment
+
 
 @dataclass(frozen=True)
 class View:

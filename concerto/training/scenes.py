@@ -33,6 +33,11 @@ class SceneSource(Protocol):
         """Names of the classes that `Sample.segment` counts; empty where they are not known."""
         ...
 
+    @property
+    def scenes(self) -> Sequence[str]:
+        """The scene that each sample shows, by a name that no other scene has."""
+        ...
+
     def __len__(self) -> int:
         """How many samples there are."""
         ...
@@ -75,6 +80,11 @@ class JoinedScenes:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes of all sources. Raises InputError where they differ."""
         return same_classes({f"source {k}": one.classes for k, one in enumerate(self.sources)})
+
+    @property
+    def scenes(self) -> Sequence[str]:
+        """The scene of each sample; those of different sources are different ones."""
+        return [f"{k}/{scene}" for k, one in enumerate(self.sources) for scene in one.scenes]
 
     def __len__(self) -> int:
         return self._ends[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -19,43 +20,22 @@ from concerto import Concerto, ConcertoWarning, ConfigError, InputError, Segment
 from concerto.heads import DecoderConfig
 from concerto.training import finetuning
 from concerto.training.checkpointing import list_checkpoints, read_checkpoint
-from concerto.training.encoded import EncodedSample
 from concerto.training.evaluate import evaluate
-from concerto.training.labelled_scenes import ClassesOf, SomeLabels, SomeScenes, count_classes
+from concerto.training.evaluate import main as main_of_evaluate
 from concerto.training.loop import LoopConfig
 from concerto.training.metrics import read_metrics
-from concerto.training.probe import probe
-from concerto.training.probe_config import ProbeConfig
+from concerto.training.probe import main, probe
+from concerto.training.probe_config import ProbeConfig, Protocol
 from concerto.training.scenes import open_scenes
 from concerto.training.scores import Confusion
 from concerto.training.votes import moved, view_matrices, vote
 from conftest import SMALL
 from hub_server import FakeHub
-from made_samples import labelled, made, write_prepared
+from labelled_rooms import CLASSES, repeated, room
+from made_samples import labelled, write_prepared
 
-CLASSES = ("floor", "wall", "lamp")
 DECODER = DecoderConfig(depths=(1, 1, 1, 1), channels=(8, 16, 16, 24), heads=(1, 2, 2, 3))
 pytestmark = pytest.mark.filterwarnings("ignore::concerto.errors.ConcertoWarning")
-
-
-def room(number: int, points: int = 400) -> EncodedSample:
-    """A green floor and a red wall; nobody has a lamp."""
-    random = np.random.default_rng(number)
-    flat = random.random((points, 3)).astype(np.float32)
-    wall = random.random(points) < 0.4
-    flat[wall, 0], flat[~wall, 2] = 0, 0
-    color = np.where(wall[:, None], (200, 40, 40), (40, 200, 40)) + random.integers(
-        -30, 30, (points, 3)
-    )
-    normal = np.where(wall[:, None], (1, 0, 0), (0, 0, 1)).astype(np.float32)
-    return EncodedSample(
-        name=f"room_{number}",
-        scene=f"room_{number}",
-        coord=flat * 0.6,
-        color=color.clip(0, 255).astype(np.uint8),
-        normal=normal,
-        segment=np.where(random.random(points) < 0.1, -1, wall).astype(np.int16),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +159,14 @@ def test_a_run_that_was_cut_off_goes_on_exactly(
         assert torch.equal(tensor, other["module"][name]), name
 
 
+def test_the_cached_protocol_does_not_replace_a_run(place: Path, tmp_path: Path) -> None:
+    given = config(place, tmp_path, protocol="cached")
+    probe(given)
+    with pytest.raises(ConfigError, match="already holds a run"):
+        probe(given)
+    probe(replace(given, loop=replace(given.loop, resume=True)))
+
+
 def test_blocks_learn_slower_than_the_rest(place: Path, tmp_path: Path) -> None:
     given = config(place, tmp_path, mode="full")
     assert given.rates() == (0.001, 0.0001)
@@ -213,53 +201,63 @@ def test_the_command_trains_and_evaluates_and_pushes(
     assert "mIoU" in said.stdout
 
 
-# --- which labels --------------------------------------------------------------------------------
+@pytest.mark.parametrize("protocol", ["cached", "published"])
+def test_repeated_scenes_change_neither_what_is_learnt_nor_what_is_measured(
+    protocol: Protocol, place: Path, tmp_path: Path
+) -> None:
+    for split, first, count in (("train", 0, 6), ("val", 6, 3)):
+        write_prepared(tmp_path / "data", repeated(count, first), split, CLASSES)
+    scores = {}
+    for name, data in (("once", place / "data"), ("twice", tmp_path / "data")):
+        given = config(place, tmp_path / name, protocol=protocol, scenes=0.67, labels=50)
+        probe(replace(given, data=(str(data),)))
+        model = tmp_path / name / "model"
+        scores[name] = evaluate(str(model), (str(data),), tmp_path / f"{name}-scores")
+    assert repr(scores["once"]) == repr(scores["twice"])
+    weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in scores]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    about = json.loads((tmp_path / "twice-scores" / "scores.json").read_text())["about"]
+    assert "(val), 3 scenes" in about
 
 
-def test_fractions_of_scenes_hold_one_another(place: Path) -> None:
-    source = ClassesOf(open_scenes(place / "data"), CLASSES)
-    few, more = (SomeScenes(source, share, seed=3) for share in (0.34, 0.67))
-    names = [{one[k].name for k in range(len(one))} for one in (few, more)]
-    assert [len(one) for one in names] == [2, 4]
-    assert names[0] < names[1]
-    assert len(SomeScenes(source, 0.01, 0)) == 1
-    with pytest.raises(InputError, match="a share of them"):
-        SomeScenes(source, 0.0, 0)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--protocol", "cached", "--mode", "full"], "--protocol cached computes features once"),
+        (["--merge"], "--merge is for --mode lora; other modes have no adapters."),
+        (["--views.mix", 3], "views.mix is 3; it is a share in 0 … 1."),
+        (["--views.most-points", 0], "views.most_points is 0; it must be at least 1."),
+        (["--mode", "lora", "--lora.rank", 0], "lora.rank is 0; an adapter is at least 1 wide."),
+        (["--lora.alpha", 0], "lora.alpha is 0; it must be over 0."),
+        (["--lora.dropout", 1], "lora.dropout is 1; it must be from 0 to below 1."),
+        (["--fit.weight-decays", 0.1, -1], "fit.weight_decays is 0.1, -1; give at least one"),
+        (["--fit.points", 0], "fit.points is 0; it must be at least 1."),
+        (["--lr", 0], "--lr is 0; a learning rate is over 0."),
+        (["--weight-decay", -1], "--weight-decay is -1; it must be 0 or more."),
+        (["--workers", -1], "--workers is -1; 0 prepares scenes without any."),
+    ],
+)
+def test_a_value_out_of_range_is_said_in_one_line(
+    options: list[object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["--encoder", "x", "--data", "y", "--output", "z", "--batch-size", 2, *options]
+    monkeypatch.setattr(sys, "argv", ["probe", *map(str, given)])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert str(end.value).startswith(f"error: {said}")
+    assert "\n" not in str(end.value)
 
 
-def test_so_many_points_of_a_scene_keep_their_label_always_the_same(place: Path) -> None:
-    source = ClassesOf(open_scenes(place / "data"), CLASSES)
-    some = SomeLabels(source, 20, seed=1)
-    first, again = some[2].segment, some[2].segment
-    assert first is not None
-    np.testing.assert_array_equal(first, again)
-    assert (first >= 0).sum() == 20
-    whole = source[2].segment
-    assert whole is not None
-    np.testing.assert_array_equal(first[first >= 0], whole[first >= 0])
-
-
-def test_classes_can_be_chosen_and_put_in_another_order(place: Path) -> None:
-    opened = open_scenes(place / "data")
-    chosen = ClassesOf(opened, ("lamp", "wall"))
-    before, after = opened[0].segment, chosen[0].segment
-    assert before is not None
-    assert after is not None
-    np.testing.assert_array_equal(after, np.where(before == 1, 1, -1))
-    with pytest.raises(InputError, match=r"chairs; each must be named once .* floor, wall, lamp"):
-        ClassesOf(opened, ("wall", "chairs"))
-    with pytest.raises(InputError, match="each must be named once"):
-        ClassesOf(opened, ("wall", "wall"))
-
-
-def test_data_without_names_or_labels_cannot_be_learnt_from(tmp_path: Path) -> None:
-    plain = open_scenes(write_prepared(tmp_path / "plain", [made(0, images=0)]))
-    with pytest.raises(InputError, match="pass --classes"):
-        ClassesOf(plain, plain.classes)
-    empty = replace(labelled(0), segment=np.full(60, -1, np.int16))
-    source = open_scenes(write_prepared(tmp_path / "empty", [empty], classes=CLASSES))
-    with pytest.raises(InputError, match="None of the points of the 1 samples has a label"):
-        count_classes(source)
+def test_an_option_that_is_none_is_refused_as_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["probe", "--mode", "best"])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "invalid choice 'best'" in capsys.readouterr().err
 
 
 # --- evaluation ----------------------------------------------------------------------------------
@@ -296,6 +294,20 @@ def test_an_evaluation_that_was_cut_off_goes_on(
     assert (first / "confusion.png").stat().st_size > 1000
 
 
+def test_an_interruption_is_one_line(
+    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Confusion, "add", interrupt)
+    arguments = [trained, "--data", place / "data", "--output", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(SystemExit, match="interrupted; the same command goes on"):
+        main_of_evaluate()
+
+
 def test_votes_are_of_thirteen_views_and_do_no_harm(place: Path, trained: Path) -> None:
     views = view_matrices()
     assert len(views) == 13
@@ -318,6 +330,28 @@ def test_votes_are_of_thirteen_views_and_do_no_harm(place: Path, trained: Path) 
     found = vote(segmenter, cloud_of(sample)).numpy()
     known = sample.segment >= 0
     assert (found == sample.segment)[known].mean() > 0.9
+
+
+def test_adapters_are_measured_with_their_encoder_wherever_it_lies(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "moved"
+    (place / "encoder").rename(moved)
+    try:
+        probe(config(place, tmp_path / "run", mode="lora", encoder=str(moved)))
+        moved.rename(place / "encoder")
+        arguments = [tmp_path / "run" / "model", "--data", place / "data", "--output"]
+        arguments.append(tmp_path / "scores")
+        monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        with pytest.raises(SystemExit, match=r"head without its encoder.*pass --encoder"):
+            main_of_evaluate()
+        sys.argv += ["--encoder", str(place / "encoder")]
+        main_of_evaluate()
+    finally:
+        if moved.exists():
+            moved.rename(place / "encoder")
+    assert (tmp_path / "scores" / "scores.json").exists()
 
 
 def test_data_of_other_classes_are_not_compared(trained: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.probing import protocol
 from benchmarks.probing.kinds import lifted, raw_input, together
 from benchmarks.probing.protocol import Result, probe
-from benchmarks.probing.rooms import Scenes, group_samples
+from benchmarks.probing.rooms import Scenes, whole_scenes
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.linear_probe import LinearFit
 from concerto.training.samples import Sample
@@ -26,6 +26,11 @@ class Held:
 
     samples: tuple[Sample, ...]
     classes: tuple[str, ...] = ("a", "b", "c")
+
+    @property
+    def scenes(self) -> list[str]:
+        """A sample is named after its scene."""
+        return [sample.name for sample in self.samples]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -100,7 +105,7 @@ def test_samples_of_one_room_come_together_with_the_images_of_all() -> None:
     first, other = scene(0), scene(1)
     image, seen = np.zeros((4, 4, 3), np.uint8), np.array([[0, 0, 5]])
     parts = [replace(first, images=(image + k,), seen=(seen + k,)) for k in range(2)]
-    grouped = group_samples(Held((*parts, other)))
+    grouped = whole_scenes(Held((*parts, other)))
     assert grouped.samples == ((0, 1), (2,))
     whole = grouped.read(0)
     assert [int(found.max()) for found in whole.images] == [0, 1]

@@ -1,0 +1,48 @@
+"""Which samples show the same scene, and which of those have points of their own.
+
+A scene with many images is stored as several samples, each with four of the images and all of the
+points. To pretraining each is a sample; to whoever counts scenes, labels or points they are one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from concerto.training.samples import Sample
+from concerto.training.scenes import SceneSource
+
+
+def group_by_scene(source: SceneSource) -> tuple[tuple[int, ...], ...]:
+    """The numbers of the samples of each scene, in the order of its first one. Reads none."""
+    groups: dict[str, list[int]] = {}
+    for number, scene in enumerate(source.scenes):
+        groups.setdefault(scene, []).append(number)
+    return tuple(map(tuple, groups.values()))
+
+
+def without_repeats(source: SceneSource, samples: Sequence[int]) -> Iterator[tuple[int, Sample]]:
+    """Samples of one scene with their numbers, but for those whose points came before.
+
+    What is left is mostly one; several where a scene is stored in parts.
+    """
+    seen = set()
+    for number in samples:
+        sample = source[number]
+        points = hashlib.sha256(sample.coord.tobytes()).digest()
+        if points not in seen:
+            seen.add(points)
+            yield number, sample
+
+
+def distinct_samples(source: SceneSource) -> tuple[int, ...]:
+    """The numbers, in order, of samples of which no two have the points of one scene.
+
+    Only scenes of several samples are read.
+    """
+    chosen: list[int] = []
+    for group in group_by_scene(source):
+        if len(group) > 1:
+            group = tuple(number for number, _ in without_repeats(source, group))
+        chosen += group
+    return tuple(sorted(chosen))

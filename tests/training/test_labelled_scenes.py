@@ -1,0 +1,126 @@
+"""Which scenes and which labels are learnt from, and that a scene in several samples is one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from concerto import InputError
+from concerto.training.labelled_scenes import (
+    Chosen,
+    ClassesOf,
+    SomeLabels,
+    choose_scenes,
+    count_classes,
+)
+from concerto.training.scene_groups import distinct_samples, group_by_scene
+from concerto.training.scenes import open_scenes
+from labelled_rooms import CLASSES, repeated, room
+from made_samples import labelled, made, write_prepared, write_published
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six rooms."""
+    folder = tmp_path_factory.mktemp("rooms")
+    return write_prepared(folder / "data", [room(k) for k in range(6)], classes=CLASSES).parent
+
+
+def test_fractions_of_scenes_hold_one_another(place: Path) -> None:
+    source = ClassesOf(open_scenes(place / "data"), CLASSES)
+    few, more = (choose_scenes(source, share, seed=3) for share in (0.34, 0.67))
+    names = [{one[k].name for k in range(len(one))} for one in (few, more)]
+    assert [len(one) for one in names] == [2, 4]
+    assert names[0] < names[1]
+    assert len(choose_scenes(source, 0.01, 0)) == 1
+    with pytest.raises(InputError, match="a share of them"):
+        choose_scenes(source, 0.0, 0)
+
+
+def test_a_scene_in_several_samples_is_one(tmp_path: Path) -> None:
+    """Once chosen, once a fifth, once counted."""
+    folder = write_prepared(tmp_path / "data", repeated(6), classes=CLASSES)
+    source = ClassesOf(open_scenes(folder), CLASSES)
+    assert group_by_scene(source) == tuple((2 * k, 2 * k + 1) for k in range(6))
+    half = choose_scenes(source, 0.5, seed=0)
+    assert sorted(half.scenes) == sorted(2 * list(dict.fromkeys(half.scenes)))
+    assert len(half) == 6
+    once = Chosen(half, distinct_samples(half))
+    assert list(once.scenes) == list(dict.fromkeys(half.scenes))
+    np.testing.assert_array_equal(2 * count_classes(once), count_classes(half))
+
+
+def test_a_scene_in_parts_has_so_many_labels_in_all(tmp_path: Path) -> None:
+    parts = [replace(room(k), name=f"part_{k}", scene="whole") for k in range(3)]
+    folder = write_prepared(tmp_path / "data", [*parts, room(3)], classes=CLASSES)
+    source = ClassesOf(open_scenes(folder), CLASSES)
+    assert distinct_samples(source) == (0, 1, 2, 3)
+
+    def kept(points: int) -> list[np.ndarray]:
+        some = SomeLabels(source, points, seed=1)
+        return [np.flatnonzero(some[k].labels >= 0) for k in (2, 0, 1, 3)]
+
+    few, more = kept(20), kept(50)
+    assert sum(map(len, few[:3])) == len(few[3]) == 20
+    assert all(map(len, few))
+    for rows, others in zip(few, more, strict=True):
+        assert set(rows) < set(others)
+
+
+def test_labels_that_are_kept_do_not_hang_on_other_scenes(place: Path) -> None:
+    source = ClassesOf(open_scenes(place / "data"), CLASSES)
+    alone = SomeLabels(Chosen(source, (4,)), 20, seed=1)[0]
+    np.testing.assert_array_equal(alone.segment, SomeLabels(source, 20, seed=1)[4].segment)
+
+
+def test_scenes_of_two_places_are_different_ones(tmp_path: Path) -> None:
+    one = write_prepared(tmp_path / "one", repeated(1), classes=CLASSES)
+    other = write_published(tmp_path / "other", repeated(1))
+    both = open_scenes([one, other])
+    # The published layout has a folder of points for each of these samples.
+    assert group_by_scene(both) == ((0, 1), (2,), (3,))
+
+
+def test_so_many_points_of_a_scene_keep_their_label_always_the_same(place: Path) -> None:
+    source = ClassesOf(open_scenes(place / "data"), CLASSES)
+    some = SomeLabels(source, 20, seed=1)
+    first, again = some[2].segment, some[2].segment
+    assert first is not None
+    np.testing.assert_array_equal(first, again)
+    assert (first >= 0).sum() == 20
+    whole = source[2].segment
+    assert whole is not None
+    np.testing.assert_array_equal(first[first >= 0], whole[first >= 0])
+
+
+def test_classes_can_be_chosen_and_put_in_another_order(place: Path) -> None:
+    opened = open_scenes(place / "data")
+    chosen = ClassesOf(opened, ("lamp", "wall"))
+    before, after = opened[0].segment, chosen[0].segment
+    assert before is not None
+    assert after is not None
+    np.testing.assert_array_equal(after, np.where(before == 1, 1, -1))
+    with pytest.raises(InputError, match=r"chairs; each must be named once .* floor, wall, lamp"):
+        ClassesOf(opened, ("wall", "chairs"))
+    with pytest.raises(InputError, match="each must be named once"):
+        ClassesOf(opened, ("wall", "wall"))
+
+
+def test_a_label_without_a_name_is_said_with_the_place_of_its_points(tmp_path: Path) -> None:
+    folder = write_published(tmp_path, [room(0), room(1)])
+    source = ClassesOf(open_scenes(folder), ("floor",))
+    with pytest.raises(InputError, match=r"points in data/rooms/train/room_1: point .* class 1\."):
+        source[1]
+
+
+def test_data_without_names_or_labels_cannot_be_learnt_from(tmp_path: Path) -> None:
+    plain = open_scenes(write_prepared(tmp_path / "plain", [made(0, images=0)]))
+    with pytest.raises(InputError, match="pass --classes"):
+        ClassesOf(plain, plain.classes)
+    empty = replace(labelled(0), segment=np.full(60, -1, np.int16))
+    source = open_scenes(write_prepared(tmp_path / "empty", [empty], classes=CLASSES))
+    with pytest.raises(InputError, match="None of the points of the 1 samples has a label"):
+        count_classes(source)
