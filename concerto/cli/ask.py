@@ -13,11 +13,12 @@ from torch import Tensor
 from concerto.cli.drawing import check_drawable, draw, paint
 from concerto.cli.options import ScanOptions
 from concerto.errors import InputError
+from concerto.hierarchy import Hierarchy
 from concerto.io import write
 from concerto.loading import from_pretrained
 from concerto.palette import distinct_colors
 from concerto.points.point_cloud import PointCloud
-from concerto.translator import Translator
+from concerto.translator import Segments, Translator
 from concerto.translator.texts import as_texts
 from concerto.visualize.heat import heat_colors
 
@@ -52,10 +53,17 @@ def ask(
     cloud = model.read(scan)
     options = model.inference()
     translator = load_translator(model)
-    scores = translator(cloud, asked, templates=templates, progress=True, **options)
-    assert isinstance(scores, Tensor)
-    scores = scores.cpu()
-    nearest = scores.argmax(1)
+
+    def read(hierarchy: Hierarchy) -> Tensor:
+        cosines = translator(hierarchy, asked, templates=templates)
+        found = translator.segment(hierarchy, asked, templates=templates)
+        assert isinstance(cosines, Tensor)
+        assert isinstance(found, Segments)
+        return torch.cat([cosines, found.label[:, None].to(cosines)], dim=1)
+
+    answer = translator.encoder.infer(cloud, read, progress=True, **options)
+    assert isinstance(answer, Tensor)
+    scores, nearest = answer[:, :-1].cpu(), answer[:, -1].long().clamp(min=0).cpu()
     if len(asked) == 1:
         colors = paint(cloud, scores[:, 0], heat_colors)
     else:

@@ -125,6 +125,7 @@ def _teaching(
             )
         classes = [name.replace("_", " ") for name in source.classes]
         names = TextFeatures(kind, tower)(classes, config.templates, encoder.device)
+        kind = kind.replace(names=tuple(classes), name_templates=config.templates)
         return kind, Teaching(encoder, kind.chosen, None, names)
     images = _image_tower(config).to(encoder.device)
     if images.width != tower.width:

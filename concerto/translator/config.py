@@ -30,6 +30,10 @@ class TranslatorConfig:
     """Whether the translator's file holds the encoder; else it is fetched from its source."""
     encoder_digest: str | None = None
     """SHA-256 over the encoder's weights; set by saving, where the encoder is not inside."""
+    names: tuple[str, ...] = ()
+    """What labels taught the map, where they did: the names of classes."""
+    name_templates: tuple[str, ...] = ("{}",)
+    """The sentences that it was taught the names in."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError where the parts do not fit together."""
@@ -42,6 +46,11 @@ class TranslatorConfig:
                 "A translator without its encoder inside needs encoder_source, to say where that "
                 "comes from."
             )
+        for field in ("names", "name_templates"):
+            texts = getattr(self, field)
+            if isinstance(texts, str) or not all(isinstance(text, str) and text for text in texts):
+                raise ConfigError(f"{field} is {texts!r}; it must be a list of texts.")
+            object.__setattr__(self, field, tuple(texts))
         stages = self.encoder.default_stages if self.stages is None else self.stages
         object.__setattr__(self, "stages", resolve_stages(list(stages), self.encoder.stages))
 

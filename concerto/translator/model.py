@@ -25,6 +25,7 @@ from concerto.model import Concerto
 from concerto.points.convert import to_point_cloud
 from concerto.points.prepare import positive
 from concerto.saved_model import SavedModel
+from concerto.translator.alternatives import Alternatives, as_asked, through_names
 from concerto.translator.card import translator_card
 from concerto.translator.config import TranslatorConfig
 from concerto.translator.projection import Projection
@@ -133,22 +134,25 @@ class Translator(nn.Module, SavedModel):
     ) -> Segments | list[Segments]:
         """The class that each point is nearest to, and how probable it is among them.
 
+        Where labels taught the map (`config.names`), each class is understood as a mixture of the
+        names that it was taught; see `alternatives`.
+
         background: texts that stand for none of the classes, such as ("object", "stuff"); points
         nearest to one of these get -1. temperature: what cosines are divided by before the
         softmax; by default as the text tower was trained. Otherwise as `forward`.
         """
         names = as_texts(classes)
         others = [] if background is None else as_texts(background)
-        wanted = self.texts([*names, *others], templates, self.device)
+        wanted = self._alternatives([*names, *others], templates)
         heat = self._temperature(temperature)
 
         def best(vectors: Tensor) -> Tensor:
-            probability, label = ((vectors @ wanted.T) / heat).softmax(1).max(1)
+            probability, label = (wanted.cosines(vectors) / heat).softmax(1).max(1)
             # Raised by one: background is 0, and so are points left out in the end.
             raised = torch.where(label < len(names), label + 1, 0)
             return torch.stack([raised.to(probability), probability], dim=1)
 
-        found = self._answer(points, best, options, len(wanted))
+        found = self._answer(points, best, options, len(wanted.vectors))
         return [_segments(one) for one in found] if isinstance(found, list) else _segments(found)
 
     def embed(self, points: Any, **options: Unpack[EncodeOptions]) -> Tensor | list[Tensor]:
@@ -316,6 +320,19 @@ class Translator(nn.Module, SavedModel):
                 f"are {size / 2**30:.1f} GiB, which cannot be had. Ask for fewer at a time, or "
                 "call segment, which keeps the nearest alone."
             ) from error
+
+    def _alternatives(self, texts: list[str], templates: Sequence[str] | None) -> Alternatives:
+        """What tells texts apart that are asked together."""
+        asked = self.texts(texts, templates, self.device)
+        taught, sentences = self.config.names, self.config.name_templates
+        if len(taught) < 2:
+            return as_asked(asked)
+        return through_names(
+            asked,
+            self.texts(taught, templates, self.device),
+            self.texts(taught, sentences, self.device),
+            self.texts.tower.temperature,
+        )
 
     def _temperature(self, given: float | None) -> float:
         return positive(given, self.texts.tower.temperature, "temperature")
