@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from concerto.cli.drawing import check_drawable, draw, paint
 from concerto.cli.options import ScanOptions
+from concerto.cli.wording import shorten
 from concerto.errors import InputError
 from concerto.hierarchy import Hierarchy
 from concerto.io import write
@@ -23,6 +25,10 @@ from concerto.translator.texts import as_texts
 from concerto.visualize.heat import heat_colors
 
 DEFAULT = "concerto-tiny-words"
+# Of points left out, as in heat maps.
+BLACK = (0, 0, 0)
+# Bytes of a text that a file's name takes: most systems allow 255 in all.
+NAME_BYTES = 60
 
 
 def ask(
@@ -59,18 +65,19 @@ def ask(
         found = translator.segment(hierarchy, asked, templates=templates)
         assert isinstance(cosines, Tensor)
         assert isinstance(found, Segments)
-        return torch.cat([cosines, found.label[:, None].to(cosines)], dim=1)
+        # Raised by one: points left out get zeros, and are nearest to no text.
+        return torch.cat([cosines, found.label[:, None].to(cosines) + 1], dim=1)
 
     answer = translator.encoder.infer(cloud, read, progress=True, **options)
     assert isinstance(answer, Tensor)
-    scores, nearest = answer[:, :-1].cpu(), answer[:, -1].long().clamp(min=0).cpu()
+    scores, nearest = answer[:, :-1].cpu(), answer[:, -1].long().cpu() - 1
     if len(asked) == 1:
         colors = paint(cloud, scores[:, 0], heat_colors)
     else:
         for number, path in enumerate(_paths(output, asked)):
             draw(path, cloud, paint(cloud, scores[:, number], heat_colors), asked[number])
             print(path)
-        palette = torch.tensor(distinct_colors(len(asked)), dtype=torch.float32) / 255
+        palette = torch.tensor([*distinct_colors(len(asked)), BLACK], dtype=torch.float32) / 255
         colors = palette[nearest]
     if output.suffix.lower() == ".ply":
         colored = PointCloud(cloud.coord, colors, cloud.normal)
@@ -94,16 +101,27 @@ def load_translator(model: ScanOptions) -> Translator:
 
 def _paths(output: Path, texts: list[str]) -> list[Path]:
     """A file for each text, beside the one for all."""
-    words = [re.sub(r"\W+", "-", text.lower()).strip("-") or "text" for text in texts]
-    names = [word if words.count(word) == 1 else f"{word}-{n}" for n, word in enumerate(words)]
+    words = [_file_word(text) for text in texts]
+    often = Counter(words)
+    names = [word if often[word] == 1 else f"{word}-{n}" for n, word in enumerate(words)]
+    if len(set(names)) < len(names):
+        # "A chair", "a chair" and "a chair 1".
+        names = [f"{word}-{n}" for n, word in enumerate(words)]
     return [output.with_name(f"{output.stem}-{name}{output.suffix}") for name in names]
+
+
+def _file_word(text: str) -> str:
+    """A text as part of a file's name, its beginning if it is long."""
+    word = re.sub(r"\W+", "-", text.lower()).strip("-")
+    return word.encode()[:NAME_BYTES].decode(errors="ignore").strip("-") or "text"
 
 
 def _tell(cloud: PointCloud, texts: list[str], scores: Tensor, nearest: Tensor) -> None:
     """For each text where it fits best, and the share of points nearest to it."""
-    width = max(map(len, texts))
+    shown = [shorten(text) for text in texts]
+    width = max(map(len, shown))
     colors = distinct_colors(len(texts))
-    for number, text in enumerate(texts):
+    for number, text in enumerate(shown):
         best = int(scores[:, number].argmax())
         at = " ".join(f"{value:.2f}" for value in cloud.coord[best].tolist())
         line = f"{number:>4}  {text:<{width}}  best {float(scores[best, number]):.3f} at {at}"

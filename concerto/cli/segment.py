@@ -11,6 +11,7 @@ from torch import Tensor
 
 from concerto.cli.drawing import SUFFIXES, draw
 from concerto.cli.options import ScanOptions
+from concerto.cli.wording import shorten
 from concerto.errors import InputError
 from concerto.files import check_writable
 from concerto.io import WRITERS, write
@@ -73,7 +74,10 @@ def _named(classes: str | None) -> tuple[str, ...]:
         raise InputError(
             "A translator tells apart what it is told to: pass --classes chair,table,floor."
         )
-    return tuple(name.strip() for name in classes.split(","))
+    names = tuple(name.strip() for name in classes.split(","))
+    if len(set(names)) < len(names):
+        raise InputError("A class is given twice; name each once.")
+    return names
 
 
 def report(
@@ -94,13 +98,14 @@ def report(
     else:
         write(output, PointCloud(cloud.coord, colors, cloud.normal), classes=found)
     counts = found[found >= 0].bincount(minlength=len(classes)).tolist()
-    width = max(map(len, classes))
+    shown = [shorten(name) for name in classes]
+    width = max(map(len, shown))
     for number in sorted(range(len(classes)), key=lambda k: -counts[k]):
         red, green, blue = (round(255 * value) for value in palette[number].tolist())
         if counts[number]:
             share = counts[number] / max(1, len(found))
             color = f"#{red:02x}{green:02x}{blue:02x}"
-            print(f"{number:>4}  {classes[number]:<{width}}  {share:6.1%}  {color}")
+            print(f"{number:>4}  {shown[number]:<{width}}  {share:6.1%}  {color}")
     print(output)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+# Characters of a table's column of texts.
+COLUMN = 40
+
 
 def in_flags(message: str) -> str:
     """Advice that names arguments of Python, such as scale=2, with the flags that set them."""
@@ -22,3 +25,9 @@ def in_flags(message: str) -> str:
         lambda match: f"--{match[1].replace('_', '-')} ",
         message,
     )
+
+
+def shorten(text: str) -> str:
+    """A text in a line of a table: in one line, and no longer than `COLUMN`."""
+    text = " ".join(text.split())
+    return text if len(text) <= COLUMN else f"{text[: COLUMN - 1]}…"

@@ -46,4 +46,19 @@ scores = translator(points, ["a chair", "a wooden table"])  # (N, 2) cosines
 | encoder | {"-".join(map(str, config.encoder.channels))} channels{origin}; {inside} |
 | map | stages {stages}: {config.features} → {config.width} |
 | text tower | {config.text_tower} |
-{f"{chr(10)}{how}" if how else ""}"""
+{_taught(config)}{f"{chr(10)}{how}" if how else ""}"""
+
+
+def _taught(config: TranslatorConfig) -> str:
+    """Rows on the names that labels taught the map, where they did."""
+    if not config.names:
+        return ""
+    rows = f"| names taught | {_cell(config.names)} |\n"
+    if config.name_templates != ("{}",):
+        rows += f"| taught in | {_cell(config.name_templates)} |\n"
+    return rows
+
+
+def _cell(texts: tuple[str, ...]) -> str:
+    """Texts of any kind, as a table takes them."""
+    return ", ".join(" ".join(text.split()).replace("|", "\\|") for text in texts)

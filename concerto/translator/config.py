@@ -48,9 +48,16 @@ class TranslatorConfig:
             )
         for field in ("names", "name_templates"):
             texts = getattr(self, field)
-            if isinstance(texts, str) or not all(isinstance(text, str) and text for text in texts):
+            if not isinstance(texts, (list, tuple)) or not all(
+                isinstance(text, str) and text.strip() for text in texts
+            ):
                 raise ConfigError(f"{field} is {texts!r}; it must be a list of texts.")
             object.__setattr__(self, field, tuple(texts))
+        if not self.name_templates or any(t.count("{}") != 1 for t in self.name_templates):
+            raise ConfigError(
+                f"name_templates is {self.name_templates!r}; it must be sentences with one {{}} "
+                "each, where the name goes."
+            )
         stages = self.encoder.default_stages if self.stages is None else self.stages
         object.__setattr__(self, "stages", resolve_stages(list(stages), self.encoder.stages))
 

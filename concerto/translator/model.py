@@ -137,20 +137,27 @@ class Translator(nn.Module, SavedModel):
         Where labels taught the map (`config.names`), each class is understood as a mixture of the
         names that it was taught; see `alternatives`.
 
+        A class given twice is one, numbered as where it came first.
+
         background: texts that stand for none of the classes, such as ("object", "stuff"); points
         nearest to one of these get -1. temperature: what cosines are divided by before the
         softmax; by default as the text tower was trained. Otherwise as `forward`.
         """
         names = as_texts(classes)
         others = [] if background is None else as_texts(background)
-        wanted = self._alternatives([*names, *others], templates)
+        # A text given twice is one thing: it must not vie with itself, and is where it came first.
+        first: dict[str, int] = {}
+        for place, text in enumerate([*names, *others]):
+            first.setdefault(text, place)
+        wanted = self._alternatives(list(first), templates)
+        # Raised by one: background is 0, and so are points left out in the end.
+        raised = [place + 1 if place < len(names) else 0 for place in first.values()]
+        number = torch.tensor(raised, device=self.device)
         heat = self._temperature(temperature)
 
         def best(vectors: Tensor) -> Tensor:
             probability, label = (wanted.cosines(vectors) / heat).softmax(1).max(1)
-            # Raised by one: background is 0, and so are points left out in the end.
-            raised = torch.where(label < len(names), label + 1, 0)
-            return torch.stack([raised.to(probability), probability], dim=1)
+            return torch.stack([number[label].to(probability), probability], dim=1)
 
         found = self._answer(points, best, options, len(wanted.vectors))
         return [_segments(one) for one in found] if isinstance(found, list) else _segments(found)
@@ -204,6 +211,16 @@ class Translator(nn.Module, SavedModel):
             raise InputError(f"top is {top!r}; it must be a positive integer.")
         wanted = self.texts([*_one(text), *as_texts(against)], templates, self.device)
         heat = self._temperature(temperature)
+        if isinstance(points, Hierarchy):
+            raise InputError(
+                "find needs the points too, whose regions it gives: pass them first, and what is "
+                "encoded as hierarchy=."
+            )
+        if isinstance(points, list):
+            raise InputError(
+                f"find looks in one scene at a time; this is a list of {len(points)}. Call it for "
+                "each."
+            )
         cloud = to_point_cloud(points, options.get("color_range"))
         regions: list[Region] = []
 
@@ -323,12 +340,11 @@ class Translator(nn.Module, SavedModel):
 
     def _alternatives(self, texts: list[str], templates: Sequence[str] | None) -> Alternatives:
         """What tells texts apart that are asked together."""
-        asked = self.texts(texts, templates, self.device)
         taught, sentences = self.config.names, self.config.name_templates
         if len(taught) < 2:
-            return as_asked(asked)
+            return as_asked(self.texts(texts, templates, self.device))
         return through_names(
-            asked,
+            self.texts(texts, templates, self.device),
             self.texts(taught, templates, self.device),
             self.texts(taught, sentences, self.device),
             self.texts.tower.temperature,

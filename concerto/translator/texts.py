@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -24,6 +24,11 @@ MOST_KEPT = 2**14
 
 def as_texts(texts: str | Sequence[str]) -> list[str]:
     """What was asked, in order; a single text is one. Raises InputError for none or empty ones."""
+    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
+        raise InputError(
+            f"The texts are a {type(texts).__name__}; pass a string or a list of strings, such as "
+            '["a chair", "a table"].'
+        )
     asked = [texts] if isinstance(texts, str) else list(texts)
     if not asked:
         raise InputError('There are no texts: ask for at least one, such as ["a chair"].')

@@ -7,6 +7,7 @@ against images. "minilm" is one that a wheel brings, so that words work without 
 
 from __future__ import annotations
 
+import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from concerto.errors import ConfigError
 from concerto.extras import import_extra
-from concerto.open_clip_models import REPO, explained, load_clip
+from concerto.open_clip_models import MEANT, REPO, explained, load_clip
 
 PACKAGED_TOWER = "minilm"
 SENTENCES = "sentence:"
@@ -115,6 +116,8 @@ def load_tower(name: str) -> TextTower:
         return _sentences(str(wheel.get_model_path()))
     if name.startswith(SENTENCES):
         return _sentences(name.removeprefix(SENTENCES))
+    if "/" not in name and difflib.get_close_matches(name.lower(), [PACKAGED_TOWER], 1, MEANT):
+        raise ConfigError(f"There is no text tower {name!r}. Did you mean {PACKAGED_TOWER}?")
     return _open_clip(name)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from plyfile import PlyData
 
 import concerto
 from command import run
@@ -65,6 +66,37 @@ def test_a_translator_segments_into_what_it_is_told(place: Path) -> None:
     np.testing.assert_array_equal(np.load(output)["class"], wanted.label.numpy())
 
 
+def test_the_nearest_text_goes_by_the_names_that_were_taught(place: Path) -> None:
+    torch.manual_seed(0)
+    names = ("floor", "table", "sofa", "wall")
+    model = place / "taught"
+    Translator(TranslatorConfig(SMALL, "minilm", 384, names=names)).save_pretrained(model)
+    cloud = concerto.read(place / "scan.ply")
+    cloud.coord[5] = torch.nan
+    concerto.write(place / "hole.pcd", cloud)
+    texts = ("couch", "desk", "flooring")
+    output = place / "taught.ply"
+    said = run(
+        *("ask", place / "hole.pcd", *texts, "-o", output, "--model", model, "--drop-invalid")
+    ).stdout
+    wanted = Translator.from_pretrained(model).segment(cloud, texts, drop_invalid=True).label
+    written = PlyData.read(output)["vertex"]["class"]
+    np.testing.assert_array_equal(written, wanted.numpy())
+    assert written[5] == -1
+    for number in range(3):
+        assert f"nearest for {float((wanted == number).float().mean()):.1%}" in said
+
+
+def test_a_long_text_is_cut_with_a_warning_and_its_file_is_named(place: Path) -> None:
+    long = "a chair by the wall, " * 60
+    output = place / "long" / "out.png"
+    asked = (long, "a chair", "A chair!", "a chair 1")
+    said = run("ask", place / "scan.ply", *asked, "-o", output, "--model", place / "model")
+    assert "warning: minilm reads only the beginning of 'a chair by" in said.stderr
+    assert len(list(output.parent.iterdir())) == 5
+    assert max(map(len, said.stdout.splitlines())) < 200
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -78,6 +110,14 @@ def test_a_translator_segments_into_what_it_is_told(place: Path) -> None:
         ),
         (["ask", "scan.ply", "a", "-o", "x.png", "--model", "concerto-tiny"], "knows no words"),
         (["segment", "scan.ply", "-o", "x.png", "--model", "model"], "pass --classes"),
+        *(
+            (["segment", "scan.ply", "-o", "x.png", "--model", "model", "--classes", a], b)
+            for a, b in {
+                "": "Text 0 of 1 is empty",
+                "a,,b": "Text 1 of 3 is empty",
+                "a,b,a": "class is given twice",
+            }.items()
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_told_in_a_line(

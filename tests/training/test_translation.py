@@ -353,6 +353,10 @@ def test_words_never_trained_on_name_the_right_things(tmp_path: Path) -> None:
     # An encoder that was never trained still tells colours apart in its finest stage.
     translate(replace(chosen, stages=(0, 1, 2, 3, 4)))
     translator = concerto.from_pretrained(tmp_path / "run" / FOLDER)
+    assert translator.config.names == CLASSES
+    assert translator.config.name_templates == chosen.templates == ("{}",)
+    card = (tmp_path / "run" / FOLDER / "README.md").read_text()
+    assert f"| names taught | {', '.join(CLASSES)} |" in card
     room = named_room(100).decode()
     points = torch.from_numpy(room.coord), torch.from_numpy(room.color) / 255
     cloud = concerto.PointCloud(*points, torch.from_numpy(room.normal))

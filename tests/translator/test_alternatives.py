@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from concerto import ConfigError, Translator
-from concerto.translator import TranslatorConfig
 from concerto.translator.alternatives import as_asked, share_out, through_names
-from conftest import SMALL
 
 HEAT = 0.05
 
@@ -79,15 +75,3 @@ def test_names_are_asked_in_the_sentences_of_the_texts() -> None:
     sentence = F.normalize(names + moved, dim=1)
     found = through_names(sentence, sentence, names, HEAT).cosines(names)
     assert torch.equal(found.argmax(1), torch.arange(5))
-
-
-@pytest.mark.parametrize("names", ["sofa", ("sofa", ""), ("sofa", 3)])
-def test_names_that_are_no_texts_are_refused(names: object) -> None:
-    with pytest.raises(ConfigError, match=r"names is .* a list of texts"):
-        TranslatorConfig(SMALL, "words", 24, names=names)  # type: ignore[arg-type]
-
-
-def test_names_come_back_from_a_file(tmp_path: object) -> None:
-    config = TranslatorConfig(SMALL, "words", 24, names=("sofa", "bed"))
-    Translator(config).save_pretrained(str(tmp_path))
-    assert Translator.from_pretrained(str(tmp_path)).config == config

@@ -59,6 +59,7 @@ def test_texts_beyond_the_context_are_known(clip: TextTower) -> None:
         ("vit-b-32/openai", "no model 'vit-b-32'. Did you mean"),
         ("ViT-B-16/opnai", "no weights 'opnai' of ViT-B-16.* Did you mean openai"),
         ("ViT-B-16", "no weights '' of ViT-B-16"),
+        ("MiniLMM", "no text tower 'MiniLMM'. Did you mean minilm"),
     ],
 )
 def test_a_mistyped_name_is_told_with_the_nearest(wrong: str, message: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from word_tower import WIDTH, WordTower
 
 import concerto
 from concerto import (
@@ -22,33 +22,9 @@ from concerto import (
     Translator,
     TranslatorConfig,
 )
-from concerto.translator import TextTower
 from concerto.translator.projection import SLICE_ROWS, Projection
 from conftest import SMALL, random_cloud
 from hub_server import FakeHub
-
-WIDTH = 12
-
-
-class WordTower(TextTower):
-    """A random vector for each word; reads three words, and counts what it is asked."""
-
-    def __init__(self, width: int = WIDTH) -> None:
-        self.width, self.temperature = width, 0.1
-        self.asked: list[str] = []
-
-    def encode(self, texts: Sequence[str], device: torch.device) -> Tensor:
-        self.asked += texts
-        return torch.stack(
-            [sum(map(self._word, text.split()[:3]), torch.zeros(self.width)) for text in texts]
-        ).to(device)
-
-    def too_long(self, texts: Sequence[str]) -> list[bool]:
-        return [len(text.split()) > 3 for text in texts]
-
-    def _word(self, word: str) -> Tensor:
-        seed = int.from_bytes(word.encode(), "little") % 2**31
-        return torch.randn(self.width, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(scope="module")
