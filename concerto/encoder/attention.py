@@ -91,7 +91,7 @@ class PatchAttention(nn.Module):
         for count, length in patches.shapes:
             end = start + count * length
             part = x.index_select(0, rows[start:end]).view(count, length, -1)
-            parts.append(self._attend(part).flatten(0, 1))
+            parts.append(self.attend(*self.qkv(part).chunk(3, dim=2)).flatten(0, 1))
             start = end
         whole = torch.cat(parts) if len(parts) > 1 else parts[0]
         out: Tensor = self.proj(whole.index_select(0, patches.target[order]))
@@ -104,14 +104,13 @@ class PatchAttention(nn.Module):
         patches: Patches,
         order: int,
         slice_rows: int,
-        scratch: Tensor | None,
+        on_cpu: bool,
     ) -> None:
         """x += self(norm(x)) in place, for inference, in slices of about so many rows.
 
-        scratch: go the fast way on a CPU, in this memory (see `cpu_attention`).
+        on_cpu: go the fast way there, if there is one.
         """
         source = patches.source[order]
-        merged = None if scratch is None else cpu_attention.merge_qkv(self.qkv, self.heads)
         end = len(source)
         # The last patch of a cloud borrows points of the one before, so it comes first.
         for count, length, own in reversed(patches.runs):
@@ -120,16 +119,17 @@ class PatchAttention(nn.Module):
                 start = end - min(step, left) * length
                 rows = source[start:end]
                 part = norm(x.index_select(0, rows)).view(-1, length, x.shape[1])
-                out = None
-                if merged is not None and scratch is not None:
-                    out = cpu_attention.attend(part, *merged, self.heads, scratch, own)
-                out = self.proj(self._attend(part, own) if out is None else out).flatten(0, 1)
+                query, key, value = self.qkv(part).chunk(3, dim=2)
+                out = self.proj(self.attend(query[:, :own], key, value, on_cpu)).flatten(0, 1)
                 x.index_add_(0, rows if own == length else rows[:own], out)
                 end = start
 
-    def _attend(self, x: Tensor, queries: int | None = None) -> Tensor:
-        """The plain way: (P, K, C) → (P, K, C), or the first so many queries of each patch."""
-        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(query[:, :, :queries], key, value)
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, on_cpu: bool = False) -> Tensor:
+        """Queries (P, Q, C) of keys and values (P, K, C) → (P, Q, C). on_cpu: as in `add_to`."""
+        if on_cpu and cpu_attention.serves(query.shape[2] // self.heads):
+            return cpu_attention.attend(query, key, value, self.heads)
+        query, key, value = (
+            x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (query, key, value)
+        )
+        out = F.scaled_dot_product_attention(query, key, value)
         return out.transpose(1, 2).flatten(2)

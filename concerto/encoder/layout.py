@@ -10,7 +10,6 @@ from torch import Tensor
 from concerto.config import ConcertoConfig
 from concerto.encoder.attention import Patches, cut_patches
 from concerto.encoder.cpu import infers, infers_on_cpu, rows_at_a_time
-from concerto.encoder.cpu_attention import new_scratch
 from concerto.encoder.random import hash_seeds, hash_uniform
 from concerto.encoder.serialization import ORDERS, serialize
 from concerto.encoder.sparse_conv import Neighbors, SpconvNeighbors
@@ -20,11 +19,11 @@ from concerto.encoder.sparse_conv import Neighbors, SpconvNeighbors
 class InPlace:
     """How inference goes: layers add in place, in slices of rows.
 
-    scratch: memory for the fast attention of `cpu_attention`, None where that is not for use.
+    on_cpu: whether the ways for a CPU are gone, those of `cpu_attention` among them.
     slice_rows: the most rows at a time; None for as many as go well.
     """
 
-    scratch: Tensor | None
+    on_cpu: bool
     slice_rows: int | None
 
     @staticmethod
@@ -32,7 +31,7 @@ class InPlace:
         """None where gradients pass, or something is dropped."""
         if seeds is not None or not infers(x):
             return None
-        return InPlace(new_scratch() if infers_on_cpu(x) else None, slice_rows)
+        return InPlace(infers_on_cpu(x), slice_rows)
 
     def rows(self, x: Tensor) -> int:
         """How many rows of x (n, C) at a time."""

@@ -19,12 +19,11 @@ from itertools import product
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from concerto.encoder.attention import PatchAttention, Patches
+from concerto.encoder.attention import Patches
 from concerto.encoder.cpu import at_full_speed, fast_products, infers_on_cpu
-from concerto.encoder.cpu_attention import attend_from, merge_qkv, new_scratch
 from concerto.encoder.layout import Geometry, InPlace, cut
 from concerto.encoder.point_transformer import Block, EncodedLevel, PointTransformer, Stage
 from concerto.encoder.pooling import Pooling, pool_grid
@@ -84,7 +83,7 @@ def encode_whole(encoder: PointTransformer, feat: Tensor, grid_coord: Tensor) ->
     """
     levels: list[EncodedLevel] = []
     known: list[Known] = []
-    in_place = InPlace(new_scratch() if infers_on_cpu(feat) else None, slice_rows=None)
+    in_place = InPlace(infers_on_cpu(feat), slice_rows=None)
     with fast_products() if infers_on_cpu(feat) else nullcontext():
         for number, stage, geometry, pooling, below in _stages(encoder, grid_coord):
             x = (
@@ -119,7 +118,7 @@ def encode_changed(
     cells = grid_coord[changed] >> REGION
     levels: list[EncodedLevel] = []
     kept: list[Known] = []
-    scratch = new_scratch() if infers_on_cpu(feat) else None
+    on_cpu = infers_on_cpu(feat)
     with fast_products() if infers_on_cpu(feat) else nullcontext():
         for number, stage, geometry, pooling, below in _stages(encoder, grid_coord):
             keys = cell_keys(geometry.grid_coord)
@@ -134,7 +133,7 @@ def encode_changed(
                     fine, narrowed = below.narrowed(rows)
                     x = _pooled(stage, kept[-1].feat[fine], narrowed)
                 patches, _ = cut(geometry, encoder.config, number, None)
-                _run(stage, x, now, _Part(rows, patches, list(_neighbors(keys, rows)), scratch))
+                _run(stage, x, now, _Part(rows, patches, list(_neighbors(keys, rows)), on_cpu))
             levels.append(_level(encoder, now.feat, geometry, pooling))
             kept.append(now)
     return levels, kept
@@ -177,12 +176,12 @@ def _stages(
 @dataclass(frozen=True)
 class _Part:
     """Some rows (m,) of a level, its patches, and for each of 27 offsets (which of the rows have a
-    neighbour there, that neighbour's row), both (j,). scratch: as in `Layout`."""
+    neighbour there, that neighbour's row), both (j,). on_cpu: as in `InPlace`."""
 
     rows: Tensor
     patches: Patches
     neighbors: list[tuple[Tensor, Tensor]]
-    scratch: Tensor | None
+    on_cpu: bool
 
 
 def _run(stage: Stage, x: Tensor, now: Known, part: _Part) -> None:
@@ -210,34 +209,23 @@ def _convolved(conv: SubmanifoldConv, x: Tensor, part: _Part) -> Tensor:
 
 def _attended(block: Block, x: Tensor, part: _Part) -> Tensor:
     """What the part's rows get from their patches of x (n, C), before its norm: (m, C)."""
-    order, attention = block.order, block.attention
-    merged = None if part.scratch is None else merge_qkv(attention.qkv, attention.heads)
+    attention = block.attention
+    ask, look = _split(attention.qkv, x.shape[1])
     out = torch.empty_like(x[: len(part.rows)])
-    for keys, queries, real in _grouped(part, order):
+    for keys, queries, real in _grouped(part, block.order):
         seen = block.norm1(x.index_select(0, keys.flatten())).view(*keys.shape, -1)
-        asked = block.norm1(x.index_select(0, part.rows[queries.flatten()])).view(
-            *queries.shape, -1
-        )
-        found = None
-        if merged is not None and part.scratch is not None:
-            found = attend_from(asked, seen, *merged, attention.heads, part.scratch)
-        found = _attend(attention, asked, seen) if found is None else found
-        found = attention.proj(found)
+        asked = block.norm1(x.index_select(0, part.rows[queries.flatten()]))
+        query = F.linear(asked.view(*queries.shape, -1), *ask)
+        key, value = F.linear(seen, *look).chunk(2, dim=2)
+        found = attention.proj(attention.attend(query, key, value, part.on_cpu))
         out[queries[real]] = found[real]
     return out
 
 
-def _attend(attention: PatchAttention, asked: Tensor, seen: Tensor) -> Tensor:
-    """The plain way: queries of (P, m, C), keys and values of (P, K, C) → (P, m, C)."""
-    channels, qkv = asked.shape[2], attention.qkv
-    bias = None if qkv.bias is None else qkv.bias[:channels]
-    rest = None if qkv.bias is None else qkv.bias[channels:]
-    query = F.linear(asked, qkv.weight[:channels], bias)
-    both = F.linear(seen, qkv.weight[channels:], rest)
-    query = query.unflatten(2, (attention.heads, -1)).transpose(1, 2)
-    key, value = both.unflatten(2, (2, attention.heads, -1)).permute(2, 0, 3, 1, 4)
-    found = F.scaled_dot_product_attention(query, key, value)
-    return found.transpose(1, 2).flatten(2)
+def _split(qkv: nn.Linear, channels: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Weight and bias of the queries, and those of keys and values."""
+    for rows in (slice(channels), slice(channels, None)):
+        yield qkv.weight[rows], None if qkv.bias is None else qkv.bias[rows]
 
 
 def _grouped(part: _Part, order: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -253,7 +253,7 @@ class Block(nn.Module):
     def add_rest(self, x: Tensor, patches: Patches, in_place: InPlace) -> None:
         """What follows the convolution, for inference, added to x (n, C) in place."""
         rows = in_place.rows(x)
-        self.attention.add_to(x, self.norm1, patches, self.order, rows, in_place.scratch)
+        self.attention.add_to(x, self.norm1, patches, self.order, rows, in_place.on_cpu)
         for part in x.split(rows):
             part += self.mlp(self.norm2(part))
 
