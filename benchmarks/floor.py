@@ -51,7 +51,7 @@ def work_of(config: ConcertoConfig, grid_coord: Tensor) -> Work:
     batch = torch.zeros(len(grid_coord), dtype=torch.int64)
     for stage in range(config.stages):
         rows, channels, depth = len(grid_coord), config.channels[stage], config.depths[stage]
-        pairs = rows + 2 * sum(map(len, find_neighbors(grid_coord, batch).behind))
+        pairs = rows + 2 * len(find_neighbors(grid_coord, batch).behind)
         length = min(config.patch_size[stage], rows)
         scores = -(-rows // length) * length**2
         # One layer of C x C after the convolution, three and one around attention, and the MLP.

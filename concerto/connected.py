@@ -17,7 +17,7 @@ def touching(grid_coord: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
     if not len(grid_coord):
         return batch, batch
     neighbors = find_neighbors(grid_coord, batch)
-    return torch.cat(neighbors.behind), torch.cat(neighbors.ahead)
+    return neighbors.behind, neighbors.ahead
 
 
 def connected(one: Tensor, other: Tensor, count: int) -> Tensor:

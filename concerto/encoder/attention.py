@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from concerto.encoder import cpu_attention
+from concerto.encoder.kernels import find_attention
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,9 @@ class PatchAttention(nn.Module):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, on_cpu: bool = False) -> Tensor:
         """Queries (P, Q, C) of keys and values (P, K, C) → (P, Q, C). on_cpu: as in `add_to`."""
-        if on_cpu and cpu_attention.serves(query.shape[2] // self.heads):
-            return cpu_attention.attend(query, key, value, self.heads)
+        attend = find_attention(query.shape[2] // self.heads) if on_cpu else None
+        if attend is not None:
+            return attend(query, key, value, self.heads)
         query, key, value = (
             x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (query, key, value)
         )

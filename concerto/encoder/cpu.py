@@ -1,6 +1,6 @@
 """What the encoder does on a CPU to be fast there: when, and by which matrix products.
 
-`cpu_attention` holds the one layer that has a way of its own.
+`kernels` holds the layers that have code of their own.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from concerto.encoder.sparse_conv import Neighbors, SpconvNeighbors
 class InPlace:
     """How inference goes: layers add in place, in slices of rows.
 
-    on_cpu: whether the ways for a CPU are gone, those of `cpu_attention` among them.
+    on_cpu: whether the ways for a CPU are gone, that of `kernels` among them.
     slice_rows: the most rows at a time; None for as many as go well.
     """
 

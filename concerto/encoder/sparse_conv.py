@@ -11,13 +11,16 @@ On CUDA, `SpconvNeighbors` hands the same weights to spconv instead.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from concerto.encoder.kernels import find_convolution
 from concerto.errors import InputError, MissingExtraError
 from concerto.grids import pack, spans
 
@@ -26,18 +29,29 @@ CENTER = 13
 # Products of slices have numbers of rows of so many significant bits: few sizes, since each costs
 # the libraries below half a millisecond when it first comes.
 SIZE_BITS = 5
+# Voxels of a block: enough for its weights to be worth turning round, little enough to stay near.
+BLOCK = 2048
 
 
 @dataclass(frozen=True)
 class Neighbors:
-    """Pairs of neighbouring voxels. For kernel index k > 13: voxel `behind` + offset = `ahead`.
+    """Pairs of neighbouring voxels: `behind` + offset = `ahead`.
 
     Kernel index 9(x+1) + 3(y+1) + (z+1) stands for the offset (x, y, z) in {-1, 0, 1}^3.
-    behind, ahead: 13 pairs of (m_k,) int64 rows, for k = 14 … 26.
+    behind, ahead: (m,) int64 rows, the pairs of kernel index 14, then 15, … 26. sizes: how many
+    each has. blocks: on a CPU, (B, 13, 2, 2) int64, where the pairs of a block of voxels begin and
+    end, for each index, as those behind and as those ahead; empty elsewhere.
     """
 
-    behind: tuple[Tensor, ...]
-    ahead: tuple[Tensor, ...]
+    behind: Tensor
+    ahead: Tensor
+    sizes: tuple[int, ...]
+    blocks: Tensor
+
+    def by_index(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Kernel indices 14 … 26, each with its pairs: rows behind and ahead."""
+        lists = (self.behind.split(self.sizes), self.ahead.split(self.sizes))
+        return zip(range(CENTER + 1, KERNEL), *lists, strict=True)
 
 
 @dataclass(frozen=True)
@@ -75,9 +89,27 @@ def find_neighbors(grid_coord: Tensor, batch: Tensor) -> Neighbors:
         place = place + (hit >= 0)
     exists = found >= 0
     behind = rows.expand_as(found).masked_select(exists)
-    ahead = rows.index_select(0, found.masked_select(exists))
+    places = found.masked_select(exists)
     sizes = exists.sum(1).tolist()
-    return Neighbors(behind.split(sizes), ahead.split(sizes))
+    blocks = _blocks(exists, places, sizes)
+    return Neighbors(behind, rows.index_select(0, places), tuple(sizes), blocks)
+
+
+def _blocks(exists: Tensor, places: Tensor, sizes: list[int]) -> Tensor:
+    """`Neighbors.blocks`.
+
+    exists: (13, n), which voxels, in the order of keys, have one ahead. places: (m,) of those
+    ahead in that order.
+    """
+    count = exists.shape[1]
+    if exists.device.type != "cpu":
+        return places.new_empty(0, len(sizes), 2, 2)
+    edges = torch.arange(0, count + BLOCK, BLOCK).clamp(max=count)
+    behind = F.pad(exists.cumsum(1), (1, 0)).index_select(1, edges)
+    ahead = torch.stack([torch.searchsorted(own, edges) for own in places.split(sizes)])
+    starts = torch.tensor([0, *accumulate(sizes[:-1])])
+    bounds = torch.stack([behind, ahead], 2) + starts[:, None, None]
+    return torch.stack([bounds[:, :-1], bounds[:, 1:]], 3).transpose(0, 1).contiguous()
 
 
 def _next_if(end: Tensor, place: Tensor, wanted: Tensor) -> Tensor:
@@ -112,42 +144,53 @@ class SubmanifoldConv(nn.Module):
         """x: (n, C_in) → (n, C_out). slice_rows: for inference, about so many rows at a time."""
         if isinstance(neighbors, SpconvNeighbors):
             return _spconv(x, self.weight, self.bias, neighbors)
-        kernel = self.weight.flatten(1, 3).transpose(0, 1)
         if slice_rows is not None:
-            return _in_slices(x, kernel, self.bias, neighbors, slice_rows)
+            return self._infer(x, neighbors, slice_rows)
+        kernel = self.weight.flatten(1, 3).transpose(0, 1)
         out = F.linear(x, kernel[CENTER], self.bias)
         dtype = out.dtype
         # Half precision would round the sum after each offset.
         total = out.float() if dtype.itemsize == 2 else out
-        for k, (behind, ahead) in enumerate(
-            zip(neighbors.behind, neighbors.ahead, strict=True), start=CENTER + 1
-        ):
+        for k, behind, ahead in neighbors.by_index():
             forward = F.linear(x.index_select(0, ahead), kernel[k])
             total.index_add_(0, behind, forward.to(total.dtype))
             backward = F.linear(x.index_select(0, behind), kernel[KERNEL - 1 - k])
             total.index_add_(0, ahead, backward.to(total.dtype))
         return total.to(dtype)
 
+    def _infer(self, x: Tensor, neighbors: Neighbors, slice_rows: int) -> Tensor:
+        kernel = self.weight.flatten(1, 3).transpose(0, 1)
+        precise = torch.promote_types(x.dtype, torch.float32)
+        total = torch.empty(len(x), len(self.bias), dtype=precise, device=x.device)
+        for part, out in zip(x.split(slice_rows), total.split(slice_rows), strict=True):
+            out.copy_(F.linear(part, kernel[CENTER], self.bias))
+        on_cpu = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32
+        add_neighbors = find_convolution(len(self.bias)) if on_cpu else None
+        if add_neighbors is not None:
+            pairs = neighbors.behind, neighbors.ahead, neighbors.blocks
+            add_neighbors(
+                total, x.contiguous(), self.weight.detach().flatten(1, 3).contiguous(), *pairs
+            )
+        else:
+            _add_in_slices(total, x, kernel, neighbors, slice_rows)
+        return total.to(x.dtype)
 
-def _in_slices(
-    x: Tensor, kernel: Tensor, bias: Tensor, neighbors: Neighbors, slice_rows: int
-) -> Tensor:
-    """The convolution by a part of each list of pairs at a time: all of a part is near in memory.
+
+def _add_in_slices(
+    total: Tensor, x: Tensor, kernel: Tensor, neighbors: Neighbors, slice_rows: int
+) -> None:
+    """Add what neighbours give by a part of each list of pairs at a time: all of a part is near in
+    memory.
 
     kernel: (27, C_out, C_in).
     """
-    precise = torch.promote_types(x.dtype, torch.float32)
-    total = torch.empty(len(x), len(bias), dtype=precise, device=x.device)
-    for part, out in zip(x.split(slice_rows), total.split(slice_rows), strict=True):
-        out.copy_(F.linear(part, kernel[CENTER], bias))
     slices = math.ceil(len(x) / slice_rows)
     for number in range(slices):
-        for k, lists in enumerate(zip(neighbors.behind, neighbors.ahead, strict=True)):
+        for k, *lists in neighbors.by_index():
             begin, end = (len(lists[0]) * n // slices for n in (number, number + 1))
             behind, ahead = (rows[begin:end] for rows in lists)
-            _add_products(total, behind, x, ahead, kernel[CENTER + 1 + k])
-            _add_products(total, ahead, x, behind, kernel[CENTER - 1 - k])
-    return total.to(x.dtype)
+            _add_products(total, behind, x, ahead, kernel[k])
+            _add_products(total, ahead, x, behind, kernel[KERNEL - 1 - k])
 
 
 def _add_products(total: Tensor, targets: Tensor, x: Tensor, sources: Tensor, w: Tensor) -> None:

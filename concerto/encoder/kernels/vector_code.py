@@ -81,6 +81,19 @@ class VectorCode:
 
         self.loop(count, step, (), alone)
 
+    def each_if_any(self, count: ir.Value, step: int, body: Callable[[ir.Value], None]) -> None:
+        """The same, for a count that may be 0."""
+        some = self.at.icmp_signed(">", count, whole(0))
+        self.only_if(some, lambda: self.each(count, step, body))
+
+    def only_if(self, condition: ir.Value, body: Callable[[], None]) -> None:
+        inside, after = (self.function.append_basic_block() for _ in range(2))
+        self.at.cbranch(condition, inside, after)
+        self.at.position_at_end(inside)
+        body()
+        self.at.branch(after)
+        self.at.position_at_end(after)
+
     def offset(self, pointer: ir.Value, *terms: tuple[ir.Value, ir.Value | int]) -> ir.Value:
         """pointer + sum of index · stride."""
         for index, stride in terms:
