@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from concerto.encoder.kernels import find_convolution
@@ -146,34 +147,86 @@ class SubmanifoldConv(nn.Module):
             return _spconv(x, self.weight, self.bias, neighbors)
         if slice_rows is not None:
             return self._infer(x, neighbors, slice_rows)
-        kernel = self.weight.flatten(1, 3).transpose(0, 1)
-        out = F.linear(x, kernel[CENTER], self.bias)
+        kernel = self.weight.flatten(1, 3)
+        out = F.linear(x, kernel[:, CENTER], self.bias)
+        # One for the result, one for the gradient of x.
+        if _has_code(x, self.weight, *x.shape[1:], len(self.bias)):
+            added: Tensor = _NeighborSum.apply(x, kernel, neighbors)
+            return out + added
         dtype = out.dtype
         # Half precision would round the sum after each offset.
         total = out.float() if dtype.itemsize == 2 else out
         for k, behind, ahead in neighbors.by_index():
-            forward = F.linear(x.index_select(0, ahead), kernel[k])
+            forward = F.linear(x.index_select(0, ahead), kernel[:, k])
             total.index_add_(0, behind, forward.to(total.dtype))
-            backward = F.linear(x.index_select(0, behind), kernel[KERNEL - 1 - k])
+            backward = F.linear(x.index_select(0, behind), kernel[:, KERNEL - 1 - k])
             total.index_add_(0, ahead, backward.to(total.dtype))
         return total.to(dtype)
 
     def _infer(self, x: Tensor, neighbors: Neighbors, slice_rows: int) -> Tensor:
-        kernel = self.weight.flatten(1, 3).transpose(0, 1)
+        kernel = self.weight.flatten(1, 3)
         precise = torch.promote_types(x.dtype, torch.float32)
         total = torch.empty(len(x), len(self.bias), dtype=precise, device=x.device)
         for part, out in zip(x.split(slice_rows), total.split(slice_rows), strict=True):
-            out.copy_(F.linear(part, kernel[CENTER], self.bias))
-        on_cpu = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32
-        add_neighbors = find_convolution(len(self.bias)) if on_cpu else None
-        if add_neighbors is not None:
-            pairs = neighbors.behind, neighbors.ahead, neighbors.blocks
-            add_neighbors(
-                total, x.contiguous(), self.weight.detach().flatten(1, 3).contiguous(), *pairs
-            )
+            out.copy_(F.linear(part, kernel[:, CENTER], self.bias))
+        if _has_code(x, self.weight, len(self.bias)):
+            _add_by_code(total, x, kernel, neighbors)
         else:
-            _add_in_slices(total, x, kernel, neighbors, slice_rows)
+            _add_in_slices(total, x, kernel.transpose(0, 1), neighbors, slice_rows)
         return total.to(x.dtype)
+
+
+class _NeighborSum(torch.autograd.Function):
+    """What neighbours give to each voxel: the convolution without the kernel's centre."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Tensor, neighbors: Neighbors) -> Tensor:
+        """x: (n, C_in). kernel: (C_out, 27, C_in)."""
+        ctx.neighbors = neighbors
+        ctx.save_for_backward(x, kernel)
+        total = x.new_zeros(len(x), len(kernel))
+        _add_by_code(total, x, kernel, neighbors)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (x, kernel), neighbors = ctx.saved_tensors, ctx.neighbors
+        for_x = for_kernel = None
+        if ctx.needs_input_grad[0]:
+            # The same with inputs for outputs, and every offset turned round.
+            for_x = torch.zeros_like(x)
+            _add_by_code(for_x, grad, kernel.flip(1).transpose(0, 2), neighbors)
+        if ctx.needs_input_grad[1]:
+            for_kernel = torch.zeros_like(kernel)
+            for k, behind, ahead in neighbors.by_index():
+                for place, targets, sources in (
+                    (k, behind, ahead),
+                    (KERNEL - 1 - k, ahead, behind),
+                ):
+                    for_kernel[:, place] = grad.index_select(0, targets).T @ x.index_select(
+                        0, sources
+                    )
+        return for_x, for_kernel, None
+
+
+def _has_code(x: Tensor, weight: Tensor, *channels: int) -> bool:
+    """Whether `kernels` has code for results of so many channels."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and all(find_convolution(count) is not None for count in channels)
+    )
+
+
+def _add_by_code(total: Tensor, x: Tensor, kernel: Tensor, neighbors: Neighbors) -> None:
+    """Add what neighbours give. kernel: (C_out, 27, C_in)."""
+    add_neighbors = find_convolution(len(kernel))
+    assert add_neighbors is not None
+    x, kernel = x.detach().contiguous(), kernel.detach().contiguous()
+    add_neighbors(total, x, kernel, neighbors.behind, neighbors.ahead, neighbors.blocks)
 
 
 def _add_in_slices(

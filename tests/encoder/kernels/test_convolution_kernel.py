@@ -104,3 +104,29 @@ def test_a_voxel_without_neighbours_gets_only_its_own() -> None:
     x = torch.randn(2, 16)
     out = conv(x, find_neighbors(grid, torch.zeros(2, dtype=torch.int64)), slice_rows=10)
     assert torch.equal(out, torch.nn.functional.linear(x, conv.weight[:, 1, 1, 1], conv.bias))
+
+
+@pytest.mark.parametrize("inputs", [16, 48, 5])
+def test_gradients_are_those_of_the_convolution(inputs: int) -> None:
+    conv, x, *voxels = case(inputs, 32)
+    neighbors = find_neighbors(*voxels)
+    assert _has_code_for(conv, x) == (inputs != 5)
+    seed = torch.randn(len(x), 32)
+    x.requires_grad_()
+    ours = torch.autograd.grad(conv(x, neighbors), (x, conv.weight, conv.bias), seed)
+    conv, x = conv.double(), x.detach().double().requires_grad_()
+    exact = torch.autograd.grad(conv(x, neighbors), (x, conv.weight, conv.bias), seed.double())
+    for our, wanted in zip(ours, exact, strict=True):
+        assert relative_l2(our, wanted) < 1e-6
+
+
+def test_under_autocast_products_are_in_half_precision() -> None:
+    conv, x, *voxels = case(16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not _has_code_for(conv, x)
+        out = conv(x, find_neighbors(*voxels))
+    assert out.dtype == torch.bfloat16
+
+
+def _has_code_for(conv: SubmanifoldConv, x: torch.Tensor) -> bool:
+    return sparse_conv._has_code(x, conv.weight, x.shape[1], len(conv.bias))
