@@ -89,11 +89,15 @@ def find_neighbors(grid_coord: Tensor, batch: Tensor) -> Neighbors:
         found[1 + step :: 3] = hit
         place = place + (hit >= 0)
     exists = found >= 0
-    behind = rows.expand_as(found).masked_select(exists)
-    places = found.masked_select(exists)
+    pairs = exists.flatten().nonzero().flatten()
+    before, places = pairs % len(keys), found.flatten().index_select(0, pairs)
     sizes = exists.sum(1).tolist()
-    blocks = _blocks(exists, places, sizes)
-    return Neighbors(behind, rows.index_select(0, places), tuple(sizes), blocks)
+    return Neighbors(
+        rows.index_select(0, before),
+        rows.index_select(0, places),
+        tuple(sizes),
+        _blocks(exists, places, sizes),
+    )
 
 
 def _blocks(exists: Tensor, places: Tensor, sizes: list[int]) -> Tensor:
@@ -106,7 +110,8 @@ def _blocks(exists: Tensor, places: Tensor, sizes: list[int]) -> Tensor:
     if exists.device.type != "cpu":
         return places.new_empty(0, len(sizes), 2, 2)
     edges = torch.arange(0, count + BLOCK, BLOCK).clamp(max=count)
-    behind = F.pad(exists.cumsum(1), (1, 0)).index_select(1, edges)
+    whole = F.pad(exists, (0, -count % BLOCK)).view(len(sizes), -1, BLOCK)
+    behind = F.pad(whole.sum(2).cumsum(1), (1, 0))
     ahead = torch.stack([torch.searchsorted(own, edges) for own in places.split(sizes)])
     starts = torch.tensor([0, *accumulate(sizes[:-1])])
     bounds = torch.stack([behind, ahead], 2) + starts[:, None, None]

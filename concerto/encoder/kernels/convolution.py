@@ -42,9 +42,9 @@ def add_neighbors(
         blocks=integers(blocks),
     )
     if len(behind):
-        run(_compiled(outputs), job)
+        run(_compiled(panel), job)
 
 
 @lru_cache
-def _compiled(outputs: int) -> Code:
-    return compile_function(convolution_code(outputs, this_processor()))
+def _compiled(panel: int) -> Code:
+    return compile_function(convolution_code(panel, this_processor()))

@@ -47,9 +47,9 @@ def panel_width(outputs: int, processor: Processor) -> int:
     return vectors * processor.lanes
 
 
-def convolution_code(outputs: int, processor: Processor) -> ir.Function:
-    """For so many columns of results."""
-    code = _ConvolutionCode(panel_width(outputs, processor), processor)
+def convolution_code(panel: int, processor: Processor) -> ir.Function:
+    """For panels so wide."""
+    code = _ConvolutionCode(panel, processor)
     return code.tasks(code.convolve)
 
 

@@ -43,15 +43,13 @@ def this_processor() -> Processor:
 
 
 def compile_function(function: ir.Function) -> Code:
-    """Its machine code, in some tenths of a second."""
+    """Its machine code, in a tenth of a second: passes over the module would gain nothing."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     module = binding.parse_assembly(str(function.module))
     machine = binding.Target.from_default_triple().create_target_machine(
         cpu=binding.get_host_cpu_name(), features=_features(), opt=3
     )
-    passes = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(2))
-    passes.getModulePassManager().run(module, passes)
     engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     return Code(engine.get_function_address(function.name), engine)
