@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from concerto.encoder.kernels import find_convolution
@@ -185,33 +184,31 @@ class _NeighborSum(torch.autograd.Function):
     """What neighbours give to each voxel: the convolution without the kernel's centre."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: Tensor, neighbors: Neighbors) -> Tensor:
+    def forward(x: Tensor, kernel: Tensor, neighbors: Neighbors) -> Tensor:
         """x: (n, C_in). kernel: (C_out, 27, C_in)."""
-        ctx.neighbors = neighbors
-        ctx.save_for_backward(x, kernel)
         total = x.new_zeros(len(x), len(kernel))
         _add_by_code(total, x, kernel, neighbors)
         return total
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Neighbors], output: Tensor) -> None:
+        """Keep what the gradients are made of."""
+        x, kernel, ctx.neighbors = inputs
+        ctx.save_for_backward(x, kernel)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         (x, kernel), neighbors = ctx.saved_tensors, ctx.neighbors
         for_x = for_kernel = None
         if ctx.needs_input_grad[0]:
             # The same with inputs for outputs, and every offset turned round.
-            for_x = torch.zeros_like(x)
-            _add_by_code(for_x, grad, kernel.flip(1).transpose(0, 2), neighbors)
+            for_x = _NeighborSum.apply(grad, kernel.flip(1).transpose(0, 2), neighbors)
         if ctx.needs_input_grad[1]:
             for_kernel = torch.zeros_like(kernel)
-            for k, behind, ahead in neighbors.by_index():
-                for place, targets, sources in (
-                    (k, behind, ahead),
-                    (KERNEL - 1 - k, ahead, behind),
-                ):
-                    for_kernel[:, place] = grad.index_select(0, targets).T @ x.index_select(
-                        0, sources
-                    )
+            for k, *rows in neighbors.by_index():
+                near, far = ((grad.index_select(0, r), x.index_select(0, r)) for r in rows)
+                for_kernel[:, k] = near[0].T @ far[1]
+                for_kernel[:, KERNEL - 1 - k] = far[0].T @ near[1]
         return for_x, for_kernel, None
 
 

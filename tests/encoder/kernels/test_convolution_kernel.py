@@ -120,6 +120,32 @@ def test_gradients_are_those_of_the_convolution(inputs: int) -> None:
         assert relative_l2(our, wanted) < 1e-6
 
 
+def test_gradients_of_functions_are_the_same() -> None:
+    conv, x, *voxels = case(16, 16)
+    neighbors = find_neighbors(*voxels)
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return conv(x, neighbors).square().sum()
+
+    x.requires_grad_()
+    (wanted,) = torch.autograd.grad(loss(x), x)
+    assert torch.equal(torch.func.grad(loss)(x.detach()), wanted)
+
+
+def test_gradients_of_gradients_are_those_of_the_convolution() -> None:
+    def second(conv: SubmanifoldConv, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = x.detach().requires_grad_()
+        loss = conv(x, neighbors).tanh().sum()
+        (first,) = torch.autograd.grad(loss, x, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), (x, conv.weight))
+
+    conv, x, *voxels = case(16, 16)
+    neighbors = find_neighbors(*voxels)
+    ours = second(conv, x)
+    for our, wanted in zip(ours, second(conv.double(), x.double()), strict=True):
+        assert relative_l2(our, wanted) < 1e-5
+
+
 def test_under_autocast_products_are_in_half_precision() -> None:
     conv, x, *voxels = case(16, 16)
     with torch.autocast("cpu", torch.bfloat16):
