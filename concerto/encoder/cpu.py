@@ -19,8 +19,6 @@ from torch import Tensor, nn
 ONEDNN: Any = getattr(torch.backends.mkldnn, "matmul", None)
 EXACT = ("highest",) if ONEDNN is None else ("none", "ieee")
 ALLOW_BFLOAT16 = "medium" if ONEDNN is None else "bf16"
-# The largest block that glibc ever serves from memory it keeps, less its own few bytes.
-KEPT_BYTES = 2**25 - 2**14
 # Features in a slice of rows: enough for the cores, little enough for the caches.
 SLICE_VALUES = 3 * 2**18
 # Relative error of a float32 product, with room; bfloat16's would be 3e-3.
@@ -101,7 +99,6 @@ def fast_products() -> Iterator[None]:
     where the processor has hardware tiles for it, and else stays in float32. So it is allowed only
     where products have been seen to come out in true float32.
     """
-    _let_memory_stay()
     before = _get_precision()
     # Whoever chose a lower precision keeps it.
     if before not in EXACT or not _bfloat16_is_unused():
@@ -140,13 +137,3 @@ def _bfloat16_is_unused() -> bool:
     finally:
         _set_precision(before)
     return bool((product - exact).norm() <= FLOAT32_ERROR * exact.norm())
-
-
-@lru_cache(maxsize=1)
-def _let_memory_stay() -> None:
-    """Free one large block, after which glibc keeps blocks up to its size rather than return them.
-
-    By default it hands a layer's buffers back to the system, and the next layer's come page by
-    page, cleared: a fifth of the time of attention (mallopt(3), M_MMAP_THRESHOLD, "dynamic").
-    """
-    torch.empty(KEPT_BYTES, dtype=torch.uint8)
