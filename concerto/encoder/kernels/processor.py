@@ -38,14 +38,16 @@ class Code:
 
 @lru_cache(maxsize=1)
 def this_processor() -> Processor:
-    """Raises RuntimeError where LLVM does not know it."""
+    """Raises RuntimeError where LLVM does not know it, or makes no code for it."""
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    binding.Target.from_default_triple()
     return Processor.of(binding.get_default_triple(), _features())
 
 
 def compile_function(function: ir.Function) -> Code:
     """Its machine code, in a tenth of a second: passes over the module would gain nothing."""
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
+    this_processor()  # or LLVM is not ready
     module = binding.parse_assembly(str(function.module))
     machine = binding.Target.from_default_triple().create_target_machine(
         cpu=binding.get_host_cpu_name(), features=_features(), opt=3

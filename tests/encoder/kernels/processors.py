@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import pytest
 
 from concerto.encoder.kernels.processor import Processor
@@ -13,3 +15,9 @@ PROCESSORS = {
     "NEON": Processor.of("arm64-apple-darwin", "+neon"),
 }
 every_processor = pytest.mark.parametrize("processor", PROCESSORS.values(), ids=PROCESSORS)
+
+
+def cut_for(processor: Processor, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a module's code made for another processor, and not kept."""
+    monkeypatch.setattr(module, "this_processor", lambda: processor)
+    monkeypatch.setattr(module, "_compiled", module._compiled.__wrapped__)

@@ -3,12 +3,13 @@ import sys
 
 import pytest
 import torch
-from processors import every_processor
+from processors import cut_for, every_processor
 from torch import nn
 
 from concerto.encoder import kernels
 from concerto.encoder.attention import PatchAttention, Patches, cut_patches
 from concerto.encoder.kernels import attention, threads
+from concerto.encoder.kernels import processor as processor_module
 from concerto.encoder.kernels.attention import attend
 from concerto.encoder.kernels.processor import Processor
 from conftest import relative_l2
@@ -58,8 +59,7 @@ def test_it_is_softmax_attention(
 def test_code_for_any_processor_computes_the_same(
     processor: Processor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "this_processor", lambda: processor)
-    monkeypatch.setattr(attention, "_compiled", attention._compiled.__wrapped__)
+    cut_for(processor, attention, monkeypatch)
     query, key, value = inputs(2, 77, 259, 48)
     assert relative_l2(attend(query, key, value, 3), exact(query, key, value, 3)) < 2e-6
 
@@ -139,6 +139,22 @@ def test_without_llvm_attention_goes_the_plain_way(monkeypatch: pytest.MonkeyPat
             assert relative_l2(added(layer, x, patches), layer(x, patches, 0)) < 1e-6
     finally:
         kernels._has_llvm.cache_clear()
+
+
+def test_where_llvm_makes_no_code_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> None:
+        raise RuntimeError("No available targets are compatible with triple")
+
+    monkeypatch.setattr(processor_module.binding.Target, "from_default_triple", unknown)
+    caches = kernels._has_llvm, processor_module.this_processor
+    for cache in caches:
+        cache.cache_clear()
+    try:
+        assert kernels.find_attention(16) is None
+        assert kernels.find_convolution(16) is None
+    finally:
+        for cache in caches:
+            cache.cache_clear()
 
 
 def test_heads_too_wide_for_code_go_the_plain_way() -> None:

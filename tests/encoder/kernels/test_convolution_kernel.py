@@ -2,7 +2,7 @@ import sys
 
 import pytest
 import torch
-from processors import every_processor
+from processors import cut_for, every_processor
 
 from concerto.encoder import kernels, sparse_conv
 from concerto.encoder.kernels import convolution
@@ -46,8 +46,7 @@ def test_it_is_the_convolution(inputs: int, outputs: int) -> None:
 def test_code_for_any_processor_computes_the_same(
     processor: Processor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convolution, "this_processor", lambda: processor)
-    monkeypatch.setattr(convolution, "_compiled", convolution._compiled.__wrapped__)
+    cut_for(processor, convolution, monkeypatch)
     assert served(48)
     assert_exact(*case(20, 48))
 
