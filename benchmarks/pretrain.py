@@ -26,6 +26,7 @@ from benchmarks.clock import Clock
 from benchmarks.views import report, room
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.images import load_teacher
+from concerto.training.optimizer import Optimizer
 from concerto.training.pretrain import parse
 from concerto.training.pretraining import Pretraining
 from concerto.training.recipes import Recipe
@@ -72,8 +73,7 @@ def measure(
     clock = Clock(torch.cuda.synchronize if device.type == "cuda" else lambda: None)
     task = Pretraining(recipe, image_encoder(recipe, device, clock))
     task.module.to(device)
-    groups = task.parameter_groups()
-    optimizer = torch.optim.AdamW([{"params": list(g.parameters), "lr": g.lr} for g in groups])
+    optimizer = Optimizer(task.parameter_groups())
     step_parts = clocked(task, optimizer, recipe, device, clock)
     total: list[float] = []
     parts = defaultdict(list)

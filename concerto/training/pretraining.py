@@ -13,8 +13,11 @@ import torch.distributed as dist
 from torch import nn
 
 from concerto.encoder import Block, PointTransformer
+from concerto.encoder.pooling import GridPooling
+from concerto.encoder.sparse_conv import SubmanifoldConv
 from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.points.point_cloud import PointCloud
+from concerto.training.heads import ProjectionHead
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.monitors import CollapseWatch
 from concerto.training.objective import JointObjective
@@ -86,7 +89,11 @@ class Pretraining(Task[Batch]):
             for parameter in self.module.parameters()
             if parameter.requires_grad and id(parameter) not in inside
         ]
-        return [ParameterGroup(others, lr), *groups]
+        groups = [ParameterGroup(others, lr), *groups]
+        if not self.recipe.muon:
+            return groups
+        matrices = _inner_matrices(self.module)
+        return [part for group in groups for part in _parted(group, matrices)]
 
     def rates(self, step: int, total: int) -> Rates:
         """The learning rate's cycle, and the weight decay's cosine."""
@@ -133,6 +140,29 @@ class Pretraining(Task[Batch]):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take what `extra_state` gave."""
         self.watch.load_state(state)
+
+
+def _inner_matrices(module: nn.Module) -> set[int]:
+    """The ids of weights that take features to features: neither the input's nor the output's."""
+    return {
+        id(layer.weight)
+        for part in module.modules()
+        if isinstance(part, Block | GridPooling | ProjectionHead)
+        for layer in part.modules()
+        if isinstance(layer, nn.Linear | SubmanifoldConv)
+    }
+
+
+def _parted(group: ParameterGroup, matrices: set[int]) -> list[ParameterGroup]:
+    """A group as the part that AdamW steps and the part that Muon does."""
+    parts: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for parameter in group.parameters:
+        parts[id(parameter) in matrices].append(parameter)
+    return [
+        dataclasses.replace(group, parameters=parameters, muon=muon)
+        for muon, parameters in parts.items()
+        if parameters
+    ]
 
 
 def _check_image_encoder(recipe: Recipe, encoder: ImageTeacher) -> None:

@@ -40,11 +40,11 @@ def restore_module(module: nn.Module, tensors: Mapping[str, Tensor], source: obj
     """Put the tensors back. Raises CheckpointError where names or shapes are others."""
     present = module.state_dict()
     try:
-        placed = {
-            name: _placed(tensor, present[name]) if name in present else tensor
+        ours = {
+            name: placed(tensor, present[name]) if name in present else tensor
             for name, tensor in tensors.items()
         }
-        module.load_state_dict(placed)
+        module.load_state_dict(ours)
     except RuntimeError as error:
         raise CheckpointError(f"{source} is of another model. {error}") from error
 
@@ -58,7 +58,7 @@ def restore_optimizer(
         if name in state:
             optimizer.state[parameter] = {
                 # Averages lie as their parameter does; torch counts steps on the CPU.
-                key: value.clone() if key == "step" else _placed(value, parameter)
+                key: value.clone() if key == "step" else placed(value, parameter)
                 for key, value in state[name].items()
             }
 
@@ -68,12 +68,7 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def _kept(tensor: Tensor, keep: bool) -> Tensor:
-    full = whole(tensor).detach()
-    return full.cpu() if keep else full.new_empty(0)
-
-
-def _placed(tensor: Tensor, like: Tensor) -> Tensor:
+def placed(tensor: Tensor, like: Tensor) -> Tensor:
     """A copy on the device of `like`, and sharded as that is."""
     if tensor.shape != like.shape:
         return tensor
@@ -84,3 +79,8 @@ def _placed(tensor: Tensor, like: Tensor) -> Tensor:
 
     assert isinstance(like, DTensor)
     return distribute_tensor(own, like.device_mesh, like.placements)
+
+
+def _kept(tensor: Tensor, keep: bool) -> Tensor:
+    full = whole(tensor).detach()
+    return full.cpu() if keep else full.new_empty(0)

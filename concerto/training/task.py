@@ -19,15 +19,17 @@ BatchT = TypeVar("BatchT")
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that AdamW treats alike.
+    """Parameters that the optimiser treats alike.
 
     lr: the base learning rate, which the schedule's factor multiplies. decay: a factor on the
-    schedule's weight decay, 0 for parameters without any.
+    schedule's weight decay, 0 for parameters without any. muon: matrices, or what `flatten(1)`
+    makes matrices of, to be stepped by Muon; all else is by AdamW.
     """
 
     parameters: Sequence[nn.Parameter]
     lr: float
     decay: float = 1.0
+    muon: bool = False
 
 
 @dataclass(frozen=True)

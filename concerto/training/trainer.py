@@ -23,6 +23,7 @@ from torch import Tensor
 from concerto.errors import CheckpointError, ConcertoWarning, TrainingError
 from concerto.training.checkpointing import map_checkpoint, step_of, write_checkpoint
 from concerto.training.metrics import Window
+from concerto.training.optimizer import Optimizer
 from concerto.training.processes import gather_lists, mean_over, on_main
 from concerto.training.run_folder import as_json, open_run
 from concerto.training.seeds import sample_seed
@@ -62,9 +63,7 @@ class Trainer(Generic[BatchT]):
             lambda: open_run(config.output, self.settings, config.resume, config.allow_changes),
         )
         groups = task.parameter_groups()
-        optimizer = torch.optim.AdamW(
-            [{"params": list(group.parameters), "lr": group.lr} for group in groups]
-        )
+        optimizer = Optimizer(groups)
         # Not the groups: they would keep whole parameters alive beside their shards.
         self.bases = [(group.lr, group.decay) for group in groups]
         del groups

@@ -18,6 +18,7 @@ from concerto.training import loop
 from concerto.training.checkpointing import list_checkpoints, read_checkpoint, step_of
 from concerto.training.loop import LoopConfig, TrainResult, make_accelerator, train
 from concerto.training.metrics import read_metrics
+from concerto.training.optimizer import Optimizer
 from concerto.training.run_folder import read_run
 from concerto.training.seeds import sample_seed
 from toys import Crash, ToyBatch, ToyTask, crash_after, run_toy, same_state, same_story, toy_batches
@@ -39,7 +40,7 @@ def test_a_run_is_the_plain_loop_that_it_stands_for(config: LoopConfig) -> None:
     run_toy(replace(config, clip_norm=0.5), task=task)
     plain, batches = ToyTask(), toy_batches(8)(0)
     groups = plain.parameter_groups()
-    optimizer = torch.optim.AdamW([{"params": g.parameters, "lr": g.lr} for g in groups])
+    optimizer = Optimizer(groups)
     for step in range(11):
         rates = plain.rates(step, 11)
         for own, group in zip(groups, optimizer.param_groups, strict=True):

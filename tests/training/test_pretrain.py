@@ -133,6 +133,28 @@ def test_images_that_are_missing_are_told(scenes: Path, tmp_path: Path) -> None:
         pretrain(replace(recipe, views=replace(recipe.views, use_images=False)))
 
 
+def test_muon_steps_what_takes_features_to_features_at_the_same_rates(finished: Recipe) -> None:
+    plain, task = Pretraining(finished), Pretraining(replace(finished, muon=True))
+    names = {id(p): name for name, p in task.module.named_parameters()}
+    matrices = [names[id(p)] for g in task.parameter_groups() if g.muon for p in g.parameters]
+    others = [names[id(p)] for g in task.parameter_groups() if not g.muon for p in g.parameters]
+    trained = [name for name, p in task.module.named_parameters() if p.requires_grad]
+    assert sorted(matrices + others) == sorted(trained)
+    heads = [
+        f"student.{head}.{fc}.weight"
+        for head in ("mask_head", "unmask_head")
+        for fc in ("fc1", "fc2")
+    ]
+    assert set(heads) < set(matrices)
+    inside = [name for name in trained if ".blocks." in name or ".down.linear" in name]
+    assert set(matrices) - set(heads) == {n for n in inside if n.endswith("weight")} - {
+        name for name in inside if "norm" in name
+    }
+    rates = {n: g.lr for g in task.parameter_groups() for n in [names[id(p)] for p in g.parameters]}
+    names = {id(p): name for name, p in plain.module.named_parameters()}
+    assert rates == {names[id(p)]: g.lr for g in plain.parameter_groups() for p in g.parameters}
+
+
 def test_blocks_near_the_input_learn_more_slowly(finished: Recipe) -> None:
     task = Pretraining(finished)
     rates = {id(p): group.lr for group in task.parameter_groups() for p in group.parameters}

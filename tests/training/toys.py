@@ -82,8 +82,10 @@ class ToyTask(Task[ToyBatch]):
         return StepOutput(out.loss, {"size": out.size})
 
     def parameter_groups(self) -> list[ParameterGroup]:
+        first, *others = self.module.student.parameters()
         return [
-            ParameterGroup(list(self.module.student.parameters()), self.lr),
+            ParameterGroup([first], self.lr, muon=True),
+            ParameterGroup(others, self.lr),
             ParameterGroup([self.module.scale], self.lr / 10, decay=0.0),
         ]
 

@@ -58,6 +58,8 @@ class Recipe:
     """Highest learning rate, of all but the encoder's blocks."""
     layer_decay: float = 0.9
     """Factor on the rate of a block for each block behind it."""
+    muon: bool = False
+    """Step matrices of blocks, poolings and heads by Muon instead of AdamW."""
     split: str = "train"
     """Which samples of the data."""
     streaming: bool = False
