@@ -1,4 +1,4 @@
-# A fresh machine needs Python >= 3.10, make, gcc and git; everything else comes through pip.
+# A fresh machine needs Python >= 3.10, make and git; everything else comes through pip.
 PYTHON ?= python3
 VENV ?= .venv
 SCAN ?= concerto/assets/sample_room.npz

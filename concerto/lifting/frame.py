@@ -79,6 +79,7 @@ class Frame:
 
     def __post_init__(self) -> None:
         check_pose(self.pose, self.name)
+        _check_cameras(self)
         _check_images(self)
         _check_confidence(self)
 
@@ -134,6 +135,15 @@ def check_image(image: NDArray[np.uint8], name: str) -> None:
         raise InputError(
             f"{name}: the image is {image.dtype} of shape {image.shape}; expected uint8 (H, W, 3)."
         )
+
+
+def _check_cameras(frame: Frame) -> None:
+    for camera in (frame.camera, frame.depth_camera):
+        if not isinstance(camera, Intrinsics):
+            raise InputError(
+                f"{frame.name}: the camera is of type {type(camera).__name__}; a frame takes "
+                "concerto.Intrinsics(fx, fy, cx, cy), or Intrinsics.from_matrix(matrix)."
+            )
 
 
 def _check_images(frame: Frame) -> None:

@@ -17,14 +17,15 @@ from concerto.grids import pack, spans
 from concerto.points.point_cloud import PointCloud
 from concerto.points.prepare import EncoderInput
 
-# A scene of 1 m at 2 cm is an object; at 50 m it is no room. Rooms are some 200 to 1,000 across.
-FEW_VOXELS, MANY_VOXELS = 50, 2500
+# A scene of 1 m at 2 cm is an object; at 50 m it is no room. Rooms are some 200 to 1,000 across,
+# and LiDAR sweeps, at the 5 cm of the models for them, up to 5,000.
+FEW_VOXELS, MANY_VOXELS, MANY_OUTDOORS = 50, 2500, 5000
 # What to scale an object to: about 2 m at 2 cm, two to six of the coarsest stage's voxels.
 OBJECT_VOXELS = 100
 # A surface keeps a quarter of its voxels at the next level, a thinned scan most of them.
 SHARE_OF_LONERS = 0.95
 CROWDED = 200
-# Fewer voxels than this are not worth judging: in extent, and in density.
+# Fewer points are not worth judging; nor are fewer voxels, in density.
 ENOUGH, PLENTY = 200, 1000
 
 
@@ -36,8 +37,8 @@ def advise(
     scale, grid_size: those in use, see `ConcertoConfig`.
     """
     _precision(cloud.coord, scale, grid_size)
-    count = len(voxels.grid_coord)
-    if count < ENOUGH:
+    count, points = len(voxels.grid_coord), int((voxels.voxel_of_point >= 0).sum())
+    if points < ENOUGH:
         return
     across = int(voxels.grid_coord.max()) + 1
     extent = f"{across * grid_size / scale:.3g} (in the input's unit)"
@@ -47,14 +48,14 @@ def advise(
             f"stages see it as a point or two. For an object, pass a larger scale, such as "
             f"scale={scale * OBJECT_VOXELS / across:.2g}."
         )
-    elif across > MANY_VOXELS:
-        outdoor = config.coord_scale == 1
-        hint = ' For LiDAR sweeps load "concerto-large-outdoor".' if outdoor else ""
+        return
+    indoors = config.coord_scale == 1
+    if across > (MANY_VOXELS if indoors else MANY_OUTDOORS):
+        hint = ' For LiDAR sweeps load "concerto-large-outdoor".' if indoors else ""
         _warn(
             f"The scene spans {extent}, {across} voxels, which is large for this model. If the "
             f"unit is not the metre, pass scale= (0.01 for centimetres).{hint}"
         )
-    points = int((voxels.voxel_of_point >= 0).sum())
     if points > CROWDED * count:
         _warn(
             f"{points / count:.0f} points share a voxel on average, and one stands for them "

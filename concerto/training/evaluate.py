@@ -95,12 +95,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
-        tyro.cli(
-            evaluate,
-            prog="python -m concerto.training.evaluate",
-            description=evaluate.__doc__,
-            args=arguments,
-        )
+        tyro.cli(evaluate, prog="python -m concerto.training.evaluate", args=arguments)
     except ConcertoError as error:
         if "--debug" in sys.argv:
             raise

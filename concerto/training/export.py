@@ -80,8 +80,8 @@ def export(
         private: Make a new repo private.
         license: Licence of the weights, as the Hub names it. By default that of the weights the
             run started from, if it did.
-        teacher: Take the teacher's encoder, the moving average, instead of the student's, which
-            is the one that is published.
+        teacher: Take the teacher's encoder, the moving average. By default the student's is taken,
+            as in the published files.
     """
     if out is None and push_to_hub is None:
         raise InputError("Nowhere to write to: pass OUT, or --push-to-hub org/name.")

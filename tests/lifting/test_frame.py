@@ -63,6 +63,12 @@ def test_an_image_without_colour_is_refused() -> None:
         replace(FRAME, color=FRAME.color[..., 0])
 
 
+@pytest.mark.parametrize("name", ["camera", "depth_camera"])
+def test_a_camera_that_is_a_matrix_is_refused_with_what_makes_one_of_it(name: str) -> None:
+    with pytest.raises(InputError, match=r"frame 7.*ndarray.*Intrinsics\.from_matrix"):
+        replace(FRAME, **{name: np.eye(3)})
+
+
 @pytest.mark.parametrize("values", [(0.0, 70, 1, 1), (70, np.nan, 1, 1)])
 def test_intrinsics_that_no_camera_has_are_refused(values: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="fx fy cx cy"):

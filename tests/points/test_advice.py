@@ -20,6 +20,7 @@ def surface(side: float, step: float) -> torch.Tensor:
     ("coord", "message"),
     [
         (surface(0.4, 0.01), r"spans 0\.4 .*20 voxels.*small.*scale=5\."),
+        (surface(0.1, 0.005), r"spans 0\.12 .*6 voxels.*small.*scale=17"),
         (surface(60, 0.5), r"spans 59.5 .*2976 voxels.*large.*concerto-large-outdoor"),
         (surface(40, 0.5), r"6400 voxels of 0\.02 touch.*denser"),
         (surface(2.0, 0.01).repeat(60, 1), r"240 points share a voxel"),
@@ -28,7 +29,7 @@ def surface(side: float, step: float) -> torch.Tensor:
             r"exact to 0\.6 only in float32",
         ),
     ],
-    ids=["an object", "a sweep", "a thinned scan", "a crowd", "UTM in float32"],
+    ids=["an object", "a cup", "a sweep", "a thinned scan", "a crowd", "UTM in float32"],
 )
 def test_a_scene_out_of_proportion_gets_advice(
     model: Concerto, coord: torch.Tensor, message: str
@@ -68,6 +69,7 @@ def test_a_sweep_is_no_surprise_to_the_outdoor_model(shared) -> None:  # type: i
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConcertoWarning)
         Concerto(config).encode(sweep[:, :3])
+        Concerto(config).encode(2 * sweep[:, :3])  # 150 m across
     with pytest.warns(ConcertoWarning, match="concerto-large-outdoor"):
         Concerto(SMALL).encode(sweep[:, :3])
 
