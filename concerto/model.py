@@ -21,6 +21,7 @@ from concerto.devices import kept_dtype, usable_device
 from concerto.encoder import Backend, Block, PointTransformer
 from concerto.encoder.cpu import product_dtype
 from concerto.errors import ConcertoWarning, ConfigError, InputError
+from concerto.evaluating import evaluating
 from concerto.hierarchy import Hierarchy, Stages, resolve_stages
 from concerto.memory import parse_memory, slice_rows_within
 from concerto.points.advice import advise
@@ -169,7 +170,7 @@ class Concerto(nn.Module, SavedModel):
         budget = None if max_memory is None else parse_memory(max_memory)
         scenes = to_scenes(points, color_range)
         results = []
-        with torch.no_grad(), _evaluating(self), self._progress(len(scenes.items), progress):
+        with torch.no_grad(), evaluating(self), self._progress(len(scenes.items), progress):
             for item in scenes.items:
                 prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
                 rows = None if budget is None else self._rows_within(budget, prepared.grid_coord)
@@ -201,7 +202,8 @@ class Concerto(nn.Module, SavedModel):
         pretrained_model_name_or_path: a name of `concerto.list_models()`, "org/name[@revision]",
         a folder, or a .pth or .safetensors file. filename: which file of a repo or folder.
         device: the CPU unless said. dtype: float32 unless said; "auto" keeps the file's. backend:
-        see `PointTransformer`.
+        see `PointTransformer`. On the CPU, weights of a .safetensors file in their own dtype stay
+        mapped to it: replace such a file by another, and do not write into it, while it is in use.
 
         Raises HubError where there is no such thing, CheckpointError where a file is damaged,
         unsafe or does not fit, ConfigError where no published encoder has its config or the device
@@ -354,14 +356,3 @@ class Concerto(nn.Module, SavedModel):
             finally:
                 for hook in hooks:
                     hook.remove()
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -67,7 +67,7 @@ class Segmenter(nn.Module, SavedModel):
     @property
     def palette(self) -> Tensor:
         """A colour for each class, (K, 3) float32 in 0-1."""
-        return torch.tensor(self.config.palette, dtype=torch.float32) / 255
+        return torch.tensor(self.config.palette, dtype=torch.float32, device="cpu") / 255
 
     def forward(self, points: Any, **options: Any) -> Tensor | list[Tensor]:
         """The class of each point, (N,) int64; -1 where a point was left out.

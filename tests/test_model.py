@@ -1,6 +1,7 @@
 import copy
 import io
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 
 import numpy as np
@@ -79,12 +80,47 @@ def test_encode_evaluates_a_model_in_training_and_leaves_it_so() -> None:
     assert not model.encoder.stages[0].training
 
 
+def test_threads_that_encode_at_once_with_a_model_in_training_all_evaluate() -> None:
+    model = Concerto(SMALL.replace(drop_path=0.5)).train()
+    clouds = [random_cloud(400, seed=seed) for seed in range(4)]
+    expected = [model.encode(cloud) for cloud in clouds]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            given = list(pool.map(model.encode, clouds))
+            assert all(map(torch.equal, given, expected))
+    assert all(module.training for module in model.modules())
+
+
 def test_a_progress_bar_changes_nothing_but_stderr(model: Concerto) -> None:
     cloud, bar = random_cloud(500), io.StringIO()
     with redirect_stderr(bar):
         features = model.encode(cloud, progress=True)
     assert torch.equal(features, model.encode(cloud))
     assert "7/7" in bar.getvalue()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_torchs_default_dtype_changes_no_feature(model: Concerto, dtype: torch.dtype) -> None:
+    cloud = random_cloud(300)
+    expected = model.encode(cloud)
+    torch.set_default_dtype(dtype)
+    try:
+        given = model.encode(cloud)
+        trained = Concerto(SMALL).to(torch.float32).train()
+        with torch.enable_grad():
+            trained(cloud).sum().backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(given, expected)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in trained.parameters())
+
+
+def test_torchs_default_device_changes_no_feature(model: Concerto) -> None:
+    cloud = random_cloud(300)
+    expected = model.encode(cloud)
+    with torch.device("meta"):
+        given = model.encode(cloud)
+    assert torch.equal(given, expected)
 
 
 def test_all_points_of_a_voxel_share_its_features(model: Concerto) -> None:

@@ -128,7 +128,10 @@ def _bfloat16_is_unused() -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     generator = torch.Generator().manual_seed(0)
-    a, b = torch.randn(512, 96, generator=generator), torch.randn(96, 288, generator=generator)
+    a, b = (
+        torch.randn(*shape, generator=generator, dtype=torch.float32, device="cpu")
+        for shape in ((512, 96), (96, 288))
+    )
     exact = a.double() @ b.double()
     before = _get_precision()
     _set_precision(ALLOW_BFLOAT16)

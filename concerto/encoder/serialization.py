@@ -11,8 +11,6 @@ starting its walk in the frame that the extra levels of the deepest cloud turn i
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -60,10 +58,10 @@ def _spread_bits(value: Tensor) -> Tensor:
 
 def _hilbert(morton: Tensor, depth: Tensor) -> Tensor:
     """Hilbert codes from Morton codes of shape (..., n), for curves of `depth` (n,) bits."""
-    steps = torch.tensor(_walk(), dtype=torch.int64, device=morton.device)
+    steps = torch.tensor(WALK, dtype=torch.int64, device=morton.device)
     upright = [0]
     for _ in range(2):
-        upright.append(int(_walk()[upright[-1]]) & ~7)
+        upright.append(int(WALK[upright[-1]]) & ~7)
     deepest = int(depth.max())
     # A third of a turn a level: k turns undo themselves after (-k mod 3) more.
     turns = torch.tensor(upright, dtype=torch.int64, device=morton.device)
@@ -76,7 +74,6 @@ def _hilbert(morton: Tensor, depth: Tensor) -> Tensor:
     return code
 
 
-@lru_cache(maxsize=1)
 def _walk() -> tuple[int, ...]:
     """The table of the walk: entry 8·state + octant holds 8·(next state) + digit.
 
@@ -110,3 +107,7 @@ def _walk() -> tuple[int, ...]:
                 queue.append(state)
             table.append(8 * states[state] + digit)
     return tuple(table)
+
+
+# Made once, and not on first use: torch.compile would trace how it is made.
+WALK = _walk()

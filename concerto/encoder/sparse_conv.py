@@ -108,11 +108,11 @@ def _blocks(exists: Tensor, places: Tensor, sizes: list[int]) -> Tensor:
     count = exists.shape[1]
     if exists.device.type != "cpu":
         return places.new_empty(0, len(sizes), 2, 2)
-    edges = torch.arange(0, count + BLOCK, BLOCK).clamp(max=count)
+    edges = torch.arange(0, count + BLOCK, BLOCK, device="cpu").clamp(max=count)
     whole = F.pad(exists, (0, -count % BLOCK)).view(len(sizes), -1, BLOCK)
     behind = F.pad(whole.sum(2).cumsum(1), (1, 0))
     ahead = torch.stack([torch.searchsorted(own, edges) for own in places.split(sizes)])
-    starts = torch.tensor([0, *accumulate(sizes[:-1])])
+    starts = torch.tensor([0, *accumulate(sizes[:-1])], device="cpu")
     bounds = torch.stack([behind, ahead], 2) + starts[:, None, None]
     return torch.stack([bounds[:, :-1], bounds[:, 1:]], 3).transpose(0, 1).contiguous()
 

@@ -76,7 +76,7 @@ def estimate_normals(
     elif not valid.any():
         raise InputError(f"None of the {len(cloud)} points has finite coordinates.")
     rounding = torch.finfo(coord.dtype).eps * float(coord[valid].abs().max())
-    normal = torch.zeros(len(cloud), 3)
+    normal = torch.zeros(len(cloud), 3, dtype=torch.float32, device="cpu")
     estimated = _estimate(coord[valid].double().numpy(), k, eye, rounding)
     normal[valid] = torch.from_numpy(estimated).float()
     return replace(cloud, normal=normal.to(cloud.coord.device))

@@ -78,7 +78,7 @@ def _rows_of_scenes(points: Any, count: int) -> list[Tensor]:
         _, batch, sizes = torch.unique(batch, return_inverse=True, return_counts=True)
         rows = batch.argsort(stable=True)
     else:
-        return [torch.arange(count)]
+        return [torch.arange(count, device="cpu")]
     parts: tuple[Tensor, ...] = rows.split(sizes.tolist())
     return [part for part in parts if len(part)]
 

@@ -44,7 +44,7 @@ class Job(ctypes.Structure):
 def run(code: Code, job: Job) -> None:
     """Have the function `void run(Job *)` do all tasks."""
     threads = min(torch.get_num_threads(), job.tasks)
-    scratch = torch.empty(threads, job.scratch_size)
+    scratch = torch.empty(threads, job.scratch_size, dtype=torch.float32, device="cpu")
     job.scratch = floats(scratch)
     parallel = _openmp_parallel()
     if parallel is not None:
