@@ -28,11 +28,19 @@ class Keyframes:
         self._last: NDArray[np.float64] | None = None
 
     def wants(self, pose: NDArray[np.float64]) -> bool:
-        """Whether a frame of that pose, (4, 4) camera to world, is a keyframe."""
-        if self._last is not None and not self._moved(self._last, pose):
+        """Whether a frame of that pose, (4, 4) camera to world, is a keyframe; it is then kept."""
+        if not self.would_want(pose):
             return False
-        self._last = np.array(pose)
+        self.keep(pose)
         return True
+
+    def would_want(self, pose: NDArray[np.float64]) -> bool:
+        """The same, and nothing is kept: for a frame that may yet prove to be of no use."""
+        return self._last is None or self._moved(self._last, pose)
+
+    def keep(self, pose: NDArray[np.float64]) -> None:
+        """Take a pose, (4, 4), for the last keyframe's."""
+        self._last = np.array(pose)
 
     def _moved(self, last: NDArray[np.float64], pose: NDArray[np.float64]) -> bool:
         cosine = (np.trace(last[:3, :3].T @ pose[:3, :3]) - 1) / 2

@@ -162,9 +162,11 @@ class _Run:
 
     def _add(self, lifter: Lifter, attempt: Attempt, alignment: Alignment | None) -> None:
         frame = moved(attempt(), alignment)
-        if self.keyframes is not None and not self.keyframes.wants(frame.pose):
+        if self.keyframes is not None and not self.keyframes.would_want(frame.pose):
             return
         lifter.add(frame)
+        if self.keyframes is not None:
+            self.keyframes.keep(frame.pose)
         self.cameras.append(Camera.of(frame))
         self.names.append(frame.name)
 

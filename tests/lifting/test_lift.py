@@ -146,6 +146,16 @@ def test_keyframes_are_those_from_where_the_camera_moved() -> None:
         Keyframes(distance=-1)
 
 
+def test_a_frame_that_cannot_be_used_is_no_keyframe() -> None:
+    thrice = {"frames": COLORS, "depths": DEPTHS, "poses": POSES}
+    thrice = {name: [v for v in values for _ in range(3)] for name, values in thrice.items()}
+    thrice["depths"][::3] = [depth * 1000 for depth in DEPTHS]
+    with pytest.warns(ConcertoWarning, match="8 frames are left out"):
+        cloud = lifted(keyframes=Keyframes(), skip_bad=True, **thrice)
+    assert cloud.names == tuple(f"frame {3 * number + 1}" for number in range(len(FRAMES)))
+    same(cloud)
+
+
 def test_every_nth_frame_can_be_used() -> None:
     cloud = lifted(every=3)
     wanted = lifted(frames=COLORS[::3], depths=DEPTHS[::3], poses=POSES[::3])
