@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +28,12 @@ class Keyframes:
             )
         self.distance, self.angle = distance, angle
         self._last: NDArray[np.float64] | None = None
+
+    def afresh(self) -> Keyframes:
+        """The same steps, and no keyframe yet: for another video."""
+        begun = copy(self)
+        begun._last = None
+        return begun
 
     def wants(self, pose: NDArray[np.float64]) -> bool:
         """Whether a frame of that pose, (4, 4) camera to world, is a keyframe; it is then kept."""

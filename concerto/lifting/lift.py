@@ -85,7 +85,8 @@ def lift(
     given = (frames, depths, intrinsics, poses, confidences)
     footage = _footage(given, geometry, depth_scale, world_to_camera, every, skip_bad)
     align = align or ("none" if footage.metric else "room")
-    run = _Run(voxel_size, max_depth, keyframes, skip_bad, progress)
+    steps = None if keyframes is None else keyframes.afresh()
+    run = _Run(voxel_size, max_depth, steps, skip_bad, progress)
     alignment = None
     if align == "room" or seen:
         footage = footage.held("seen=True" if seen else "align='room'")

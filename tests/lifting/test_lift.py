@@ -156,6 +156,14 @@ def test_a_frame_that_cannot_be_used_is_no_keyframe() -> None:
     same(cloud)
 
 
+def test_keyframes_begin_anew_with_every_video() -> None:
+    keyframes = Keyframes()
+    assert keyframes.wants(POSES[0])
+    for _ in range(2):
+        assert len(lifted(keyframes=keyframes).names) == len(FRAMES)
+    assert not keyframes.wants(POSES[0])
+
+
 def test_every_nth_frame_can_be_used() -> None:
     cloud = lifted(every=3)
     wanted = lifted(frames=COLORS[::3], depths=DEPTHS[::3], poses=POSES[::3])
