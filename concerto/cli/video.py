@@ -15,7 +15,7 @@ from concerto.errors import InputError
 from concerto.files import check_writable
 from concerto.lifting.lift import images_again
 from concerto.lifting.projection import find_spacing, project
-from concerto.lifting.video_file import VIDEOS, is_video, video_writer
+from concerto.lifting.video_file import check_video, video_writer
 from concerto.visualize.pca import pca_colors
 
 
@@ -39,10 +39,9 @@ def video(
         fps: Frames a second.
         opacity: Of the paint, 0 to 1.
     """
-    if not is_video(output):
-        raise InputError(f"{output} must end in one of {', '.join(VIDEOS)}.")
-    if not (fps > 0 and 0 <= opacity <= 1):
-        raise InputError(f"fps is {fps:g} and opacity {opacity:g}; expected over 0, and 0 to 1.")
+    check_video(output, fps)
+    if not 0 <= opacity <= 1:
+        raise InputError(f"opacity is {opacity:g}; expected 0 to 1.")
     check_writable(output.parent)
     encoder = model.load()
     cloud = options.lift(source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from concerto.files import replacing
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 EXTRA = "video"
+# What encodes images, and how: WebM holds no H.264. The eye sees no loss in either.
+H264 = ("libx264", {"crf": "18"})
+VP9 = ("libvpx-vp9", {"crf": "18", "b": "0", "cpu-used": "4", "row-mt": "1"})
+# Television's frames a second, which people write with two or three digits.
+TELEVISION = tuple(Fraction(1000 * whole, 1001) for whole in (24, 30, 60, 120))
+SLOWEST, FASTEST = 0.001, 1000.0
 
 
 def is_video(path: object) -> bool:
@@ -115,49 +122,94 @@ def _images(stream: Any, packets: Iterator[Any]) -> Iterator[Any]:
         yield from [failed] * len(waiting)
 
 
-@contextmanager
-def video_writer(file: str | Path, fps: float) -> Iterator[VideoWriter]:
-    """Write a video, H.264 in the container that the suffix names; whole or not at all.
-
-    Raises InputError where it cannot be written.
-    """
-    av = import_extra("av", "Video files", EXTRA)
+def check_video(file: str | Path, fps: float) -> None:
+    """Raise InputError where a video of that name and so many frames a second cannot be made."""
     if not is_video(file):
         raise InputError(f"{file} must end in one of {', '.join(VIDEOS)}.")
+    frame_rate(fps)
+    av = import_extra("av", "Video files", EXTRA)
+    codec, _ = _encoding(file)
+    try:
+        av.Codec(codec, "w")
+    except ValueError as error:
+        raise InputError(
+            f"Cannot write the video {file}: the installed PyAV lacks {codec}, which encodes "
+            f"{Path(file).suffix}. Install PyAV's own wheel, or try another of {', '.join(VIDEOS)}."
+        ) from error
+
+
+def frame_rate(fps: float) -> Fraction:
+    """Frames a second as video files hold them, such as 30000/1001 for 29.97.
+
+    Raises InputError where there are too few, too many, or no number.
+    """
+    if not SLOWEST <= fps <= FASTEST:
+        raise InputError(f"fps is {fps:g}; expected {SLOWEST:g} to {FASTEST:g} frames a second.")
+    for rate in TELEVISION:
+        if abs(fps - rate) < 0.005:
+            return rate
+    return Fraction(fps).limit_denominator(1001)
+
+
+@contextmanager
+def video_writer(file: str | Path, fps: float) -> Iterator[VideoWriter]:
+    """Write a video in the container that the suffix names; whole or not at all.
+
+    It is H.264, in .webm VP9. Raises InputError where it cannot be written.
+    """
+    check_video(file, fps)
+    import av
+
     with replacing(file) as temporary:
+        container, stream = _opened(file, temporary, fps)
         try:
-            with av.open(str(temporary), "w") as container:
-                writer = VideoWriter(container, fps)
+            with container:
+                writer = VideoWriter(container, stream)
                 yield writer
                 writer.close()
         except av.error.FFmpegError as error:
             raise InputError(f"Cannot write the video {file}: {_reason(error)}.") from error
 
 
+def _opened(file: str | Path, temporary: Path, fps: float) -> tuple[Any, Any]:
+    """A container to write to, and its stream of images."""
+    import av
+
+    codec, options = _encoding(file)
+    try:
+        container = av.open(str(temporary), "w")
+        stream = container.add_stream(codec, rate=frame_rate(fps), options=dict(options))
+    except (ValueError, av.error.FFmpegError) as error:
+        raise InputError(f"Cannot write the video {file}: {_reason(error)}.") from error
+    return container, stream
+
+
+def _encoding(file: str | Path) -> tuple[str, dict[str, str]]:
+    return VP9 if Path(file).suffix.lower() == ".webm" else H264
+
+
 class VideoWriter:
     """Takes (H, W, 3) uint8 RGB images of one size; of odd sizes the last row or column is cut."""
 
-    def __init__(self, container: Any, fps: float) -> None:
-        self._container, self._fps = container, fps
-        self._stream: Any = None
+    def __init__(self, container: Any, stream: Any) -> None:
+        self._container, self._stream, self._begun = container, stream, False
 
     def add(self, image: NDArray[np.uint8]) -> None:
         """Append an image."""
         import av
 
         height, width = (side - side % 2 for side in image.shape[:2])
-        if self._stream is None:
-            stream = self._container.add_stream("libx264", rate=round(self._fps))
+        if not self._begun:
+            stream = self._stream
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            stream.options = {"crf": "18"}
-            self._stream = stream
+            self._begun = True
         cut = np.ascontiguousarray(image[:height, :width])
         for packet in self._stream.encode(av.VideoFrame.from_ndarray(cut, format="rgb24")):
             self._container.mux(packet)
 
     def close(self) -> None:
         """Write what is still on its way."""
-        if self._stream is not None:
+        if self._begun:
             for packet in self._stream.encode():
                 self._container.mux(packet)
 

@@ -1,6 +1,7 @@
 """`concerto lift` and `concerto video`, and video files, as people use them."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from concerto.cli.lift import lift
 from concerto.cli.lifting import LiftOptions
 from concerto.cli.video import video
 from concerto.errors import InputError
-from concerto.lifting.video_file import read_video, video_writer
+from concerto.lifting import video_file
+from concerto.lifting.video_file import VIDEOS, read_video, video_writer
 from recordings import CAMERA, frames, write_flat, write_tum
 
 av = pytest.importorskip("av")
@@ -42,6 +44,51 @@ def test_a_video_comes_back_as_it_was_written(film: Path) -> None:
     for image, wanted in zip(read_video(film), images(), strict=True):
         assert image.shape == wanted.shape
         assert np.median(np.abs(image.astype(int) - wanted)) <= 4
+
+
+@pytest.mark.parametrize("suffix", VIDEOS)
+def test_every_kind_of_video_that_is_named_can_be_written(suffix: str, tmp_path: Path) -> None:
+    with video_writer(tmp_path / f"room{suffix}", 10) as written:
+        for image in images():
+            written.add(image)
+    for image, wanted in zip(read_video(tmp_path / f"room{suffix}"), images(), strict=True):
+        assert np.median(np.abs(image.astype(int) - wanted)) <= 4
+
+
+@pytest.mark.parametrize(
+    ("fps", "rate"),
+    [(0.3, "3/10"), (1.5, "3/2"), (12, "12"), (23.976, "24000/1001"), (29.97, "30000/1001")],
+)
+def test_a_video_is_as_fast_as_asked(fps: float, rate: str, tmp_path: Path) -> None:
+    with video_writer(tmp_path / "room.mp4", fps) as written:
+        for image in images():
+            written.add(image)
+    with av.open(str(tmp_path / "room.mp4")) as container:
+        assert container.streams.video[0].average_rate == Fraction(rate)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_video_that_pyav_cannot_encode_is_told_before_any_work(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(name: str, mode: str) -> None:
+        raise ValueError(name)
+
+    monkeypatch.setattr(av, "Codec", unknown)
+    with pytest.raises(InputError, match=rf"out{suffix}: .* lacks lib.*, which encodes {suffix}"):
+        video(tmp_path / "gone", tmp_path / f"out{suffix}")
+
+
+def test_what_a_container_does_not_take_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_file, "VP9", video_file.H264)
+    with (
+        pytest.raises(InputError, match=r"Cannot write the video .*out\.webm: .*libx264"),
+        video_writer(tmp_path / "out.webm", 10),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_video_gives_the_cloud_that_its_images_give(film: Path) -> None:
@@ -117,8 +164,11 @@ def test_bad_options_are_told_before_any_work(room: Path, tmp_path: Path) -> Non
         video(room, tmp_path / "out.gif")
     with pytest.raises(InputError, match="must end in"):
         lift(room, tmp_path / "out.jpg")
-    with pytest.raises(InputError, match="fps is 0"):
-        video(room, tmp_path / "out.mp4", fps=0)
+    for fps in (0, 1e-4, float("inf"), float("nan")):
+        with pytest.raises(InputError, match=f"fps is {fps:g}; expected"):
+            video(room, tmp_path / "out.mp4", fps=fps)
+    with pytest.raises(InputError, match="opacity is 2"):
+        video(room, tmp_path / "out.mp4", opacity=2)
     with pytest.raises(InputError, match="not both"):
         lift(room, tmp_path / "out.ply", LiftOptions(vggt=True, depth_model="x"))
 
