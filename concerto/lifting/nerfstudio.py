@@ -21,20 +21,24 @@ from concerto.lifting.recording import FrameFiles
 FILE = "transforms.json"
 # Steps a metre of nerfstudio's depth images, where its file does not say.
 DEPTH_SCALE = 1000.0
+# The camera models that are a pinhole where their lens does not bend.
+PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+UNDISTORT = "Undistort the images, such as with COLMAP's image_undistorter."
 
 
 def read_nerfstudio(folder: Path) -> tuple[list[FrameFiles], float]:
     """The frames of a folder with a transforms.json, and its steps of depth a metre.
 
-    Raises InputError where the file is none, lacks what a camera takes, or has a bent lens.
+    Raises InputError where the file is none, lacks what a camera takes, or has a bent lens or
+    another projection.
     """
     file = folder / FILE
     try:
         content = json.loads(read_bytes(file))
         frames = content["frames"]
-        unit = float(content.get("depth_unit_scale_factor", 1 / DEPTH_SCALE))
+        scale = _depth_scale(file, float(content.get("depth_unit_scale_factor", 1 / DEPTH_SCALE)))
         listed = [_frame(folder, content | frame) for frame in frames]
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -42,7 +46,17 @@ def read_nerfstudio(folder: Path) -> tuple[list[FrameFiles], float]:
         ) from error
     except KeyError as error:
         raise InputError(f"{file} does not tell {error} of its frames or camera.") from error
-    return listed, 1 / unit
+    return listed, scale
+
+
+def _depth_scale(file: Path, unit: float) -> float:
+    """Steps a metre, of metres a step."""
+    if not (unit > 0 and 0 < 1 / unit < np.inf):
+        raise InputError(
+            f"{file}: depth_unit_scale_factor is {unit:g}; expected the metres of a step of depth, "
+            "such as 0.001."
+        )
+    return 1 / unit
 
 
 def _frame(folder: Path, values: dict[str, Any]) -> FrameFiles:
@@ -61,12 +75,22 @@ def _frame(folder: Path, values: dict[str, Any]) -> FrameFiles:
 
 
 def _camera(name: str, values: dict[str, Any]) -> Intrinsics:
+    model = values.get("camera_model") or "PINHOLE"
+    if model not in PINHOLES:
+        raise InputError(
+            f"{name}: its camera_model is {model}, and a pinhole is expected: one of "
+            f"{', '.join(PINHOLES)}. {UNDISTORT}"
+        )
     fx = float(values["fl_x"])
     camera = first_pixel_at_half(
         fx, float(values.get("fl_y", fx)), float(values["cx"]), float(values["cy"])
     )
-    size = int(values["w"]), int(values["h"])
     radial = [float(values.get(f"k{power}", 0)) for power in (1, 2, 3, 4)]
-    fix = "Undistort the images, such as with COLMAP's image_undistorter."
-    check_pinhole(name, camera, size, radial, fix)
+    width, height = float(values["w"]), float(values["h"])
+    if not np.isfinite([width, height, *radial]).all():
+        raise InputError(
+            f"{name}: w, h and k1 to k4 of its camera are {[width, height, *radial]}; expected "
+            "finite numbers."
+        )
+    check_pinhole(name, camera, (int(width), int(height)), radial, UNDISTORT)
     return camera

@@ -53,7 +53,7 @@ def read_record3d(folder: Path) -> list[FrameFiles]:
             Intrinsics.from_matrix(shared) if each is None else Intrinsics(*map(float, each[:4]))
             for each in own
         ]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{file} is not what Record3D writes: {error}.") from error

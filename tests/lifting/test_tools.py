@@ -19,6 +19,7 @@ from concerto.errors import ConcertoWarning, InputError, MissingExtraError
 from concerto.lifting.colmap import read_depth_map
 from concerto.lifting.frame import Frame
 from concerto.lifting.layouts import find_recordings, open_recording
+from concerto.lifting.nerfstudio import PINHOLES
 from recordings import CAMERA, frames
 
 FRAMES = frames()
@@ -34,7 +35,7 @@ def save(folder: Path, name: str, frame: Frame, depth: str | None = None) -> Non
         Image.fromarray((frame.depth * 1000).round().astype(np.uint16)).save(folder / depth)
 
 
-def write_nerfstudio(folder: Path, **camera: float) -> Path:
+def write_nerfstudio(folder: Path, **camera: float | str) -> Path:
     listed = []
     for number, frame in enumerate(FRAMES):
         image, depth = f"images/{number}.png", f"depth/{number}.png"
@@ -200,11 +201,47 @@ def test_a_lens_that_bends_is_refused_and_a_nearly_straight_one_is_not(tmp_path:
         open_recording(folder)
 
 
+@pytest.mark.parametrize("model", ["OPENCV_FISHEYE", "EQUIRECTANGULAR"])
+def test_a_camera_of_another_projection_is_refused(model: str, tmp_path: Path) -> None:
+    folder = write_nerfstudio(tmp_path / "room", camera_model=model)
+    with pytest.raises(InputError, match=rf"0\.png: its camera_model is {model}.*Undistort"):
+        open_recording(folder)
+    file = write_nerfstudio(tmp_path / "mixed", camera_model="OPENCV") / "transforms.json"
+    content = json.loads(file.read_text())
+    content["frames"][3]["camera_model"] = model
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"3\.png: its camera_model is {model}"):
+        open_recording(file.parent)
+
+
+@pytest.mark.parametrize("model", PINHOLES)
+def test_a_camera_that_is_named_a_pinhole_is_one(model: str, tmp_path: Path) -> None:
+    assert open_recording(write_nerfstudio(tmp_path / "room", camera_model=model)).frames
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"depth_unit_scale_factor": 0}, "depth_unit_scale_factor is 0; expected the metres"),
+        ({"depth_unit_scale_factor": -1}, "depth_unit_scale_factor is -1"),
+        ({"depth_unit_scale_factor": float("inf")}, "depth_unit_scale_factor is inf"),
+        ({"depth_unit_scale_factor": float("nan")}, "depth_unit_scale_factor is nan"),
+        ({"depth_unit_scale_factor": 10**400}, "no list of frames as nerfstudio writes it"),
+        ({"w": float("inf")}, r"0\.png: w, h and k1 to k4 .*\[inf, 72.*finite"),
+        ({"k1": float("nan")}, r"0\.png: w, h and k1 to k4 .*nan.*finite"),
+    ],
+)
+def test_numbers_that_no_camera_has_are_told(values: dict, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=reason):
+        open_recording(write_nerfstudio(tmp_path / "room", **values))
+
+
 @pytest.mark.parametrize(
     ("write", "file", "content", "reason"),
     [
         (write_nerfstudio, "transforms.json", "{", "no list of frames"),
         (write_nerfstudio, "transforms.json", "[]", "no list of frames"),
+        (write_nerfstudio, "transforms.json", "[" * 10**5, "no list of frames"),
         (write_nerfstudio, "transforms.json", '{"frames": [{}]}', "does not tell 'file_path'"),
         (write_nerfstudio, "transforms.json", '{"frames": []}', "lists no frames"),
         (write_colmap_text, "sparse/cameras.txt", "1 PINHOLE 9", "no reconstruction"),
@@ -214,6 +251,7 @@ def test_a_lens_that_bends_is_refused_and_a_nearly_straight_one_is_not(tmp_path:
         (write_arkitscenes, "lowres_wide.traj", "1 2", "expected 7 columns"),
         (write_arkitscenes, "lowres_wide.traj", "a b c d e f g", "could not convert"),
         (write_record3d, "metadata", "{}", "not what Record3D writes"),
+        (write_record3d, "metadata", "[" * 10**5, "not what Record3D writes"),
         (write_record3d, "rgbd/0.depth", "x", "holds 0 values|Cannot unpack"),
     ],
 )
