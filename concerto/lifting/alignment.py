@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,12 @@ class Alignment:
         return told
 
 
+def check_align(align: Any) -> None:
+    """Raise InputError where it is no `Align`."""
+    if align not in get_args(Align):
+        raise InputError(f'align is {align!r}; it must be "none", "up" or "room".')
+
+
 def find_alignment(
     coord: Floats, normal: Floats, poses: Sequence[NDArray[np.float64]], align: Align
 ) -> Alignment | None:
@@ -81,8 +87,7 @@ def find_alignment(
 
     Raises InputError where a cloud to be scaled has no height.
     """
-    if align not in ("none", "up", "room"):
-        raise InputError(f'align is {align!r}; it must be "none", "up" or "room".')
+    check_align(align)
     if align == "none":
         return None
     turned = Alignment(upright(normal, poses))

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from concerto.errors import ConcertoWarning, InputError
 from concerto.io.pictures import decode_photo
-from concerto.lifting.alignment import Align, Alignment, find_alignment
+from concerto.lifting.alignment import Align, Alignment, check_align, find_alignment
 from concerto.lifting.camera import Camera
 from concerto.lifting.folder import Folder, open_folder
 from concerto.lifting.frame import Frame
@@ -82,6 +82,8 @@ def lift(
     """
     if every < 1:
         raise InputError(f"every is {every}; it must be at least 1.")
+    if align is not None:
+        check_align(align)
     given = (frames, depths, intrinsics, poses, confidences)
     footage = _footage(given, geometry, depth_scale, world_to_camera, every, skip_bad)
     align = align or ("none" if footage.metric else "room")

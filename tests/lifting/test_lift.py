@@ -297,6 +297,13 @@ def test_what_cannot_be_lifted_is_told(change: dict, reason: str) -> None:
         lifted(**change)
 
 
+@pytest.mark.parametrize("align", ["rom", 5, ""])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_misspelt_align_is_told_whatever_frames_come_as(align: object, stream: bool) -> None:
+    with pytest.raises(InputError, match=f"align is {align!r}; it must be"):
+        lifted(frames=iter(COLORS) if stream else COLORS, align=align)
+
+
 SURE = [np.ones_like(depth) for depth in DEPTHS]
 BAD = [
     ({"poses": changed(POSES, 3, 2 * POSES[3])}, "frame 3: .*determinant 8"),
