@@ -6,6 +6,8 @@ them take what the nearest pixel has.
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -38,10 +40,12 @@ def project(
 ) -> Tensor:
     """What a camera sees of features: (H, W, C) in their dtype, on their device; 0 where nothing.
 
-    features: (N, C), a row a point. cloud: N points in the camera's world. spacing: metres from one
-    point to the next, by default as found. holes: pixels, how wide a gap may be to be filled.
+    features: (N, C), a row a point. cloud: N points in the camera's world; those of NaN or infinity
+    are seen nowhere. spacing: metres from one point to the next, by default as found. holes:
+    pixels, how wide a gap may be to be filled.
 
-    Raises InputError where features and cloud differ in length, or spacing is not positive.
+    Raises InputError where features and cloud differ in length, spacing is not positive, or holes
+    no whole number.
     """
     features = torch.as_tensor(features)
     if features.ndim != 2 or len(features) != len(cloud):
@@ -62,13 +66,16 @@ def rows_seen(
     cloud: PointCloud, camera: Camera, *, spacing: float | None = None, holes: int = HOLE
 ) -> NDArray[np.int64]:
     """For each pixel the point seen there: (H, W) int64, -1 where there is none."""
+    if not isinstance(holes, Integral):
+        raise InputError(f"holes is {holes!r}; it must be a whole number of pixels, 0 for none.")
     coord = cloud.coord.detach().cpu().numpy()
     if spacing is None:
         spacing = find_spacing(coord)
     if not spacing > 0:
         raise InputError(f"spacing is {spacing:g}; it must be over 0 (metres).")
-    points = camera.to_camera(coord)
-    row = (points[2] > NEAREST).nonzero()[0]
+    with np.errstate(invalid="ignore"):
+        points = camera.to_camera(coord)
+        row = (np.isfinite(points).all(0) & (points[2] > NEAREST)).nonzero()[0]
     points = points[:, row]
     place = camera.intrinsics.project(points)
     focal = max(camera.intrinsics.fx, camera.intrinsics.fy)
@@ -83,9 +90,13 @@ def rows_seen(
 
 
 def find_spacing(coord: NDArray[np.floating]) -> float:
-    """The usual distance (m) from a point to its nearest neighbour, as of a lattice's edge."""
+    """The usual distance (m) from a point to its nearest neighbour, as of a lattice's edge.
+
+    coord: (n, 3), of which rows with NaN or infinity do not count.
+    """
     from scipy.spatial import cKDTree
 
+    coord = coord[np.isfinite(coord).all(1)]
     if len(coord) < 2:
         return 0.02
     chosen = np.random.default_rng(0).choice(len(coord), min(SAMPLE, len(coord)), replace=False)

@@ -91,6 +91,24 @@ def test_of_no_points_nothing_is_seen() -> None:
     assert not seen.any()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.filterwarnings("error")
+def test_a_point_that_is_nowhere_is_seen_nowhere(value: float, axis: int) -> None:
+    coord, pose = wall(1.0), FRONT.pose.copy()
+    pose[:3, :3] = [[0.8, 0, -0.6], [0, 1, 0], [0.6, 0, 0.8]]
+    lost = coord.clone()
+    lost[::10, axis] = value
+    kept = torch.ones(len(coord), dtype=torch.bool)
+    kept[::10] = False
+    for camera in (FRONT, replace(FRONT, pose=pose)):
+        seen = concerto.project(lost, PointCloud(lost), camera)
+        wanted = concerto.project(coord[kept], PointCloud(coord[kept]), camera)
+        assert (seen == wanted).all()
+    nothing = PointCloud(torch.full((5, 3), value))
+    assert not concerto.project(torch.ones(5, 2), nothing, FRONT).any()
+
+
 def test_the_spacing_of_a_lattice_is_its_edge() -> None:
     assert find_spacing(wall(1.0).numpy()) == pytest.approx(0.02, rel=1e-3)
     assert find_spacing(np.zeros((1, 3))) == 0.02
@@ -113,6 +131,9 @@ def test_what_cannot_be_projected_is_told() -> None:
         concerto.project(torch.ones(len(cloud)), cloud, FRONT)
     with pytest.raises(InputError, match="spacing is -1"):
         concerto.project(torch.ones(len(cloud), 2), cloud, FRONT, spacing=-1)
+    for holes in (1.5, "2", None):
+        with pytest.raises(InputError, match=f"holes is {holes!r}; it must be a whole number"):
+            concerto.project(torch.ones(len(cloud), 2), cloud, FRONT, holes=holes)
     with pytest.raises(InputError, match="a pixel at least"):
         replace(FRONT, width=0)
     with pytest.raises(InputError, match="determinant 8"):
