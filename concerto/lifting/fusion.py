@@ -7,6 +7,8 @@ together, so that the map is not moved about for every frame.
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -38,10 +40,8 @@ class Lifter:
 
     def __init__(self, voxel_size: float = VOXEL_SIZE, max_depth: float = MAX_DEPTH) -> None:
         """voxel_size: metres between points. max_depth: metres beyond which depth is not used."""
-        if not voxel_size > 0:
-            raise InputError(f"voxel_size is {voxel_size:g}; it must be over 0 (metres).")
-        if not max_depth > NEAREST:
-            raise InputError(f"max_depth is {max_depth:g}; it must be over {NEAREST:g} (metres).")
+        _check_length("voxel_size", voxel_size, 0)
+        _check_length("max_depth", max_depth, NEAREST)
         self.voxel_size, self.max_depth = voxel_size, max_depth
         self._map: tuple[Keys, Sums] = np.empty(0, np.int64), np.empty((0, COLUMNS), np.float32)
         self._queue: list[tuple[Keys, Sums]] = []
@@ -88,6 +88,13 @@ class Lifter:
             parts = [self._map, *self._queue]
             keys, sums = (np.concatenate(column) for column in zip(*parts, strict=True))
             self._map, self._queue = _grouped(keys, sums), []
+
+
+def _check_length(name: str, given: float, least: float) -> None:
+    if not isinstance(given, Real):
+        raise InputError(f"{name} is {given!r}; it must be a number over {least:g} (metres).")
+    if not given > least:
+        raise InputError(f"{name} is {given:g}; it must be over {least:g} (metres).")
 
 
 def _sums(frame: Frame, voxel_size: float, max_depth: float) -> tuple[Keys, Sums]:

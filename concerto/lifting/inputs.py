@@ -127,7 +127,7 @@ def as_image(given: Any, name: str) -> NDArray[np.uint8]:
         raise given
     if isinstance(given, (str, Path)):
         return read_photo(Path(given))
-    image = _array(given)
+    image = _array(given, f"{name}: the image")
     if image.dtype != np.uint8 and np.issubdtype(image.dtype, np.floating):
         if not (image.size and np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
             raise InputError(f"{name}: a float image must hold 0 to 1; pass uint8 for 0 to 255.")
@@ -159,7 +159,7 @@ def as_depth(given: Any, name: str, depth_scale: float | None) -> NDArray[np.flo
             given = np.load(given, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise InputError(f"{name}: cannot read the depth {given}: {error}.") from error
-    depth = _array(given)
+    depth = _array(given, f"{name}: the depth")
     if depth.dtype.kind not in "biuf":
         raise InputError(f"{name}: the depth is {depth.dtype}; expected numbers, (h, w).")
     if depth.ndim == 3 and 1 in (depth.shape[0], depth.shape[2]):
@@ -311,15 +311,25 @@ def _is_image(color: NDArray[Any]) -> bool:
 def _numbers(given: Any, what: str) -> NDArray[np.float64]:
     """As float64. Raises InputError, beginning with `what`, where these are no numbers."""
     try:
-        return np.asarray(_array(given), np.float64)
+        return np.asarray(_on_cpu(given), np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{what} is not of numbers: {str(error).rstrip('.')}.") from error
 
 
-def _array(given: Any) -> NDArray[Any]:
-    if hasattr(given, "detach"):
-        given = given.detach().cpu()
-    return np.asarray(given)
+def _array(given: Any, what: str) -> NDArray[Any]:
+    """Raises InputError, beginning with `what`, where it is none that numpy has, as of bfloat16."""
+    try:
+        return np.asarray(_on_cpu(given))
+    except (TypeError, ValueError) as error:
+        told = getattr(given, "dtype", type(given).__name__)
+        raise InputError(
+            f"{what} ({told}) cannot become an array: {str(error).rstrip('.')}. Pass an array or "
+            "tensor of float32 or integers."
+        ) from error
+
+
+def _on_cpu(given: Any) -> Any:
+    return given.detach().cpu() if hasattr(given, "detach") else given
 
 
 def _by_number(file: Path) -> list[tuple[int, str]]:
@@ -329,6 +339,11 @@ def _by_number(file: Path) -> list[tuple[int, str]]:
 
 
 def _check_ratio(name: str, color: tuple[int, ...], depth: tuple[int, ...]) -> None:
+    if 0 in (*color[:2], *depth):
+        raise InputError(
+            f"{name}: the image is {color[1]} x {color[0]}, the depth {depth[1]} x {depth[0]}; "
+            "each needs a pixel at least."
+        )
     if abs(color[0] / color[1] * depth[1] / depth[0] - 1) > SAME_RATIO:
         raise InputError(
             f"{name}: the image is {color[1]} x {color[0]}, the depth {depth[1]} x {depth[0]}; "

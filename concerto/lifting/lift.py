@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +81,15 @@ def lift(
 
     Raises InputError where the counts differ, or a frame cannot be used, with its name.
     """
-    if every < 1:
-        raise InputError(f"every is {every}; it must be at least 1.")
+    if not isinstance(every, Integral) or every < 1:
+        raise InputError(f"every is {every!r}; it must be a whole number, at least 1.")
     if align is not None:
         check_align(align)
+    steps = None if keyframes is None else keyframes.afresh()
+    run = _Run(Lifter(voxel_size, max_depth), steps, skip_bad, progress)
     given = (frames, depths, intrinsics, poses, confidences)
     footage = _footage(given, geometry, depth_scale, world_to_camera, every, skip_bad)
     align = align or ("none" if footage.metric else "room")
-    steps = None if keyframes is None else keyframes.afresh()
-    run = _Run(voxel_size, max_depth, steps, skip_bad, progress)
     alignment = None
     if align == "room" or seen:
         footage = footage.held("seen=True" if seen else "align='room'")
@@ -129,8 +130,7 @@ def recorded(folder: Folder, every: int = 1) -> Footage:
 class _Run:
     """One pass over the frames."""
 
-    voxel_size: float
-    max_depth: float
+    lifter: Lifter
     keyframes: Keyframes | None
     skip_bad: bool
     progress: bool
@@ -139,7 +139,6 @@ class _Run:
     left_out: list[str] = field(default_factory=list)
 
     def fuse(self, footage: Footage, alignment: Alignment | None) -> LiftedCloud:
-        lifter = Lifter(self.voxel_size, self.max_depth)
         running = iter(footage.attempts)
         with tqdm(
             total=footage.total, desc="lifting", unit="frame", disable=not self.progress
@@ -149,12 +148,12 @@ class _Run:
                     attempt = next(running, None)
                     if attempt is None:
                         break
-                    self._add(lifter, attempt, alignment)
+                    self._add(attempt, alignment)
                 except InputError as error:
                     self._refused(error)
                 shown.update()
         self._tell()
-        cloud = lifter.cloud()
+        cloud = self.lifter.cloud()
         return replace(
             cloud,
             cameras=tuple(self.cameras),
@@ -163,11 +162,11 @@ class _Run:
             left_out=tuple(self.left_out),
         )
 
-    def _add(self, lifter: Lifter, attempt: Attempt, alignment: Alignment | None) -> None:
+    def _add(self, attempt: Attempt, alignment: Alignment | None) -> None:
         frame = moved(attempt(), alignment)
         if self.keyframes is not None and not self.keyframes.would_want(frame.pose):
             return
-        lifter.add(frame)
+        self.lifter.add(frame)
         if self.keyframes is not None:
             self.keyframes.keep(frame.pose)
         self.cameras.append(Camera.of(frame))

@@ -200,9 +200,13 @@ def _changes(voxels: _Voxels, state: _State) -> tuple[Tensor, Tensor]:
 
 def _given_origin(origin: Sequence[float]) -> Tensor:
     """(3,) float64. Raises InputError for anything else."""
-    given = torch.as_tensor(origin, dtype=torch.float64).detach().cpu()
+    wanted = InputError(f"origin is {origin!r}; it must be three numbers: x, y, z in metres.")
+    try:
+        given = torch.as_tensor(origin, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise wanted from error
     if given.shape != (3,) or not given.isfinite().all():
-        raise InputError(f"origin is {origin}; it must be three numbers: x, y, z in metres.")
+        raise wanted
     return given
 
 

@@ -121,7 +121,10 @@ def test_a_frame_that_is_refused_leaves_the_map_as_it_was() -> None:
     torch.testing.assert_close(lifter.cloud().coord, lifted(FRAMES[:1]).coord)
 
 
-@pytest.mark.parametrize("options", [{"voxel_size": 0.0}, {"max_depth": -1.0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"voxel_size": 0.0}, {"max_depth": -1.0}, {"voxel_size": None}, {"max_depth": "far"}],
+)
 def test_options_without_sense_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(options))):
         Lifter(**options)

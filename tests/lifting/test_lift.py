@@ -168,8 +168,9 @@ def test_every_nth_frame_can_be_used() -> None:
     cloud = lifted(every=3)
     wanted = lifted(frames=COLORS[::3], depths=DEPTHS[::3], poses=POSES[::3])
     torch.testing.assert_close(cloud.coord, wanted.coord)
-    with pytest.raises(InputError, match="every is 0"):
-        lifted(every=0)
+    for number in (0, -2, 1.5, "2", None):
+        with pytest.raises(InputError, match=f"every is {number!r}; it must be a whole number"):
+            lifted(every=number)
 
 
 ROTATION = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float64)
@@ -283,6 +284,8 @@ def test_a_wrong_unit_is_told_too_where_a_room_is_scaled(skip_bad: bool) -> None
         ({"depths": "depths/"}, "depths is depths/; expected a list"),
         ({"poses": 3}, "poses is int; expected a list"),
         ({"voxel_size": 1e-9}, "voxels of 1e-09 m"),
+        ({"voxel_size": None}, "voxel_size is None; it must be a number over 0"),
+        ({"max_depth": "far", "align": "room"}, "max_depth is 'far'; it must be a number over 0.1"),
         ({"frames": [], "depths": [], "poses": []}, "There are no frames"),
         ({"frames": "room.jpg"}, "no video"),
         ({"frames": 3}, "frames is int"),
@@ -311,6 +314,13 @@ BAD = [
     ({"poses": changed(POSES, 3, np.eye(2))}, r"frame 3: .*\(2, 2\)"),
     ({"poses": changed(POSES, 3, [[1, 2], [3]])}, "frame 3: the pose is not of numbers"),
     ({"poses": changed(POSES, 3, "gone.txt")}, "Cannot read gone.txt: No such file or directory"),
+    ({"depths": changed(DEPTHS, 3, np.zeros((0, 5), np.float32))}, "frame 3: .*depth 5 x 0; each"),
+    ({"frames": changed(COLORS, 3, COLORS[3][:, :0])}, "frame 3: the image is 0 x 72, .*; each"),
+    (
+        {"depths": changed(DEPTHS, 3, torch.from_numpy(DEPTHS[3]).bfloat16())},
+        r"frame 3: the depth \(torch.bfloat16\) cannot become an array: .*float32",
+    ),
+    ({"depths": changed(DEPTHS, 3, [[1, 2], [3]])}, r"frame 3: the depth \(list\) cannot become"),
     ({"depths": changed(DEPTHS, 3, np.array([["a"]]))}, "frame 3: the depth is <U1"),
     ({"confidences": changed(SURE, 3, "very")}, "frame 3: the confidence is not of numbers"),
     ({"frames": changed(COLORS, 3, COLORS[3].transpose(2, 0, 1))}, r"frame 3: .*expected .*H, W"),

@@ -180,7 +180,9 @@ def test_what_cannot_be_encoded_is_told(model: Concerto) -> None:
         training.update()
 
 
-@pytest.mark.parametrize("origin", [(0, 0), (0, 0, float("nan"))])
-def test_an_origin_is_three_numbers(model: Concerto, origin: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    "origin", [(0, 0), (0, 0, float("nan")), "abc", 5, ("a", 0, 0), ((0, 0), 0, 0), (0, 0, None)]
+)
+def test_an_origin_is_three_numbers(model: Concerto, origin: object) -> None:
     with pytest.raises(InputError, match="three numbers"):
         Stream(model, origin=origin)
