@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from concerto.errors import ConcertoError, InputError
 from concerto.io import las, lidar_bin, mesh, npy, npz, pcd, ply, text
 from concerto.io.columns import Fields
-from concerto.points.convert import to_point_cloud
+from concerto.points.convert import as_tensor, to_point_cloud
 from concerto.points.point_cloud import PointCloud
 
 Reader = Callable[..., Fields]  # (path: Path, **options)
@@ -133,10 +134,15 @@ def write(
     Coordinates keep their dtype, but LAS keeps them to a ten-millionth of the extent. Colours take
     8 bits in PLY and PCD, 16 in LAS.
 
-    Raises InputError where the format cannot hold what is given.
+    Raises InputError where the points could not be read back, being none, or of other shapes than
+    a `PointCloud` has, or where the format cannot hold what is given.
     """
     file = Path(path)
-    cloud = cloud if isinstance(cloud, PointCloud) else to_point_cloud(cloud)
+    # A PointCloud too, which checks nothing itself: what no model takes must not get into a file.
+    cloud = to_point_cloud(cloud)
+    if cloud.color is not None:
+        # To rounding it may lie outside, which `read` would not take for 0-1.
+        cloud = replace(cloud, color=cloud.color.clamp(0, 1))
     if file.suffix.lower() not in WRITERS:
         raise InputError(
             f"Cannot write {file}: its suffix is {file.suffix!r}, and scans are written as "
@@ -201,7 +207,7 @@ def _cloud(
 def _features(features: Any, count: int) -> np.ndarray | None:
     if features is None:
         return None
-    array = _array(features)
+    array = _array(features, "features")
     if array.ndim != 2 or len(array) != count or array.dtype.kind != "f":
         raise InputError(
             f"features has shape {array.shape} and dtype {array.dtype}; it must be ({count}, C) "
@@ -213,7 +219,7 @@ def _features(features: Any, count: int) -> np.ndarray | None:
 def _classes(classes: Any, count: int) -> np.ndarray | None:
     if classes is None:
         return None
-    array = _array(classes)
+    array = _array(classes, "classes")
     if array.shape != (count,) or array.dtype.kind not in "iu":
         raise InputError(
             f"classes has shape {array.shape} and dtype {array.dtype}; it must be ({count},) "
@@ -222,8 +228,6 @@ def _classes(classes: Any, count: int) -> np.ndarray | None:
     return array.astype(np.int64)
 
 
-def _array(values: Any) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return np.asarray(values)
+def _array(values: Any, name: str) -> np.ndarray:
+    tensor = as_tensor(values, name).detach().cpu()
+    return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

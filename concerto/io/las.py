@@ -112,7 +112,12 @@ def _quantize(path: Path, coord: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
         raise InputError(f"{path} cannot hold coordinates that are NaN or infinite; drop them.")
     coord = coord.astype(np.float64)
     low = coord.min(0)
-    extent = float((coord - low).max()) or 1.0
+    with np.errstate(over="ignore"):
+        extent = float((coord - low).max())
+    if extent == np.inf:
+        raise InputError(f"{path} cannot hold coordinates from {coord.min():g} to {coord.max():g}.")
+    if extent < np.finfo(np.float64).tiny:
+        extent = 1.0  # one place
     exponent = min(math.floor(math.log10(extent)) - 7, -3)
     exponent = max(exponent, math.ceil(math.log10(extent / np.iinfo(np.int32).max)))
     scale = 10.0**exponent

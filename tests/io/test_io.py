@@ -1,8 +1,10 @@
 """What holds for every format: dispatch by suffix, options, extras, folders, whole writes."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -77,6 +79,62 @@ def test_features_and_classes_must_go_with_the_points(tmp_path: Path, suffix: st
     assert not file.exists()
 
 
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize(
+    ("cloud", "message"),
+    [
+        (PointCloud(torch.zeros(0, 3)), "There are no points"),
+        (PointCloud(torch.zeros(5, 2)), r"coord has shape \(5, 2\)"),
+        (PointCloud(torch.zeros(5, 3), torch.zeros(4, 3)), "5 points, but color has 4"),
+        (PointCloud(torch.zeros(5, 3), None, torch.zeros(5, 4)), r"normal has shape \(5, 4\)"),
+        (PointCloud(torch.zeros(5, 3), torch.full((5, 3), torch.nan)), "color is NaN"),
+        (PointCloud(torch.zeros(5, 3), torch.full((5, 3), 200.0)), r"color lies in \[200, 200\]"),
+        (PointCloud(torch.zeros(5, 3, dtype=torch.bool)), "must hold real numbers"),
+        (PointCloud(None), "must hold real numbers"),  # type: ignore[arg-type]
+    ],
+    ids=["none", "width", "colors", "normals", "NaN", "range", "bool", "no coord"],
+)
+def test_a_cloud_that_could_not_be_read_back_is_not_written(
+    tmp_path: Path, suffix: str, cloud: PointCloud, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        concerto.write(tmp_path / f"a{suffix}", cloud)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize(
+    "coord",
+    [
+        torch.tensor([[1, 2, 3]] * 2, dtype=torch.float16),
+        torch.tensor([[1, 2, 3]] * 2, dtype=torch.bfloat16),
+        torch.tensor([[1, 2, 3]] * 2),
+        np.array([[1.0, 2, 3]] * 2),
+        np.array([[1, 2, 3]] * 2, np.uint16),
+    ],
+    ids=["float16", "bfloat16", "int64", "numpy", "numpy uint16"],
+)
+def test_numbers_of_any_type_are_written(
+    tmp_path: Path, suffix: str, coord: torch.Tensor | np.ndarray
+) -> None:
+    color = coord * 0.25 if isinstance(coord, np.ndarray) else coord.to(torch.bfloat16) * 0.25
+    concerto.write(tmp_path / f"a{suffix}", PointCloud(coord, color))  # type: ignore[arg-type]
+    again = concerto.read(tmp_path / f"a{suffix}")
+    assert again.coord.tolist() == [[1, 2, 3]] * 2
+    assert again.color is not None
+    assert torch.allclose(again.color, torch.tensor([0.25, 0.5, 0.75]), atol=0.5 / 255)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_colour_beside_0_to_1_by_rounding_is_written_and_read(
+    tmp_path: Path, suffix: str
+) -> None:
+    color = torch.tensor([[-1e-4, 0.5, 1 + 1e-4]])
+    concerto.write(tmp_path / f"a{suffix}", PointCloud(torch.zeros(1, 3), color))
+    again = concerto.read(tmp_path / f"a{suffix}")
+    assert torch.allclose(again.color, color.clamp(0, 1), atol=0.5 / 255 + 1e-6)
+
+
 @pytest.mark.parametrize("suffix", [s for s in FORMATS if s not in WRITERS])
 def test_what_cannot_be_written_says_what_can(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(InputError, match=r"scans are written as \.ply, \.pcd"):
@@ -146,13 +204,20 @@ def test_a_doubtful_colour_is_settled_by_color_range(tmp_path: Path) -> None:
     assert cloud.color.unique().tolist() == [0.5]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "scan.npz"
     concerto.write(file, random_cloud(10))
     before = file.read_bytes()
-    broken = PointCloud(random_cloud(10).coord, color=torch.zeros(10, 3, device="meta"))
-    with pytest.raises(NotImplementedError):
-        concerto.write(file, broken)
+
+    def fails(stream: BinaryIO, **_: object) -> None:
+        stream.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", fails)
+    with pytest.raises(InputError, match="No space left"):
+        concerto.write(file, random_cloud(10))
     assert file.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["scan.npz"]
 

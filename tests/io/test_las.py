@@ -50,6 +50,13 @@ def test_a_file_without_colours_or_all_black_has_none(tmp_path: Path, point_form
     assert concerto.read(tmp_path / "a.las").color is None
 
 
+@pytest.mark.parametrize("extent", [5e-324, 1e-320, 1e-308])
+def test_points_closer_together_than_numbers_go_are_written(tmp_path: Path, extent: float) -> None:
+    coord = torch.tensor([[0.0, 0, 0], [extent, 0, 0]], dtype=torch.float64)
+    concerto.write(tmp_path / "a.las", PointCloud(coord))
+    assert (concerto.read(tmp_path / "a.las").coord - coord).abs().max() <= extent
+
+
 def test_a_dark_cloud_stays_dark(tmp_path: Path) -> None:
     color = torch.full((4, 3), 0.003)
     concerto.write(tmp_path / "a.las", PointCloud(torch.rand(4, 3), color))
@@ -74,6 +81,9 @@ def test_what_las_cannot_hold_is_refused(tmp_path: Path) -> None:
         concerto.write(file, cloud, features=torch.zeros(3, 340))
     with pytest.raises(InputError, match="NaN or infinite"):
         concerto.write(file, PointCloud(torch.tensor([[0, 0, torch.nan]])))
+    far = torch.tensor([[-1e308, 0, 0], [1e308, 0, 0]], dtype=torch.float64)
+    with pytest.raises(InputError, match=r"cannot hold coordinates from -1e\+308 to 1e\+308"):
+        concerto.write(file, PointCloud(far))
     assert not file.exists()
 
 
