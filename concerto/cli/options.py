@@ -14,6 +14,7 @@ from torch import Tensor
 from concerto.io import read
 from concerto.memory import parse_memory
 from concerto.model import Concerto
+from concerto.points.convert import checked_range
 from concerto.points.point_cloud import PointCloud
 from concerto.points.prepare import positive
 
@@ -49,6 +50,7 @@ class ScanOptions:
         """
         for name in ("scale", "grid_size"):
             positive(getattr(self, name), 1.0, name)
+        checked_range(self.color_range)
         if self.max_memory is not None:
             parse_memory(self.max_memory)
         names = ("scale", "grid_size", "drop_invalid", "max_memory")

@@ -19,7 +19,7 @@ import torch
 from concerto.errors import ConcertoError, InputError
 from concerto.io import las, lidar_bin, mesh, npy, npz, pcd, ply, text
 from concerto.io.columns import Fields
-from concerto.points.convert import as_tensor, to_point_cloud
+from concerto.points.convert import as_tensor, checked_range, to_point_cloud
 from concerto.points.point_cloud import PointCloud
 
 Reader = Callable[..., Fields]  # (path: Path, **options)
@@ -74,7 +74,7 @@ def read(
     """
     file = Path(path)
     options = _options(file.suffix.lower(), columns, points)
-    return _read(file, options, color_range)[0]
+    return _read(file, options, checked_range(color_range))[0]
 
 
 def read_scalars(
@@ -198,9 +198,9 @@ def _cloud(
     coord, color = fields["coord"], fields.get("color")
     if coord.dtype.kind in "iu" and coord.dtype.itemsize <= 2:
         fields["coord"] = coord.astype(np.float32)  # exact, at half the memory of float64
-    if color is not None and color.dtype.kind == "u" and color.dtype.itemsize == 2:
+    if color_range is None and color is not None and color.dtype.newbyteorder("=") == np.uint16:
         # Meant for 16 bits, and often filled with 8.
-        color_range = color_range or (0, 65535 if len(color) and color.max() > 255 else 255)
+        color_range = (0, 65535 if len(color) and color.max() > 255 else 255)
     return to_point_cloud(fields, color_range), scalars
 
 

@@ -27,6 +27,8 @@ WANTED = (
 # Floats up to 1 are 0-1 and floats from 2 on are 0-255; what lies between may be either.
 ROUNDING = 1e-3
 DOUBTFUL_BELOW = 2.0
+# Of the ends of a range of colours: their difference is a float32 too.
+LARGEST = float(np.finfo(np.float32).max) / 2
 # Normals shorter than this stay as short.
 EPSILON = 1e-12
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
@@ -35,18 +37,20 @@ UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 def to_point_cloud(points: Any, color_range: tuple[float, float] | None = None) -> PointCloud:
     """Read one scene from whatever holds it.
 
-    color_range: the values that mean black and white. Without it integers are 0-255; floats are
-    0-1 where none exceeds 1, and 0-255 where the largest lies between 2 and 255.
+    color_range: the values that mean black and white, see `checked_range`. Without it integers are
+    0-255; floats are 0-1 where none exceeds 1, and 0-255 where the largest lies between 2 and 255.
+    It has no say over a `PointCloud`.
 
     Coordinates stay as they are, also where not finite. A NaN normal becomes zero, with a warning;
     other normals get unit length.
 
     Raises InputError that says what was given and what to pass.
     """
+    given = checked_range(color_range)
     if isinstance(points, (str, os.PathLike)):
         from concerto.io import read
 
-        return read(points, color_range=color_range)
+        return read(points, color_range=given)
     fields = _columns(points) if isinstance(points, (np.ndarray, Tensor)) else fields_of(points)
     if fields is None:
         raise InputError(f"Cannot read points from {type(points).__name__}. {WANTED}")
@@ -57,11 +61,32 @@ def to_point_cloud(points: Any, color_range: tuple[float, float] | None = None) 
         if not finite.all():
             # A point that is nowhere may well have no colour: it is left out later, or the error.
             color = torch.where(finite.to(color.device), color, 0)
-        known = isinstance(points, PointCloud)
-        color = _colors(color, fields.color_range if known else color_range or fields.color_range)
+        known = given is None or isinstance(points, PointCloud)
+        color = _colors(color, fields.color_range if known else given)
     if fields.normal is not None:
         normal = _normals(_rows(fields.normal, len(coord), "normal"))
     return PointCloud(coord, color, normal)
+
+
+def checked_range(color_range: Any) -> tuple[float, float] | None:
+    """Black and white as floats, of any two numbers in a tuple, list, array or tensor; or None.
+
+    Raises InputError where they are not finite, or white is not the larger.
+    """
+    if color_range is None:
+        return None
+    ends = color_range.tolist() if isinstance(color_range, (np.ndarray, Tensor)) else color_range
+    pair = isinstance(ends, (tuple, list)) and len(ends) == 2
+    if not pair or not all(isinstance(end, Real) and abs(end) <= LARGEST for end in ends):
+        raise InputError(
+            f"color_range is {color_range!r}; pass black and white, two finite numbers, as in "
+            "(0, 255)."
+        )
+    black, white = map(float, ends)
+    # As float32, which colours become: what is equal there spans nothing.
+    if not np.float32(white) > np.float32(black):
+        raise InputError(f"color_range is {color_range!r}; the second must be the larger.")
+    return black, white
 
 
 def as_tensor(values: Any, name: str) -> Tensor:
@@ -138,23 +163,13 @@ def _colors(color: Tensor, color_range: tuple[float, float] | None) -> Tensor:
             f"color is NaN or infinite at {bad} points, first at index {first}. "
             "Drop these points, or give them a colour such as 0."
         )
-    if color_range is not None:
-        _check_range(color_range)
-    low, high = color_range or _color_range(color.detach())
+    low, high = _color_range(color.detach()) if color_range is None else color_range
     scaled = (color.float() - low).div_(high - low)
-    if color_range and (scaled.min() < -ROUNDING or scaled.max() > 1 + ROUNDING):
+    if color_range is not None and (scaled.min() < -ROUNDING or scaled.max() > 1 + ROUNDING):
         raise InputError(
             f"color lies in {_span(color)}, outside the color_range of ({low:g}, {high:g})."
         )
     return scaled
-
-
-def _check_range(color_range: Any) -> None:
-    pair = isinstance(color_range, (tuple, list)) and len(color_range) == 2
-    if not pair or not all(isinstance(end, Real) for end in color_range):
-        raise InputError(f"color_range is {color_range!r}; pass black and white, as in (0, 255).")
-    if not color_range[1] > color_range[0]:
-        raise InputError(f"color_range is {color_range!r}; the second must be the larger.")
 
 
 def _color_range(color: Tensor) -> tuple[float, float]:

@@ -163,8 +163,8 @@ def test_advice_names_the_scan_and_speaks_of_flags(tmp_path: Path) -> None:
 
 
 def test_a_bad_option_is_told_once_and_before_any_scan(folder: Path, tmp_path: Path) -> None:
-    for option, words in (("--stages", "9"), ("--scale", "-1"), ("--max-memory", "junk")):
+    for options in ("--stages 9", "--scale -1", "--max-memory junk", "--color-range 255 0"):
         out = ["-o", tmp_path / "out", "--model", GOLDEN]
-        process = run("encode", folder, *out, option, words, code=1)
+        process = run("encode", folder, *out, *options.split(), code=1)
         assert process.stderr.count("error: ") == 1
         assert "scans failed" not in process.stderr

@@ -205,13 +205,37 @@ def test_a_field_under_another_name_is_not_dropped_in_silence(points: object) ->
         to_point_cloud(points)
 
 
-@pytest.mark.parametrize("given", [255, "255", (0, 1, 2), (1, 0), (0, None)])
-def test_a_colour_range_that_is_none_is_refused(given: object) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(255, "255", (0, 1, 2), (1, 0), (0, None), (), 0, [[0, 1]], (0, 10**400)),
+        *((0, np.inf), (-np.inf, 0), (np.nan, 1), (-1e308, 1e308), (0, 1e-60)),
+        *(np.array([1, 0]), np.zeros((2, 2)), torch.tensor([0, torch.nan]), torch.tensor(255)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("points", [np.zeros((4, 6)), XYZ, CLOUD], ids=["rgb", "xyz", "cloud"])
+def test_a_colour_range_that_is_none_is_refused_even_without_colours(
+    points: object, given: object
+) -> None:
     with pytest.raises(InputError, match="color_range is"):
-        to_point_cloud(np.zeros((4, 6)), color_range=given)  # type: ignore[arg-type]
+        to_point_cloud(points, color_range=given)  # type: ignore[arg-type]
 
 
-def test_a_colour_range_may_come_from_numpy() -> None:
+@pytest.mark.parametrize(
+    "given",
+    [(np.float32(0), np.int64(100)), [0, 100], np.array([0, 100]), torch.tensor([0, 100.0])],
+    ids=["numbers", "list", "array", "tensor"],
+)
+def test_a_colour_range_may_come_from_numpy_or_torch(tmp_path: Path, given: object) -> None:
     points = np.hstack([XYZ, RGB * 100])
-    cloud = to_point_cloud(points, color_range=(np.float32(0), np.int64(100)))  # type: ignore[arg-type]
-    assert torch.allclose(cloud.color, CLOUD.color, atol=1e-5)
+    np.save(tmp_path / "a.npy", points)
+    for held in (points, tmp_path / "a.npy"):
+        cloud = to_point_cloud(held, color_range=given)  # type: ignore[arg-type]
+        assert torch.allclose(cloud.color, CLOUD.color, atol=1e-5)
+
+
+def test_a_bad_colour_range_is_not_the_fault_of_the_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", XYZ)
+    with pytest.raises(InputError, match=r"^color_range is \(255, 0\)"):
+        concerto.read(tmp_path / "a.npy", color_range=(255, 0))
