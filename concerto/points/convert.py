@@ -42,7 +42,7 @@ def to_point_cloud(points: Any, color_range: tuple[float, float] | None = None) 
     It has no say over a `PointCloud`.
 
     Coordinates stay as they are, also where not finite. A NaN normal becomes zero, with a warning;
-    other normals get unit length.
+    other normals get unit length. Masked values of a NumPy array count as NaN.
 
     Raises InputError that says what was given and what to pass.
     """
@@ -90,7 +90,10 @@ def checked_range(color_range: Any) -> tuple[float, float] | None:
 
 
 def as_tensor(values: Any, name: str) -> Tensor:
-    """As a tensor of real numbers, without a copy where possible. Raises InputError for others."""
+    """As a tensor of real numbers, without a copy where possible. Raises InputError for others.
+
+    What a masked array of NumPy masks is NaN.
+    """
     if isinstance(values, Tensor) and values.dtype in UNSIGNED:
         values = values.long()  # torch computes with few unsigned types
     if not isinstance(values, Tensor):
@@ -100,6 +103,10 @@ def as_tensor(values: Any, name: str) -> Tensor:
             raise InputError(f"{name} is no array: its rows differ in length.") from error
         if array.dtype.kind not in "fiu":
             raise InputError(f"{name} has dtype {array.dtype}; it must hold real numbers.")
+        if np.ma.is_masked(values):
+            # Below the mask lies whatever was there before, such as a filling value of -9999.
+            unmasked = values if array.dtype.kind == "f" else values.astype(np.float64)
+            array = unmasked.filled(np.nan)
         if array.dtype.kind == "f" and array.dtype.itemsize > 8:
             array = array.astype(np.float64)
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:

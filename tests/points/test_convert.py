@@ -141,6 +141,40 @@ def test_normals_get_unit_length_and_nan_becomes_zero_with_one_warning() -> None
     assert cloud.normal.tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int32, np.uint8])
+def test_masked_coordinates_are_nan_and_others_stay(dtype: type) -> None:
+    mask = np.zeros((4, 3), bool)
+    coord = np.ma.array(np.full((4, 3), 99, dtype), mask=mask)
+    assert torch.equal(to_point_cloud(coord).coord, to_point_cloud(coord.data).coord)
+    coord[2, 1] = np.ma.masked
+    given = np.ma.hstack([coord, np.ma.array(np.zeros((4, 3), dtype))])
+    for points in (coord, given, {"coord": coord}, SimpleNamespace(pos=coord)):
+        cloud = to_point_cloud(points)
+        assert cloud.coord.isnan().nonzero().tolist() == [[2, 1]]
+        assert cloud.coord.nan_to_num(99).eq(99).all()
+
+
+def test_masked_points_are_left_out_or_asked_about(model: concerto.Concerto) -> None:
+    hidden = np.zeros(XYZ.shape, bool)
+    hidden[5] = True
+    points = np.ma.array(np.where(hidden, -9999, XYZ), mask=hidden)
+    with pytest.raises(InputError, match="NaN or infinite at 1 of 20 points, first at index 5"):
+        model(points)
+    feats = model(points, drop_invalid=True)
+    assert not feats[5].any()
+    assert torch.equal(feats[~hidden[:, 0]], model(XYZ[~hidden[:, 0]]))
+
+
+def test_a_masked_colour_is_asked_about_and_a_masked_normal_unknown() -> None:
+    hidden = np.zeros(XYZ.shape, bool)
+    hidden[5] = True
+    with pytest.raises(InputError, match="color is NaN or infinite at 1 points, first at index 5"):
+        to_point_cloud({"coord": XYZ, "color": np.ma.array(RGB, mask=hidden)})
+    with pytest.warns(ConcertoWarning, match="1 of 20 normals"):
+        cloud = to_point_cloud({"coord": XYZ, "normal": np.ma.array(NORMAL, mask=hidden)})
+    assert not cloud.normal[5].any()
+
+
 @pytest.mark.parametrize(
     ("points", "message"),
     [
