@@ -94,8 +94,10 @@ def as_tensor(values: Any, name: str) -> Tensor:
 
     What a masked array of NumPy masks is NaN.
     """
-    if isinstance(values, Tensor) and values.dtype in UNSIGNED:
-        values = values.long()  # torch computes with few unsigned types
+    if isinstance(values, Tensor):
+        _check_memory(values, name)
+        if values.dtype in UNSIGNED:
+            values = values.long()  # torch computes with few unsigned types
     if not isinstance(values, Tensor):
         try:
             array = np.asarray(values)
@@ -114,15 +116,23 @@ def as_tensor(values: Any, name: str) -> Tensor:
         # torch knows neither other byte orders nor negative strides nor read-only memory.
         array = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
         values = torch.from_numpy(array)
-    if values.layout != torch.strided:
-        raise InputError(f"{name} is a sparse tensor; pass {name}.to_dense().")
     if values.is_complex() or values.dtype == torch.bool:
         raise InputError(f"{name} has dtype {values.dtype}; it must hold real numbers.")
     return cast(Tensor, values)
 
 
+def _check_memory(tensor: Tensor, name: str) -> None:
+    """Raises InputError for a tensor whose numbers do not all lie in memory, row after row."""
+    if tensor.layout != torch.strided:
+        raise InputError(f"{name} is a sparse tensor; pass {name}.to_dense().")
+    if tensor.is_meta:
+        raise InputError(f"{name} is on the meta device, which holds no numbers; pass a real one.")
+
+
 def _columns(points: np.ndarray | Tensor) -> Fields:
     """xyz, and rgb and normals where there are columns for them."""
+    if isinstance(points, Tensor):
+        _check_memory(points, "points")  # no columns can be cut out of others
     if points.ndim == 3:
         raise InputError(
             f"points has shape {tuple(points.shape)}. Scenes are not stacked: pass a list of "
