@@ -40,7 +40,8 @@ def voxelize(cloud: PointCloud, grid_size: float, scale: float, center: Center) 
     center: see `ConcertoConfig`. Computed in the coordinates' own dtype: float64 keeps what UTM
     coordinates need.
 
-    Raises InputError where a coordinate is not finite, or the scene is too large for the grid.
+    Raises InputError where a coordinate is not finite, or the scene is too large for the grid or
+    too far from 0.
     """
     coord = cloud.coord * scale if scale != 1 else cloud.coord
     # Axis after axis in memory: what runs along an axis is then several times faster.
@@ -48,16 +49,21 @@ def voxelize(cloud: PointCloud, grid_size: float, scale: float, center: Center) 
     low, high = columns.amin(0), columns.amax(0)
     if not (low.isfinite() & high.isfinite()).all():
         check_finite(cloud.coord)
+        raise InputError(
+            f"scale is {scale:g}, which takes the coordinates beyond what {coord.dtype} holds. "
+            "Pass a smaller one."
+        )
     _check_extent(low, high, grid_size, scale)
-    centered = center == "xyz"
-    origin = torch.cat([(low + high)[:2] / 2, low[2:]]) if centered else torch.zeros_like(low)
+    middle = low / 2 + high / 2  # exact, where the sum may overflow
+    origin = torch.cat([middle[:2], low[2:]]) if center == "xyz" else torch.zeros_like(low)
+    _check_reach(low, high, origin, grid_size)
     keys, lowest, off_center = _cells((columns - origin).detach(), grid_size)
     groups = group_rows(keys)
     points = _nearest(off_center, groups.group, len(groups.starts), cloud)
     kept = coord.index_select(0, points) - origin
     grid_coord = (kept.detach().div(grid_size).floor() - lowest).to(torch.int64)
     if center == "xy":
-        middle = (kept.amin(0) + kept.amax(0)) / 2
+        middle = kept.amin(0) / 2 + kept.amax(0) / 2
         kept = kept - middle * middle.new_tensor([1, 1, 0])
     return Voxels(kept.float(), grid_coord, points, groups.group)
 
@@ -94,13 +100,27 @@ def _check_extent(low: Tensor, high: Tensor, grid_size: float, scale: float) -> 
     if extent / grid_size < limit - 1:
         return
     message = (
-        f"The scene spans {extent / scale:g} units, {extent / grid_size:.0f} voxels of "
+        f"The scene spans {extent / scale:g} units, {extent / grid_size:.10g} voxels of "
         f"{grid_size / scale:g}; at most {limit} fit. "
     )
     if extent / grid_size / MILLIMETRES < limit - 1:
         message += f"If these are millimetres, pass scale={scale / MILLIMETRES:g}. "
     message += "Else cut it into parts, look for stray points far away, or pass a larger grid_size."
     raise InputError(message)
+
+
+def _check_reach(low: Tensor, high: Tensor, origin: Tensor, grid_size: float) -> None:
+    """Features are float32: what that does not hold, in units and in voxels, has no place in it."""
+    limits = torch.finfo(torch.float32)
+    if not limits.tiny <= grid_size <= limits.max:
+        raise InputError(f"grid_size is {grid_size:g}; it must be a number that float32 holds.")
+    ends = torch.stack([low, high]).detach().double() - origin.detach().double()
+    reach = float(ends.abs().max())
+    if max(reach, reach / grid_size) > limits.max:
+        raise InputError(
+            f"Coordinates lie up to {reach:g} from the origin, and voxels of {grid_size:g} are "
+            "counted from there in float32. Subtract an origin that is near the points first."
+        )
 
 
 def _nearest(distance: Tensor, voxel: Tensor, voxels: int, cloud: PointCloud) -> Tensor:

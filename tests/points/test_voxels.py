@@ -91,3 +91,34 @@ def test_the_largest_extent_that_a_curve_holds_is_accepted_and_no_more() -> None
     assert int(voxelize(PointCloud(fits), 1.0, 1.0, "xyz").grid_coord.max()) <= 65_534
     with pytest.raises(InputError, match="at most 65535 fit"):
         voxelize(PointCloud(fits + torch.tensor([[0.0, 0, 0], [1, 0, 0]])), 1.0, 1.0, "xyz")
+
+
+@pytest.mark.parametrize("far", [3e38, 1.7e308, -1.7e308])
+@pytest.mark.parametrize("center", ["xyz", "xy", "none"])
+def test_points_at_the_end_of_the_numbers_are_voxels_or_a_clear_error(
+    far: float, center: str
+) -> None:
+    dtype = torch.float32 if far == 3e38 else torch.float64
+    cloud = PointCloud(torch.full((4, 3), far, dtype=dtype))
+    if center == "xyz":
+        voxels = voxelize(cloud, 0.02, 1.0, "xyz")
+        assert voxels.coord.tolist() == [[0, 0, 0]]
+        assert voxels.voxel_of_point.tolist() == [0, 0, 0, 0]
+    else:
+        with pytest.raises(InputError, match=r"from the origin.*Subtract an origin"):
+            voxelize(cloud, 0.02, 1.0, center)  # type: ignore[arg-type]
+    opposite = PointCloud(torch.cat([cloud.coord, -cloud.coord]))
+    with pytest.raises(InputError, match=r"at most 65535 fit.*stray points") as caught:
+        voxelize(opposite, 0.02, 1.0, center)  # type: ignore[arg-type]
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_scale_or_grid_beyond_the_numbers_is_named(dtype: torch.dtype) -> None:
+    cloud = PointCloud(torch.tensor([[0.0, 1, 2], [3, 4, 5]], dtype=dtype))
+    with pytest.raises(InputError, match=r"scale is 1e\+308, which takes the coordinates beyond"):
+        voxelize(cloud, 0.02, 1e308, "xyz")
+    with pytest.raises(InputError, match=r"grid_size is 1e\+308"):
+        voxelize(cloud, 1e308, 1.0, "xyz")
+    with pytest.raises(InputError, match=r"grid_size is 1e-308"):
+        voxelize(cloud[torch.tensor([0])], 1e-308, 1.0, "xyz")
