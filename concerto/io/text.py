@@ -17,7 +17,8 @@ from concerto.errors import InputError
 from concerto.io.columns import Fields, find_columns, find_triple
 from concerto.io.lines import COMMENTS, lines_of, without_comment
 
-UNIT = 0.02  # how far a normal's length may be from 1
+# How far a normal's length may be from 1, and how far where it might be a colour.
+UNIT, EXACT_UNIT = 0.02, 1e-3
 COORD = [0, 1, 2]
 MARK = "\ufeff".encode().decode("latin-1")  # of UTF-8, before the first line
 
@@ -113,7 +114,15 @@ def _are_colors(values: np.ndarray) -> bool:
 
 
 def _are_normals(values: np.ndarray) -> bool:
-    """Whether one is negative and each, but for NaN and zeros, has length 1."""
+    """Whether each, but for NaN, has length 1: to rounding, or nearly where one is negative.
+
+    Where one is negative, which no colour is, zeros may stand for unknown normals. Where none is,
+    they contradict, being black. A floor's 0 0 1 in every row could be pure blue, too, but a file
+    of nothing but pure colours is far rarer than one of level normals.
+    """
     length = np.linalg.norm(values, axis=1)
-    unit = np.abs(length - 1) < UNIT
-    return bool((values < 0).any() and (unit | (length == 0) | np.isnan(length)).all())
+    unknown = np.isnan(length)
+    if (values < 0).any():
+        return bool(((np.abs(length - 1) < UNIT) | (length == 0) | unknown).all())
+    unit = np.abs(length - 1) < EXACT_UNIT
+    return bool(unit.any() and (unit | unknown).all())

@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,42 @@ def test_the_number_of_columns_says_what_they_are(
     assert lists(cloud.coord) == XYZ * 2
     assert lists(cloud.color) == (color and color * 2)
     assert lists(cloud.normal) == (normal and normal * 2)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["0 0 1", "0 0 1"],
+        ["0 0 1", "1 0 0", "0 0.6 0.8"],
+        ["0.577 0.577 0.578", "nan nan nan"],
+        ["0 0 1", "0 0 0", "0 -0.6 0.81"],
+    ],
+)
+def test_three_more_columns_of_length_1_are_normals(tmp_path: Path, rows: list[str]) -> None:
+    text = "".join(f"1 2 3 {row}\n" for row in rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NaN is unknown
+        cloud = read(tmp_path, text)
+    assert cloud.color is None
+    given = torch.tensor([[float(value) for value in row.split()] for row in rows]).nan_to_num()
+    assert torch.allclose(cloud.normal, given, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["0 0 1", "0 0 0"],
+        ["0 0 0", "0 0 0"],
+        ["0 0 1", "0.5 0.5 0.5"],
+        ["0 0 255", "0 255 0"],
+        ["0 0.6 0.81", "0 0.6 0.8"],
+    ],
+)
+def test_three_more_columns_of_other_lengths_are_colours(tmp_path: Path, rows: list[str]) -> None:
+    cloud = read(tmp_path, "".join(f"1 2 3 {row}\n" for row in rows))
+    assert cloud.normal is None
+    given = torch.tensor([[float(value) for value in row.split()] for row in rows])
+    assert torch.allclose(cloud.color, given / (255 if given.max() > 1 else 1))
 
 
 @pytest.mark.parametrize(
