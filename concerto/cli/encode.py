@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-import warnings
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,8 +23,9 @@ import tyro
 from torch import Tensor
 
 from concerto.cli.options import ModelOptions
+from concerto.cli.told import into, telling_apart
 from concerto.cli.wording import in_flags
-from concerto.errors import ConcertoError, ConcertoWarning, InputError
+from concerto.errors import ConcertoError, InputError
 from concerto.files import check_writable, replacing
 from concerto.io import find_scans
 from concerto.points.point_cloud import PointCloud
@@ -66,11 +66,12 @@ def encode(
     run = _Run(len(pending))
     if pending:
         encoder = model.load()
-        for scan, cloud in _read_ahead(model, list(pending), max(1, workers)):
-            with run.scan(scan):
-                features = model.encode(encoder, cloud.result(), progress=len(pending) == 1)
-                _write(pending[scan], cloud.result(), features.half() if half else features)
-                run.done(pending[scan], features)
+        with telling_apart():
+            for scan, cloud, advice in _read_ahead(model, list(pending), max(1, workers)):
+                with run.scan(scan, advice):
+                    features = model.encode(encoder, cloud.result(), progress=len(pending) == 1)
+                    _write(pending[scan], cloud.result(), features.half() if half else features)
+                    run.done(pending[scan], features)
     run.finish()
 
 
@@ -106,14 +107,27 @@ def _is_written(scan: Path) -> bool:
 
 def _read_ahead(
     model: ModelOptions, scans: list[Path], workers: int
-) -> Iterator[tuple[Path, Future[PointCloud]]]:
-    """Each scan with its cloud to come, at most `workers` of them being read before their turn."""
+) -> Iterator[tuple[Path, Future[PointCloud], list[str]]]:
+    """Each scan with its cloud to come, at most `workers` of them being read before their turn.
+
+    And with a list of the warnings of reading it, complete when the cloud has come.
+    """
     with ThreadPoolExecutor(workers) as pool:
-        waiting = [(scan, pool.submit(model.read, scan)) for scan in scans[:workers]]
+
+        def start(scan: Path) -> tuple[Path, Future[PointCloud], list[str]]:
+            advice: list[str] = []
+            return scan, pool.submit(_read, model, scan, advice), advice
+
+        waiting = [start(scan) for scan in scans[:workers]]
         for scan in scans[workers:]:
             yield waiting.pop(0)
-            waiting.append((scan, pool.submit(model.read, scan)))
+            waiting.append(start(scan))
         yield from waiting
+
+
+def _read(model: ModelOptions, scan: Path, advice: list[str]) -> PointCloud:
+    with into(advice):
+        return model.read(scan)
 
 
 def _write(target: Path, cloud: PointCloud, features: Tensor) -> None:
@@ -142,10 +156,12 @@ class _Run:
         self.bar = tqdm(total=self.total, unit="scan", disable=self.total < 2)
 
     @contextmanager
-    def scan(self, scan: Path) -> Iterator[None]:
-        """Note a failure, with its traceback under --debug, and go on; say what is advised."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConcertoWarning)
+    def scan(self, scan: Path, advice: list[str]) -> Iterator[None]:
+        """Note a failure, with its traceback under --debug, and go on; say what is advised.
+
+        advice: what came of reading the scan. Encoding it adds to that.
+        """
+        with into(advice):
             try:
                 yield
             except Exception as error:
@@ -153,7 +169,7 @@ class _Run:
                 self.failed[scan] = reason if str(scan) in reason else f"{scan}: {reason}"
                 if "--debug" in sys.argv:
                     traceback.print_exc()
-        for message in dict.fromkeys(str(warning.message) for warning in caught):
+        for message in dict.fromkeys(advice):
             if message not in self.told:
                 self.bar.write(in_flags(f"warning: {scan}: {message}"), file=sys.stderr)
             self.told.add(message)

@@ -162,6 +162,33 @@ def test_advice_names_the_scan_and_speaks_of_flags(tmp_path: Path) -> None:
     assert "such as --scale " in told
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_warning_of_reading_ahead_names_its_own_scan(tmp_path: Path, workers: int) -> None:
+    scans = []
+    for number in range(1, 7):
+        cloud = random_cloud(100 + number, seed=number)
+        normal = cloud.normal.numpy().copy()
+        normal[:number] = np.nan
+        scans.append(tmp_path / f"{number}.npz")
+        np.savez(scans[-1], coord=cloud.coord.numpy(), normal=normal)
+    np.savez(tmp_path / "7.npz", coord=np.full((50, 3), np.nan), normal=np.full((50, 3), np.nan))
+    out = ["-o", tmp_path / "out", "--model", GOLDEN, "--workers", workers]
+    told = run("encode", *scans, tmp_path / "7.npz", *out, code=1).stderr
+    for number, scan in enumerate(scans, 1):
+        assert f"warning: {scan}: {number} of {100 + number} normals are NaN" in told
+    assert f"warning: {tmp_path / '7.npz'}: 50 of 50 normals are NaN" in told
+    assert told.count("normals are NaN") == 7
+
+
+def test_what_is_true_of_every_scan_is_told_once(tmp_path: Path) -> None:
+    for number in range(3):
+        sweep = np.random.default_rng(number).random((103, 4)).astype(np.float32) + 1
+        (tmp_path / f"{number}.bin").write_bytes(sweep.tobytes())
+    told = run("encode", tmp_path, "-o", tmp_path / "out", "--model", GOLDEN).stderr
+    assert told.count("Reflectance is not a colour") == 1
+    assert f"warning: {tmp_path / '0.bin'}: Reflectance" in told
+
+
 def test_a_bad_option_is_told_once_and_before_any_scan(folder: Path, tmp_path: Path) -> None:
     for options in ("--stages 9", "--scale -1", "--max-memory junk", "--color-range 255 0"):
         out = ["-o", tmp_path / "out", "--model", GOLDEN]
