@@ -12,6 +12,9 @@ from concerto.points.point_cloud import PointCloud
 
 # More points than a screen has pixels show nothing more.
 MOST_POINTS = 2_000_000
+# What is farther from 0 than any place that was ever scanned counts as infinite: the lengths and
+# areas of a picture must be finite too.
+FARTHEST = 1e30
 # From low to high: dark enough for a white page throughout, and told apart without red and green.
 HEIGHTS = np.array(
     [
@@ -27,14 +30,17 @@ SATURATED = 0.02
 
 
 def drawn_rows(cloud: PointCloud) -> Tensor:
-    """(M,) int64: the points to draw, evenly thinned to MOST_POINTS, without NaN and infinity.
+    """(M,) int64: the points to draw, evenly thinned to MOST_POINTS, without what is nowhere.
+
+    That is NaN, infinity, and what is as good as infinity.
 
     Raises InputError where nothing is left.
     """
-    rows = torch.isfinite(cloud.coord).all(1).nonzero()[:, 0].cpu()
+    rows = (cloud.coord.abs() <= FARTHEST).all(1).nonzero()[:, 0].cpu()
     if len(rows) == 0:
         raise InputError(
-            f"There is nothing to draw: of {len(cloud)} points none has finite coordinates."
+            f"There is nothing to draw: of {len(cloud)} points none has finite coordinates, up to "
+            f"{FARTHEST:g} from 0."
         )
     if len(rows) > MOST_POINTS:
         rows = rows[torch.arange(MOST_POINTS) * len(rows) // MOST_POINTS]

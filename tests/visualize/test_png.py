@@ -247,6 +247,23 @@ def test_nothing_to_draw_is_an_error():
         render(PointCloud(torch.zeros(0, 3)))
 
 
+@pytest.mark.parametrize("far", [2e30, 1e160, 1e308])
+def test_points_as_good_as_infinitely_far_are_left_out(far):
+    cloud = room()
+    strays = torch.tensor([[far, 0, 0], [0, -far, 0], [far, far, far]], dtype=torch.float64)
+    strayed = PointCloud(
+        torch.cat([cloud.coord, strays]), torch.cat([cloud.color, torch.ones(3, 3)])
+    )
+    assert np.array_equal(picture(strayed), picture(cloud))
+    with pytest.raises(InputError, match=r"none has finite coordinates, up to 1e\+30"):
+        render(PointCloud(strays))
+
+
+def test_the_farthest_points_that_are_drawn_are_drawn():
+    cloud = cloud_of((box([-1e30, -1e30, -1e30], [1e30, 1e30, 1e30], 10_000), GREY))
+    assert 0.85 < max(extent(picture(cloud))) < 1
+
+
 def test_size_must_be_positive():
     with pytest.raises(InputError, match=r"size is \(0, 10\)"):
         render(PointCloud(torch.zeros(1, 3)), size=(0, 10))
