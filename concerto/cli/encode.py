@@ -6,7 +6,6 @@ passed over. Under `accelerate launch` or `torchrun` each process takes its shar
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 import zipfile
@@ -22,7 +21,7 @@ import numpy as np
 import tyro
 from torch import Tensor
 
-from concerto.cli.options import ModelOptions
+from concerto.cli.options import ModelOptions, whole_number
 from concerto.cli.told import into, telling_apart
 from concerto.cli.wording import in_flags
 from concerto.errors import ConcertoError, InputError
@@ -57,7 +56,8 @@ def encode(
         workers: Scans to read ahead while the model works.
     """
     targets = _targets(scans, output, format)
-    mine = dict(islice(targets.items(), _number("RANK", 0), None, _number("WORLD_SIZE", 1)))
+    rank, processes = _share()
+    mine = dict(islice(targets.items(), rank, None, processes))
     pending = {scan: to for scan, to in mine.items() if overwrite or not to.exists()}
     if len(pending) < len(mine):
         finished = len(mine) - len(pending)
@@ -189,6 +189,15 @@ class _Run:
             raise InputError(f"{len(self.failed)} of {self.total} scans failed:{reasons}")
 
 
-def _number(variable: str, default: int) -> int:
-    """What accelerate and torchrun tell each of their processes."""
-    return int(os.environ.get(variable, default))
+def _share() -> tuple[int, int]:
+    """Which of how many processes this is, as accelerate and torchrun tell each of them.
+
+    Raises InputError where that does not add up.
+    """
+    rank, processes = whole_number("RANK", 0), whole_number("WORLD_SIZE", 1)
+    if rank >= processes:
+        raise InputError(
+            f"The environment says that this is process {rank}, from 0, of {processes}: set both "
+            "RANK and WORLD_SIZE as torchrun does, or unset both."
+        )
+    return rank, processes

@@ -11,6 +11,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from concerto.errors import InputError
 from concerto.io import read
 from concerto.memory import parse_memory
 from concerto.model import Concerto
@@ -67,7 +68,18 @@ class ScanOptions:
             return self.device
         if not torch.cuda.is_available():
             return "cpu"
-        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+        return f"cuda:{whole_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
+
+
+def whole_number(variable: str, default: int) -> int:
+    """What accelerate and torchrun tell each of their processes. Raises InputError for no such."""
+    given = os.environ.get(variable, str(default))
+    if not given.isdecimal():
+        raise InputError(
+            f"The environment variable {variable} is {given!r}; it must be a number, as accelerate "
+            "and torchrun set it. Unset it."
+        )
+    return int(given)
 
 
 @dataclass(frozen=True)

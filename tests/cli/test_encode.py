@@ -8,6 +8,7 @@ from safetensors.numpy import load_file
 
 import concerto
 from command import GOLDEN, run
+from concerto.cli.encode import encode
 from conftest import random_cloud
 
 
@@ -137,6 +138,27 @@ def test_a_process_takes_every_nth_scan(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run("encode", folder, "-o", out, "--model", GOLDEN, RANK="1", WORLD_SIZE="3")
     assert files(out) == ["b.npz", "d.npz"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "x"}, "RANK is 'x'; it must be a number"),
+        ({"RANK": "0", "WORLD_SIZE": "-2"}, "WORLD_SIZE is '-2'; it must be a number"),
+        ({"RANK": "3", "WORLD_SIZE": "3"}, "process 3, from 0, of 3: set both RANK and WORLD_SIZE"),
+        ({"RANK": "1"}, "process 1, from 0, of 1"),
+        ({"WORLD_SIZE": "0"}, "process 0, from 0, of 0"),
+    ],
+)
+def test_an_environment_that_no_launcher_sets_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], message: str
+) -> None:
+    for variable in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(concerto.InputError, match=message):
+        encode((tmp_path / "scan.ply",), output=tmp_path / "out")
 
 
 def test_a_place_that_cannot_be_written_is_told_before_any_work(scan: Path, tmp_path: Path) -> None:
