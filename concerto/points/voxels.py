@@ -114,8 +114,9 @@ def _check_reach(low: Tensor, high: Tensor, origin: Tensor, grid_size: float) ->
     limits = torch.finfo(torch.float32)
     if not limits.tiny <= grid_size <= limits.max:
         raise InputError(f"grid_size is {grid_size:g}; it must be a number that float32 holds.")
-    ends = torch.stack([low, high]).detach().double() - origin.detach().double()
-    reach = float(ends.abs().max())
+    # On the CPU, as not every device has float64.
+    low, high, origin = torch.stack([low, high, origin]).detach().cpu().double()
+    reach = float(torch.maximum(high - origin, origin - low).max())
     if max(reach, reach / grid_size) > limits.max:
         raise InputError(
             f"Coordinates lie up to {reach:g} from the origin, and voxels of {grid_size:g} are "
