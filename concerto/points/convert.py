@@ -77,7 +77,9 @@ def checked_range(color_range: Any) -> tuple[float, float] | None:
         return None
     ends = color_range.tolist() if isinstance(color_range, (np.ndarray, Tensor)) else color_range
     pair = isinstance(ends, (tuple, list)) and len(ends) == 2
-    if not pair or not all(isinstance(end, Real) and -LARGEST <= end <= LARGEST for end in ends):
+    if not pair or not all(
+        isinstance(end, Real) and abs(cast(float, end)) <= LARGEST for end in ends
+    ):
         raise InputError(
             f"color_range is {color_range!r}; pass black and white, two finite numbers, as in "
             "(0, 255)."
