@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from concerto.devices import kept_dtype, usable_device
 from concerto.encoder import Backend
 from concerto.encoder.cpu import at_full_speed
 from concerto.errors import ConfigError, HubError, InputError
+from concerto.evaluating import evaluating
 from concerto.heads import make_head
 from concerto.heads.instances import group_voxels
 from concerto.hierarchy import Hierarchy
@@ -45,7 +47,8 @@ class Segmenter(nn.Module, SavedModel):
     """An encoder, a head, and what the head's outputs are called.
 
     `segmenter(points)` gives the class (N,) of each point, a number that `segmenter.classes` names.
-    `points`, lists of scenes and options are as for `Concerto`; all is inference, without autograd.
+    `points`, lists of scenes and options are as for `Concerto`; all is inference: in
+    evaluation mode, without autograd.
     """
 
     def __init__(self, config: SegmenterConfig, backend: Backend = "torch") -> None:
@@ -74,7 +77,7 @@ class Segmenter(nn.Module, SavedModel):
 
         options: those of `Concerto.encode`, but for `stages`.
         """
-        return self.model.infer(points, self._classes, **options)
+        return self._infer(points, self._classes, options)
 
     def segment(self, points: Any, **options: Any) -> Tensor | list[Tensor]:
         """The same as `segmenter(points)`."""
@@ -82,7 +85,7 @@ class Segmenter(nn.Module, SavedModel):
 
     def probabilities(self, points: Any, **options: Any) -> Tensor | list[Tensor]:
         """How likely each point is of each class, (N, K) float32; zeros where it was left out."""
-        return self.model.infer(points, self._probabilities, **options)
+        return self._infer(points, self._probabilities, options)
 
     def instances(
         self, points: Any, *, similarity: float = 0.9, min_points: int = 50, **options: Any
@@ -104,7 +107,7 @@ class Segmenter(nn.Module, SavedModel):
             things = group_voxels(hierarchy, best, similarity, min_points)
             return _at_points(torch.stack([best, things], dim=1), hierarchy, -1)
 
-        found = self.model.infer(points, read, **options)
+        found = self._infer(points, read, options)
         if isinstance(found, Tensor):
             return Instances(*found.unbind(1))
         return [Instances(*one.unbind(1)) for one in found]
@@ -180,6 +183,13 @@ class Segmenter(nn.Module, SavedModel):
 
     def _card(self, source: str) -> str:
         return segmenter_card(self.config, source)
+
+    def _infer(
+        self, points: Any, read: Callable[[Hierarchy], Tensor], options: dict[str, Any]
+    ) -> Tensor | list[Tensor]:
+        # The encoder sees to itself alone, and a decoder draws at random while it trains.
+        with evaluating(self):
+            return self.model.infer(points, read, **options)
 
     def _logits(self, hierarchy: Hierarchy) -> Tensor:
         """(n, K) of the finest voxels."""

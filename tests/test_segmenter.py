@@ -70,6 +70,21 @@ def test_every_point_gets_the_most_likely_class(head: object) -> None:
     assert len(several[1]) == 90
 
 
+def test_a_segmenter_answers_in_training_as_in_evaluation() -> None:
+    torch.manual_seed(1)
+    config = SegmenterConfig(SMALL.replace(drop_path=0.5), HEADS[1], CLASSES)
+    segmenter, cloud = Segmenter(config).eval(), random_cloud(3000)
+    shares, things = segmenter.probabilities(cloud), segmenter.instances(cloud, min_points=5)
+    segmenter.train()
+    segmenter.head.stages[0].eval()
+    for _ in range(2):
+        assert torch.equal(segmenter.probabilities(cloud), shares)
+        assert torch.equal(segmenter(cloud), shares.argmax(1))
+        assert torch.equal(segmenter.instances(cloud, min_points=5).instance, things.instance)
+    assert segmenter.head.training
+    assert not segmenter.head.stages[0].training
+
+
 def test_points_left_out_have_no_class() -> None:
     points = random_cloud(300).coord
     points[7] = torch.nan
