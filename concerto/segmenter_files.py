@@ -41,6 +41,8 @@ HEAD_TYPES: dict[str, type[LinearConfig] | type[DecoderConfig] | type[KnnConfig]
 LORA = "lora."
 # Values of each tensor that go into a fingerprint.
 PRINTED = 64
+# Hexadecimal digits of each of its digests.
+DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -177,15 +179,30 @@ def write_segmenter(
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """A digest of an encoder's names and of the first values of each of its tensors.
+    """Two digests of an encoder's names and of the first values of each of its tensors.
 
-    Values are rounded to bfloat16, so that it is the same at whatever precision they are held.
+    One is of values rounded to bfloat16, the other of values rounded to float16 before that: see
+    `same_prints`.
     """
+    return _digest(tensors, torch.float32) + _digest(tensors, torch.float16)
+
+
+def same_prints(one: str, other: str) -> bool:
+    """Whether two fingerprints are of one encoder, be it held in different precisions.
+
+    Rounding to bfloat16 makes values alike, whether they were held in it or in more; but not where
+    they were held in float16, as who rounds twice may end elsewhere. The second digest is what such
+    values give. Fingerprints of earlier versions are the first digest alone.
+    """
+    return not {one[:DIGITS], one[DIGITS:]}.isdisjoint({other[:DIGITS], other[DIGITS:]} - {""})
+
+
+def _digest(tensors: Mapping[str, Tensor], first: torch.dtype) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        first = tensors[name].detach().flatten()[:PRINTED].cpu().to(torch.bfloat16)
-        digest.update(name.encode() + first.view(torch.int16).numpy().tobytes())
-    return digest.hexdigest()[:16]
+        values = tensors[name].detach().flatten()[:PRINTED].cpu().to(first).to(torch.bfloat16)
+        digest.update(name.encode() + values.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:DIGITS]
 
 
 def join_encoder(
@@ -195,7 +212,7 @@ def join_encoder(
 
     Raises CheckpointError where the head was trained on another encoder.
     """
-    if over.fingerprint not in (None, fingerprint(encoder)):
+    if over.fingerprint is not None and not same_prints(over.fingerprint, fingerprint(encoder)):
         raise CheckpointError(
             f"{place} is a head for another encoder: {over.source} does not hold the weights that "
             "it was trained on. Where they lie elsewhere, pass encoder=."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from concerto.heads import DecoderConfig, KnnConfig, LinearConfig
 from concerto.hub import find_model
 from concerto.palette import SCANNET_CLASSES, distinct_colors
 from concerto.segmenter_card import write_results
-from concerto.segmenter_files import Over, fingerprint, write_segmenter
+from concerto.segmenter_files import Over, fingerprint, same_prints, write_segmenter
 from conftest import SMALL, Loader, random_cloud, relative_l2
 from hub_server import FakeHub, Repo
 
@@ -190,7 +191,48 @@ def test_adapters_are_added_to_the_encoder(tmp_path: Path) -> None:
     assert changed == {f"{name}.weight"}
     torch.testing.assert_close(again[f"{name}.weight"], before[f"{name}.weight"] + 2 * up @ down)
     assert fingerprint(before) != fingerprint(again)
-    assert fingerprint({k: v.bfloat16() for k, v in before.items()}) == fingerprint(before)
+
+
+@pytest.mark.parametrize(
+    ("kept", "given"),
+    [
+        pair
+        for pair in product((torch.float64, torch.float32, torch.bfloat16, torch.float16), repeat=2)
+        # Of two ways to round the same weights, neither tells what the other was made of.
+        if set(pair) != {torch.bfloat16, torch.float16}
+    ],
+)
+def test_a_fingerprint_is_known_again_at_another_precision(
+    kept: torch.dtype, given: torch.dtype
+) -> None:
+    state = made().model.state_dict()
+    # A little less than halfway between two numbers of bfloat16, and halfway in float16.
+    state["encoder.embedding.linear.weight"].view(-1)[0] = 1 + 3 * 2**-8 - 2**-13
+    saved, found = (
+        fingerprint({name: tensor.to(dtype) for name, tensor in state.items()})
+        for dtype in (kept, given)
+    )
+    assert same_prints(saved, found)
+    torch.manual_seed(5)
+    assert not same_prints(saved, fingerprint(Concerto(SMALL).state_dict()))
+
+
+def test_a_fingerprint_of_an_earlier_version_is_known() -> None:
+    state = made().model.state_dict()
+    print_now = fingerprint(state)
+    assert len(print_now) == 32
+    assert same_prints(print_now[:16], print_now)
+    assert not same_prints(print_now[:15] + "-", print_now)
+
+
+def test_a_head_of_an_encoder_at_half_precision_finds_it(tmp_path: Path) -> None:
+    segmenter, cloud = made(), random_cloud(300)
+    save_over(tmp_path / "head", tmp_path / "encoder", segmenter)
+    shares = segmenter.probabilities(cloud)
+    half = Segmenter.from_pretrained(tmp_path / "head", dtype="float16")
+    half.model.save_pretrained(tmp_path / "half")
+    again = Segmenter.from_pretrained(tmp_path / "head", encoder=tmp_path / "half")
+    assert relative_l2(again.probabilities(cloud), shares) < 0.02
 
 
 def test_the_published_head_is_read_over_its_encoder(

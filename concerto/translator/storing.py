@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ from concerto.translator.config import TranslatorConfig
 from concerto.weight_files import read_weights
 
 ENCODER = "encoder."
+HALVES = (torch.bfloat16, torch.float16)
 
 
 def read_translator(
@@ -116,7 +118,9 @@ def _fetch_encoder(
     found = hub.locate(config.encoder_source, **asdict(reach))
     known = found.model.config if found.model else None
     tensors = read_checkpoint(found.weights, found.config, known).tensors
-    if weights_digest(tensors) != config.encoder_digest:
+    # The translator may have been cast before it was saved, and its digest is of what it had then.
+    rounded = ({k: v.to(dtype) for k, v in tensors.items()} for dtype in HALVES)
+    if not any(weights_digest(at) == config.encoder_digest for at in chain([tensors], rounded)):
         raise CheckpointError(
             f"{config.encoder_source} is no longer the encoder that {source.weights} was trained "
             "on: its weights differ. Name the revision, or train the map again."

@@ -267,6 +267,28 @@ def test_an_encoder_left_out_is_fetched_and_must_be_the_same(
         Translator.from_pretrained(tmp_path / "map")
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_translator_that_was_cast_finds_its_encoder_again(
+    dtype: torch.dtype, cloud: PointCloud, tmp_path: Path
+) -> None:
+    config = TranslatorConfig(
+        concerto.from_pretrained("concerto-tiny").config,
+        "words",
+        WIDTH,
+        encoder_source="concerto-tiny",
+        encoder_inside=False,
+    )
+    translator = Translator(config, concerto.from_pretrained("concerto-tiny")).eval()
+    translator.to(dtype).save_pretrained(tmp_path)
+    again = Translator.from_pretrained(tmp_path)
+    assert torch.equal(again.map.weight, translator.map.weight.float())
+    assert F.cosine_similarity(again.embed(cloud), translator.embed(cloud)).min() > 0.98
+    # And once more, from what it was loaded with.
+    again.save_pretrained(tmp_path)
+    Translator.from_pretrained(tmp_path, dtype=dtype).save_pretrained(tmp_path)
+    Translator.from_pretrained(tmp_path)
+
+
 def test_what_is_pushed_is_what_is_read_back(
     translator: Translator, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
