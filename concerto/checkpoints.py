@@ -255,7 +255,8 @@ def _checkpoint(
     preprocessing: ConcertoConfig | None,
 ) -> Checkpoint:
     tensors = content.tensors
-    if _ANCHOR[1] in tensors or (values or {}).get("model_type") in LOADERS:
+    # A list, as what a file says need not be hashable.
+    if _ANCHOR[1] in tensors or (values or {}).get("model_type") in list(LOADERS):
         if values is None:
             raise CheckpointError(f"{weights} has no {CONFIG_FILE} beside it, and needs one.")
         return Checkpoint(_own_config(values, weights), tensors)
@@ -278,6 +279,10 @@ def read_json(file: Path) -> dict[str, Any]:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read as JSON: {error}.") from error
+    except RecursionError as error:
+        raise CheckpointError(
+            f"{file} nests values too deeply to be a config. It may be damaged; fetch it again."
+        ) from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} holds {type(values).__name__}, not a config.")
     return values
@@ -286,7 +291,8 @@ def read_json(file: Path) -> dict[str, Any]:
 def _own_config(values: dict[str, Any], file: Path) -> ConcertoConfig:
     kind = values.get("model_type")
     if kind != MODEL_TYPE:
-        hint = f" Load it with {LOADERS[kind]}." if kind in LOADERS else ""
+        loader = LOADERS.get(kind) if isinstance(kind, str) else None
+        hint = "" if loader is None else f" Load it with {loader}."
         raise CheckpointError(
             f'{file} says model_type={kind!r}; an encoder of this library says "{MODEL_TYPE}".'
             f"{hint}"

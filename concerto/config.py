@@ -7,12 +7,12 @@ was trained on 5 cm LiDAR voxels than to one trained on 2 cm rooms.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from concerto.errors import ConfigError
+from concerto.fields import check_booleans, check_integers, check_keys, check_numbers
 
 Center = Literal["xyz", "xy", "none"]
 PresetName = Literal["small", "base", "large", "tiny"]
@@ -60,12 +60,9 @@ class ConcertoConfig:
 
     def __post_init__(self) -> None:
         """Raises ConfigError where the parts do not fit together."""
-        self._check_types()
-        for name in ("channels", "depths", "heads", "patch_size", "default_stages"):
-            value = getattr(self, name)
-            if not isinstance(value, (tuple, list)) or not all(type(v) is int for v in value):
-                raise ConfigError(f"{name} is {value!r}; it must be a sequence of integers.")
-            object.__setattr__(self, name, tuple(value))
+        check_booleans(self, "qkv_bias", "shuffle_orders", "mask_token", "untrained")
+        check_numbers(self, "grid_size", "coord_scale", "mlp_ratio", "drop_path")
+        check_integers(self, "channels", "depths", "heads", "patch_size", "default_stages")
         self._check_stages()
         self._check_scalars()
 
@@ -93,22 +90,8 @@ class ConcertoConfig:
     def from_dict(values: Mapping[str, Any]) -> ConcertoConfig:
         """The inverse of `to_dict`. Raises ConfigError for a key that is not a field."""
         known = {field.name for field in dataclasses.fields(ConcertoConfig)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigError(
-                f"The config has keys that this version does not know: {', '.join(unknown)}. "
-                "It may come from a newer version of the library: upgrade concerto-3d."
-            )
+        check_keys("The config", values, known, needed=())
         return ConcertoConfig(**cast(dict[str, Any], dict(values)))
-
-    def _check_types(self) -> None:
-        for name in ("qkv_bias", "shuffle_orders", "mask_token", "untrained"):
-            if type(getattr(self, name)) is not bool:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be true or false.")
-        for name in ("grid_size", "coord_scale", "mlp_ratio", "drop_path"):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not math.isfinite(value):
-                raise ConfigError(f"{name} is {value!r}; it must be a finite number.")
 
     def _check_stages(self) -> None:
         stages = len(self.channels)

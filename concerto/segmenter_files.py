@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from concerto.checkpoints import (
 )
 from concerto.config import ConcertoConfig
 from concerto.errors import CheckpointError, ConfigError
+from concerto.fields import check_keys, check_numbers, check_object, check_texts
 from concerto.files import replacing
 from concerto.heads import DecoderConfig, HeadConfig, KnnConfig, LinearConfig
 from concerto.palette import SCANNET_CLASSES, SCANNET_PALETTE, distinct_colors
@@ -61,10 +62,20 @@ class SegmenterConfig:
 
     def __post_init__(self) -> None:
         """Raises ConfigError where classes, colours and unseen classes do not fit together."""
+        if not isinstance(self.encoder, ConcertoConfig):
+            raise ConfigError(
+                f"encoder is {type(self.encoder).__name__}; it must be a ConcertoConfig."
+            )
+        if not isinstance(self.head, HeadConfig):
+            raise ConfigError(
+                f"head is {type(self.head).__name__}; it must be a LinearConfig, DecoderConfig or "
+                "KnnConfig."
+            )
+        check_texts(self, "classes", "unseen")
         if not self.classes or len(set(self.classes)) < len(self.classes):
             raise ConfigError(f"classes are {self.classes}; name at least one, and each once.")
-        if not self.palette:
-            object.__setattr__(self, "palette", distinct_colors(len(self.classes)))
+        palette = _colors(self.palette) or distinct_colors(len(self.classes))
+        object.__setattr__(self, "palette", palette)
         if len(self.palette) != len(self.classes):
             raise ConfigError(
                 f"There are {len(self.palette)} colours for {len(self.classes)} classes."
@@ -86,23 +97,46 @@ class SegmenterConfig:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> SegmenterConfig:
         """The inverse of `to_dict`. Raises ConfigError where it is not one."""
-        try:
-            head = dict(values["head"])
-            kind = HEAD_TYPES[head.pop("type")]
-            fields: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in head.items()
+        known = {field.name for field in fields(SegmenterConfig)}
+        check_keys("The config of a segmenter", values, known, known)
+        check_object("encoder", values["encoder"])
+        return SegmenterConfig(
+            **{
+                **values,
+                "encoder": ConcertoConfig.from_dict(values["encoder"]),
+                "head": _head(values["head"]),
             }
-            return SegmenterConfig(
-                encoder=ConcertoConfig.from_dict(values["encoder"]),
-                head=kind(**fields),
-                classes=tuple(map(str, values["classes"])),
-                palette=tuple((int(r), int(g), int(b)) for r, g, b in values["palette"]),
-                unseen=tuple(values["unseen"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"It does not describe a segmenter: {error!r}.") from error
+        )
+
+
+def _head(values: Any) -> HeadConfig:
+    """A head's config of its fields and its type. Raises ConfigError."""
+    check_object("head", values)
+    given = dict(values)
+    name = given.pop("type", None)
+    if not isinstance(name, str) or name not in HEAD_TYPES:
+        raise ConfigError(
+            f"The head's type is {name!r}; it must be one of {', '.join(HEAD_TYPES)}."
+        )
+    kind = HEAD_TYPES[name]
+    known = {field.name for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    check_keys(f"The {name} head", given, known, needed)
+    return kind(**given)
+
+
+def _colors(palette: Any) -> tuple[tuple[int, int, int], ...]:
+    """As tuples. Raises ConfigError where these are no colours."""
+    if not isinstance(palette, (tuple, list)):
+        raise ConfigError(f"palette is {palette!r}; it must be a sequence of colours.")
+    for color in palette:
+        if (
+            not isinstance(color, (tuple, list))
+            or len(color) != 3
+            or not all(type(value) is int and 0 <= value <= 255 for value in color)
+        ):
+            raise ConfigError(f"palette has {color!r}; a colour is three integers from 0 to 255.")
+    return tuple((red, green, blue) for red, green, blue in palette)
 
 
 @dataclass(frozen=True)
@@ -113,6 +147,22 @@ class Over:
     source: str
     fingerprint: str | None
     lora_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where a field is of another kind."""
+        for name in ("source", "fingerprint"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (name == "source" or value is not None):
+                raise ConfigError(f"{name} is {value!r}; it must be a text.")
+        if self.lora_scale is not None:
+            check_numbers(self, "lora_scale")
+
+    @staticmethod
+    def from_dict(values: Any) -> Over:
+        """The fields, as config.json holds them. Raises ConfigError for others."""
+        check_object("over", values)
+        check_keys("over", values, {field.name for field in fields(Over)}, {"source"})
+        return Over(**{"fingerprint": None, **values})
 
 
 @dataclass(frozen=True)
@@ -152,9 +202,11 @@ def read_segmenter(source: hub.Source, over: str | None = None) -> SegmenterFile
     named = values.pop("over", None)
     try:
         config = SegmenterConfig.from_dict(values)
+        beneath = None if named is None else Over.from_dict(named)
     except ConfigError as error:
         raise ConfigError(f"{source.config}: {error}") from error
-    beneath = None if named is None else Over(**{**named, "source": over or named["source"]})
+    if beneath is not None and over is not None:
+        beneath = replace(beneath, source=over)
     return SegmenterFiles(read_weights(source.weights).tensors, config, beneath)
 
 

@@ -357,6 +357,12 @@ def test_our_config_with_an_unknown_key_or_kind_is_refused(tmp_path: Path) -> No
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
     with pytest.raises(CheckpointError, match="model_type='bert'"):
         concerto.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": ["x"]}))
+    with pytest.raises(CheckpointError, match=r"model_type=\['x'\]"):
+        concerto.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"a": ' * 100_000)
+    with pytest.raises(CheckpointError, match="too deeply"):
+        concerto.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="JSON"):
         concerto.from_pretrained(tmp_path)

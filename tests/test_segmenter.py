@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from pathlib import Path
 
@@ -124,6 +125,15 @@ def test_colours_of_classes_are_all_different() -> None:
         ({"classes": ("a", "a")}, "each once"),
         ({"palette": ((1, 2, 3),)}, "1 colours for 3 classes"),
         ({"unseen": ("lamp",)}, "not all of these are classes"),
+        ({"classes": "abc"}, "classes is 'abc'; it must be a sequence of texts"),
+        ({"classes": ("a", 2)}, r"classes is \('a', 2\)"),
+        ({"unseen": "abc"}, "unseen is 'abc'"),
+        ({"palette": ((1, 2), (1, 2, 3), (4, 5, 6))}, r"palette has \(1, 2\); a colour is three"),
+        ({"palette": ((999, 2, 3),) * 3}, "palette has .*from 0 to 255"),
+        ({"palette": ((-5, 2, 3),) * 3}, "palette has .*from 0 to 255"),
+        ({"palette": 7}, "palette is 7"),
+        ({"head": "linear"}, "head is str; it must be a LinearConfig"),
+        ({"encoder": "tiny"}, "encoder is str; it must be a ConcertoConfig"),
     ],
 )
 def test_a_config_that_contradicts_itself_is_refused(changes: dict, trouble: str) -> None:
@@ -147,6 +157,38 @@ def test_what_is_saved_is_what_comes_back_as_its_own_class(head: object, tmp_pat
     assert relative_l2(again.probabilities(cloud), segmenter.probabilities(cloud)) < 1e-5
     assert Segmenter.from_pretrained(tmp_path, dtype="bfloat16").model.dtype == torch.bfloat16
     assert "0 wall, 1 floor, 2 chair" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "trouble"),
+    [
+        ({"head": {"type": "linear", "stages": "ab"}}, "stages is 'ab'"),
+        ({"head": {"type": "linear", "stages": [7]}}, r"stages \(7,\); the encoder has 0 to 4"),
+        ({"head": {"type": "linear", "width": 3}}, "The linear head has keys .* know: width"),
+        ({"head": {"type": "knn"}}, "The knn head lacks rows"),
+        ({"head": {"type": ["linear"]}}, r"type is \['linear'\]; it must be one of linear, decod"),
+        ({"head": "linear"}, "head is 'linear'; it must be an object with fields"),
+        ({"encoder": 3}, "encoder is 3; it must be an object with fields"),
+        ({"encoder": {"depths": 3}}, "depths is 3"),
+        ({"classes": "abc"}, "classes is 'abc'"),
+        ({"palette": [[0, 0]] * 3}, r"palette has \[0, 0\]"),
+        ({"over": "x"}, "over is 'x'; it must be an object with fields"),
+        ({"over": {}}, "over lacks source"),
+        ({"over": {"source": "concerto-tiny", "rank": 3}}, "over has keys .* know: rank"),
+        ({"over": {"source": 3}}, "source is 3; it must be a text"),
+        ({"over": {"source": "concerto-tiny", "fingerprint": 3}}, "fingerprint is 3"),
+        ({"over": {"source": "concerto-tiny", "lora_scale": "x"}}, "lora_scale is 'x'"),
+        ({"colours": 3}, "keys that this version does not know: colours"),
+    ],
+)
+def test_a_file_that_does_not_describe_a_segmenter_says_what_is_wrong(
+    changes: dict, trouble: str, tmp_path: Path
+) -> None:
+    made().save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    with pytest.raises(ConfigError, match=trouble):
+        concerto.from_pretrained(tmp_path)
 
 
 def test_each_class_refuses_the_others_files(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from concerto.config import ConcertoConfig
 from concerto.errors import ConfigError
+from concerto.fields import check_booleans, check_integer, check_keys, check_object
 from concerto.hierarchy import resolve_stages
 
 
@@ -37,8 +38,16 @@ class TranslatorConfig:
 
     def __post_init__(self) -> None:
         """Raises ConfigError where the parts do not fit together."""
-        if type(self.width) is not int or self.width < 1:
-            raise ConfigError(f"width is {self.width!r}; it must be a positive integer.")
+        if not isinstance(self.encoder, ConcertoConfig):
+            raise ConfigError(
+                f"encoder is {type(self.encoder).__name__}; it must be a ConcertoConfig."
+            )
+        check_integer(self, "width", least=1)
+        check_booleans(self, "encoder_inside")
+        for name in ("encoder_source", "encoder_digest"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise ConfigError(f"{name} is {value!r}; it must be a text.")
         if not isinstance(self.text_tower, str) or not self.text_tower:
             raise ConfigError(f"text_tower is {self.text_tower!r}; it must name a text tower.")
         if not self.encoder_inside and self.encoder_source is None:
@@ -59,7 +68,7 @@ class TranslatorConfig:
                 "each, where the name goes."
             )
         stages = self.encoder.default_stages if self.stages is None else self.stages
-        object.__setattr__(self, "stages", resolve_stages(list(stages), self.encoder.stages))
+        object.__setattr__(self, "stages", resolve_stages(stages, self.encoder.stages))
 
     @property
     def chosen(self) -> tuple[int, ...]:
@@ -83,18 +92,9 @@ class TranslatorConfig:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> TranslatorConfig:
         """The inverse of `to_dict`. Raises ConfigError for a key that is missing or unknown."""
-        fields = {field.name: field for field in dataclasses.fields(TranslatorConfig)}
-        unknown = sorted(set(values) - set(fields))
-        if unknown:
-            raise ConfigError(
-                f"The config has keys that this version does not know: {', '.join(unknown)}. "
-                "It may come from a newer version of the library: upgrade concerto-3d."
-            )
-        lacking = {"encoder", "text_tower", "width"} - set(values)
-        if lacking or not isinstance(values["encoder"], Mapping):
-            raise ConfigError(
-                f"The config of a translator lacks {', '.join(sorted(lacking) or ['encoder'])}."
-            )
+        known = {field.name for field in dataclasses.fields(TranslatorConfig)}
+        check_keys("The config of a translator", values, known, {"encoder", "text_tower", "width"})
+        check_object("encoder", values["encoder"])
         return TranslatorConfig(
             **{**values, "encoder": ConcertoConfig.from_dict(values["encoder"])}
         )

@@ -26,7 +26,7 @@ from concerto.checkpoints import (
     read_checkpoint,
     read_json,
 )
-from concerto.errors import CheckpointError, ConfigError
+from concerto.errors import CheckpointError, ConfigError, InputError
 from concerto.files import replacing
 from concerto.model import Concerto
 from concerto.translator.config import TranslatorConfig
@@ -106,7 +106,7 @@ def _read_config(source: hub.Source) -> TranslatorConfig:
         )
     try:
         return TranslatorConfig.from_dict(values)
-    except ConfigError as error:
+    except (ConfigError, InputError) as error:
         raise ConfigError(f"{source.config}: {error}") from error
 
 

@@ -85,6 +85,32 @@ def test_a_head_that_does_not_fit_the_encoder_is_refused(config: object, trouble
         make_head(config, SMALL, 6)
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields", "trouble"),
+    [
+        (LinearConfig, {"stages": (1, 1)}, r"stages is \(1, 1\); name each .* once"),
+        (LinearConfig, {"stages": "ab"}, "stages is 'ab'; it must be a sequence of integers from"),
+        (LinearConfig, {"stages": ["a"]}, r"stages is \['a'\]"),
+        (LinearConfig, {"stages": 3}, "stages is 3"),
+        (LinearConfig, {"stages": [0.5]}, r"stages is \[0\.5\]"),
+        (LinearConfig, {"stages": (-1,)}, r"stages is \(-1,\)"),
+        (DecoderConfig, {"depths": "abcd"}, "depths is 'abcd'"),
+        (DecoderConfig, {"depths": (2, 2, 2, -1)}, "depths is .*integers from 0 on"),
+        (DecoderConfig, {"channels": (64, 96, 192, 0)}, "channels is .*integers from 1 on"),
+        (DecoderConfig, {"heads": (4, 6, 12, 24.0)}, "heads is "),
+        (KnnConfig, {"rows": -1}, "rows is -1; it must be an integer from 0 on"),
+        (KnnConfig, {"rows": "a"}, "rows is 'a'"),
+        (KnnConfig, {"rows": 3, "neighbors": 0}, "neighbors is 0"),
+        (KnnConfig, {"rows": 3, "stages": (2, 2)}, "name each .* once"),
+        (KnnConfig, {"rows": 3, "temperature": 0.0}, "temperature is 0.0; it must be positive"),
+        (KnnConfig, {"rows": 3, "temperature": "warm"}, "temperature is 'warm'; it must be a fin"),
+    ],
+)
+def test_a_head_of_impossible_fields_is_refused(kind: type, fields: dict, trouble: str) -> None:
+    with pytest.raises(ConfigError, match=trouble):
+        kind(**fields)
+
+
 def test_touching_voxels_that_are_alike_are_one_thing(model: Concerto) -> None:
     # Two lines of voxels with a gap between them, and a single voxel far off.
     lines = torch.tensor([[0.02 * k + 0.01, 0.01, 0.01] for k in [*range(8), *range(11, 16), 90]])

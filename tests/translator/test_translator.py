@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,30 @@ def test_parts_of_other_widths_are_refused() -> None:
         TranslatorConfig(SMALL, "words", WIDTH, (2, 7))
     with pytest.raises(ConfigError, match="needs encoder_source"):
         TranslatorConfig(SMALL, "words", WIDTH, encoder_inside=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "trouble"),
+    [
+        ({"stages": 5}, "stages is 5"),
+        ({"width": 0}, "width is 0; it must be an integer from 1 on"),
+        ({"encoder_source": 5}, "encoder_source is 5; it must be a text"),
+        ({"encoder_digest": 5}, "encoder_digest is 5; it must be a text"),
+        ({"encoder_inside": "no"}, "encoder_inside is 'no'; it must be true or false"),
+        ({"encoder": 5}, "encoder is 5; it must be an object with fields"),
+        ({"names": "chair"}, "names is 'chair'"),
+        ({"tower": "minilm"}, "keys that this version does not know: tower"),
+    ],
+)
+def test_a_file_that_does_not_describe_a_translator_says_what_is_wrong(
+    changes: dict, trouble: str, translator: Translator, tmp_path: Path
+) -> None:
+    translator.save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    with pytest.raises(ConfigError, match=trouble) as caught:
+        concerto.from_pretrained(tmp_path)
+    assert str(config) in str(caught.value)
 
 
 def test_what_is_saved_is_what_is_loaded(
