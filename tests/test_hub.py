@@ -68,6 +68,17 @@ def test_names_without_weights_say_so(load: Loader) -> None:
         load("concerto-large-clip")
 
 
+@pytest.mark.parametrize("choice", [{"revision": "x"}, {"filename": "nope"}])
+@pytest.mark.parametrize("name", ["concerto-tiny", "concerto-tiny-words"])
+def test_what_ships_with_the_library_has_no_other_revision_or_file(
+    name: str, choice: dict, load: Loader
+) -> None:
+    ((option, value),) = choice.items()
+    with pytest.raises(HubError, match=f"{name} ships with this library.*; {option}='{value}'"):
+        load(name, **choice)
+    assert load("concerto-tiny", filename="model.safetensors").config.channels[0] == 32
+
+
 def test_an_unknown_name_gets_the_closest_ones(load: Loader) -> None:
     with pytest.raises(HubError, match=r"'concerto-larg'\. Did you mean concerto-large"):
         load("concerto-larg")
