@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ from concerto.errors import CheckpointError
 
 # The key beside "config" and "state_dict" for what the published layout has no place for.
 OWN_FIELDS_KEY = "concerto"
+# What zipfile raises for an archive whose parts, names or methods cannot be. NotImplementedError is
+# a RuntimeError, as is what it says of a password.
+DAMAGED_ARCHIVE = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError),
+    *(ValueError, RuntimeError, struct.error),
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,10 @@ def read_weights(file: Path) -> Content:
 
 def read_pickle(file: Path) -> Any:
     """What `torch.save` wrote, tensors of an archive mapped. Raises CheckpointError."""
-    is_zip = zipfile.is_zipfile(file)
+    try:
+        is_zip = zipfile.is_zipfile(file)
+    except zipfile.BadZipFile as error:
+        raise CheckpointError(_damaged(file, error)) from error
     with file.open("rb") as stream:
         start = stream.read(64)
     if not is_zip and start[:2] == b"PK":
@@ -73,7 +83,7 @@ def read_pickle(file: Path) -> Any:
                 "weights_only=True) opens, or for safetensors."
             ) from error
         raise CheckpointError(_no_weights(file, start)) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # what damage makes of instructions fails in any way there is
         if not is_zip:
             raise CheckpointError(_no_weights(file, start)) from error
         raise CheckpointError(_damaged(file, error)) from error
@@ -93,7 +103,7 @@ def _check_archive(file: Path) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             broken = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
+    except DAMAGED_ARCHIVE as error:
         raise CheckpointError(_damaged(file, error)) from error
     if broken is not None:
         raise CheckpointError(_damaged(file, f"the checksum of {broken} is wrong"))

@@ -1,4 +1,5 @@
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from concerto.checkpoints import (
     write_published,
 )
 from concerto.hub import find_model
+from concerto.weight_files import read_weights
 from conftest import SMALL, random_cloud
 
 GOLDEN = Path(__file__).parent / "golden" / "data" / "official_tiny.pth"
@@ -225,6 +227,23 @@ def test_a_file_of_torchs_older_format_loads(published: Path) -> None:
     content = torch.load(published, weights_only=True)
     torch.save(content, published, _use_new_zipfile_serialization=False)
     assert same_features(concerto.from_pretrained(published), concerto.from_pretrained(GOLDEN))
+
+
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_whatever_bytes_are_damaged_the_file_is_called_so(is_archive: bool, tmp_path: Path) -> None:
+    content = {"state_dict": {f"w{number}": torch.zeros(2, 3) for number in range(4)}}
+    file, chance = tmp_path / "weights.pth", random.Random(0)
+    torch.save(content, file, _use_new_zipfile_serialization=is_archive)
+    whole, refused = file.read_bytes(), 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(whole))] = chance.randrange(256)
+        file.write_bytes(damaged)
+        try:
+            read_weights(file)
+        except CheckpointError:
+            refused += 1
+    assert refused > 150
 
 
 class Exploit:
