@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,16 +20,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix
-        )
+        temporary = target.parent / f".{target.stem}.{secrets.token_hex(4)}{target.suffix}"
+        # Made with the rights of any new file. The umask, which takes some of them away, cannot be
+        # read without being changed, for all threads.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise InputError(f"Cannot write {target}: {error.strerror or error}.") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, target)
     except OSError as error:
         raise InputError(f"Cannot write {target}: {error.strerror or error}.") from error
@@ -44,9 +42,3 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"Cannot write to {folder}: {existing} is a file.")
     if not os.access(existing, os.W_OK):
         raise InputError(f"Cannot write to {folder}: no permission.")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
