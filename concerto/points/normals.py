@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from concerto.errors import InputError
 from concerto.points.convert import to_point_cloud
 from concerto.points.orientation import agreeing_signs
 from concerto.points.point_cloud import PointCloud
+from concerto.points.scenes import rows_of_scenes
 from concerto.points.voxels import check_finite
 
 Floats = NDArray[np.float64]
@@ -47,9 +49,10 @@ def estimate_normals(
     A normal is the direction in which the k nearest points vary least. It is zero where they
     define no plane: where they lie on a line, or in fewer than three places.
 
-    points: a `PointCloud`, or whatever a model takes. k: points that each plane is fitted to, the
-    point itself among them, points in the same place counted once; more smooth noise and corners.
-    A LiDAR sweep needs some 60, as otherwise the neighbours lie on one of its rings, nearly a line.
+    points: a `PointCloud`, or whatever a model takes; scenes packed together are each estimated as
+    if alone. k: points that each plane is fitted to, the point itself among them, points in the
+    same place counted once; more smooth noise and corners. A LiDAR sweep needs some 60, as
+    otherwise the neighbours lie on one of its rings, nearly a line.
     color_range, drop_invalid: as in `Concerto.forward`.
 
     viewpoint: (3,) coordinates that the normals face, such as the scanner's. Without it,
@@ -75,10 +78,12 @@ def estimate_normals(
         check_finite(coord)
     elif not valid.any():
         raise InputError(f"None of the {len(cloud)} points has finite coordinates.")
-    rounding = torch.finfo(coord.dtype).eps * float(coord[valid].abs().max())
     normal = torch.zeros(len(cloud), 3, dtype=torch.float32, device="cpu")
-    estimated = _estimate(coord[valid].double().numpy(), k, eye, rounding)
-    normal[valid] = torch.from_numpy(estimated).float()
+    for scene in rows_of_scenes(points, len(cloud)):
+        rows = scene.cpu()
+        rows = rows[valid[rows]]
+        if len(rows):
+            normal[rows] = _estimate(coord[rows], k, eye)
     return replace(cloud, normal=normal.to(cloud.coord.device))
 
 
@@ -100,13 +105,15 @@ def _viewpoint(viewpoint: Any) -> Floats:
     return eye
 
 
-def _estimate(coord: Floats, k: int, eye: Floats | None, rounding: float) -> Floats:
-    """Oriented normals (N, 3) of finite coord (N, 3), which are exact to `rounding`."""
+def _estimate(points: Tensor, k: int, eye: Floats | None) -> Tensor:
+    """Oriented normals (N, 3) float32 of the finite coordinates (N, 3) of a scene."""
+    rounding = torch.finfo(points.dtype).eps * float(points.abs().max())
+    coord = points.double().numpy()
     # By a power of two, which changes no digits: squares then neither overflow nor vanish.
     exponent = -int(np.frexp(np.abs(coord).max())[1])
     places, place_of_point = _places(np.ldexp(coord, exponent))
     if len(places) < 3:
-        return np.zeros_like(coord)
+        return torch.zeros(len(coord), 3)
     planes = _fit(places, min(k, len(places)), float(np.ldexp(rounding, exponent)))
     if eye is not None:
         sight = np.ldexp(eye, exponent) - places
@@ -114,7 +121,7 @@ def _estimate(coord: Floats, k: int, eye: Floats | None, rounding: float) -> Flo
     else:
         facing = agreeing_signs(places, planes.normal, planes.area, planes.neighbors)
     normal = np.where(facing[:, None] < 0, -planes.normal, planes.normal)
-    return normal[place_of_point]
+    return torch.from_numpy(normal[place_of_point]).float()
 
 
 def _places(coord: Floats) -> tuple[Floats, Integers]:

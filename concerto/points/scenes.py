@@ -36,7 +36,7 @@ class Scenes:
 
 def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Scenes:
     """Tell scenes apart. Raises InputError for an empty list, or packing that does not add up."""
-    if isinstance(points, (list, tuple)) and not hasattr(points, "_fields"):
+    if is_list(points):
         if not points:
             raise InputError("The list of scenes is empty.")
         if any(_is_packed(item) for item in points):
@@ -49,19 +49,27 @@ def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Sc
         return Scenes([points], as_list=False)
     if get(points, "grid_coord") is not None:
         voxels = _voxels(points)
-        rows = _rows_of_scenes(points, len(voxels.feat))
+        rows = rows_of_scenes(points, len(voxels.feat))
         return Scenes([_scene_of(voxels, part) for part in rows], False, torch.cat(rows))
     cloud = to_point_cloud(points, color_range)
-    rows = _rows_of_scenes(points, len(cloud))
+    rows = rows_of_scenes(points, len(cloud))
     return Scenes([cloud[part] for part in rows], False, torch.cat(rows))
+
+
+def is_list(points: Any) -> bool:
+    """Whether these are several scenes, whose results are a list."""
+    return isinstance(points, (list, tuple)) and not hasattr(points, "_fields")
 
 
 def _is_packed(points: Any) -> bool:
     return any(get(points, name) is not None for name in ("grid_coord", "offset", "batch"))
 
 
-def _rows_of_scenes(points: Any, count: int) -> list[Tensor]:
-    """The rows of each scene, from `offset`, or `batch`, or all of them."""
+def rows_of_scenes(points: Any, count: int) -> list[Tensor]:
+    """The rows of each scene that has any, from `offset`, or `batch`, or all of them.
+
+    Raises InputError for packing that does not add up.
+    """
     if get(points, "offset") is not None:
         ends = _integers(get(points, "offset"), "offset").flatten()
         sizes = torch.diff(ends, prepend=ends.new_zeros(1))

@@ -319,3 +319,28 @@ def test_a_viewpoint_must_be_three_finite_coordinates(viewpoint) -> None:
 def test_a_cloud_without_points_is_refused() -> None:
     with pytest.raises(InputError, match="There are no points"):
         estimate_normals(np.zeros((0, 3)))
+
+
+@pytest.mark.parametrize("packing", ["offset", "batch"])
+def test_scenes_packed_together_get_the_normals_that_each_gets_alone(packing: str) -> None:
+    # Two sheets, nearer to each other than the points of either are.
+    flat = np.random.default_rng(RNG_SEED).random((300, 3)) * [1, 1, 0]
+    steep = flat[:200] @ np.array([[0, 0, 1.0], [0, 1, 0], [1, 0, 0]])
+    coord = np.concatenate([flat, steep])
+    alone = torch.cat([estimate_normals(scene).normal for scene in (flat, steep)])
+    if packing == "offset":
+        assert torch.equal(estimate_normals({"coord": coord, "offset": [300, 500]}).normal, alone)
+        return
+    order = np.random.default_rng(RNG_SEED).permutation(500)
+    batch = np.repeat([0, 1], [300, 200])
+    mixed = estimate_normals({"coord": coord[order], "batch": batch[order]})
+    torch.testing.assert_close(mixed.normal, alone[torch.from_numpy(order)])
+
+
+def test_a_packed_scene_without_a_finite_point_has_no_normals() -> None:
+    flat = np.random.default_rng(RNG_SEED).random((300, 3)) * [1, 1, 0]
+    nowhere = np.full((10, 3), np.nan)
+    packed = {"coord": np.concatenate([nowhere, flat]), "offset": [10, 310]}
+    normal = estimate_normals(packed, drop_invalid=True).normal
+    assert not normal[:10].any()
+    assert torch.equal(normal[10:], estimate_normals(flat).normal)
