@@ -21,6 +21,7 @@ from concerto.heads import make_head
 from concerto.heads.instances import group_voxels
 from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
+from concerto.points.scenes import is_list
 from concerto.saved_model import SavedModel
 from concerto.segmenter_card import segmenter_card
 from concerto.segmenter_files import (
@@ -93,7 +94,8 @@ class Segmenter(nn.Module, SavedModel):
         """Classes, and which points belong to one thing: a baseline that was not trained for it.
 
         Touching voxels of one class belong together where the cosine of their features is at least
-        `similarity`. Of fewer than `min_points` points there is no thing.
+        `similarity`. Of fewer than `min_points` points there is no thing. Each scene of a list has
+        numbers from 0; in scenes packed together they go on from one to the next.
 
         Raises InputError where one of these is out of range.
         """
@@ -102,9 +104,15 @@ class Segmenter(nn.Module, SavedModel):
         if min_points < 1:
             raise InputError(f"min_points is {min_points}; a thing has at least 1 point.")
 
+        packed, before = not is_list(points), 0
+
         def read(hierarchy: Hierarchy) -> Tensor:
+            nonlocal before
             best = self._logits(hierarchy).argmax(1)
             things = group_voxels(hierarchy, best, similarity, min_points)
+            if packed:
+                things = torch.where(things < 0, -1, things + before)
+                before = max(before, int(things.max()) + 1)
             return _at_points(torch.stack([best, things], dim=1), hierarchy, -1)
 
         found = self._infer(points, read, options)

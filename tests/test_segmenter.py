@@ -113,6 +113,28 @@ def test_things_are_of_one_class_and_numbered_by_size() -> None:
         segmenter.instances(cloud, min_points=0)
 
 
+def test_things_of_scenes_packed_together_have_numbers_of_their_own() -> None:
+    segmenter = made()
+    clouds = [random_cloud(1500, seed, extent=0.5) for seed in (0, 4)]
+    options = {"similarity": 0.5, "min_points": 5}
+    alone = segmenter.instances(clouds, **options)
+    batch = torch.arange(3000) % 2
+    coord, color, normal = (
+        torch.stack([getattr(cloud, name) for cloud in clouds], dim=1).flatten(0, 1)
+        for name in ("coord", "color", "normal")
+    )
+    packed = segmenter.instances(
+        {"coord": coord, "color": color, "normal": normal, "batch": batch}, **options
+    )
+    for number, one in enumerate(alone):
+        assert torch.equal(packed.segment[batch == number], one.segment)
+    first, second = (packed.instance[batch == number] for number in (0, 1))
+    assert torch.equal(first, alone[0].instance)
+    shift = alone[0].instance.max() + 1
+    assert torch.equal(second, torch.where(alone[1].instance < 0, -1, alone[1].instance + shift))
+    assert alone[1].instance.max() >= 0
+
+
 def test_colours_of_classes_are_all_different() -> None:
     assert len(set(distinct_colors(60))) == 60
     assert made().palette.shape == (3, 3)
