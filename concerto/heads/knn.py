@@ -41,10 +41,10 @@ class KnnHead(nn.Module):
         bank = self.features.to(torch.float32)
         one_hot = F.one_hot(self.labels.long() + 1, self.classes + 1)[:, 1:].float()
         neighbors = min(self.config.neighbors, len(bank))
+        tiny = torch.finfo(torch.float32).tiny
         votes = []
         for rows in features.float().split(CHUNK):
             cosine, nearest = (F.normalize(rows, dim=1) @ bank.T).topk(neighbors, dim=1)
-            weight = (cosine / self.config.temperature).softmax(1)
+            weight = (cosine / max(self.config.temperature, tiny)).softmax(1)
             votes.append(torch.einsum("nk,nkc->nc", weight, one_hot[nearest]))
-        tiny = torch.finfo(torch.float32).tiny
         return torch.cat(votes).clamp(min=tiny)

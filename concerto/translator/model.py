@@ -24,6 +24,7 @@ from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
 from concerto.points.convert import to_point_cloud
 from concerto.points.prepare import positive
+from concerto.points.scenes import rows_of_scenes
 from concerto.saved_model import SavedModel
 from concerto.translator.alternatives import Alternatives, as_asked, through_names
 from concerto.translator.card import translator_card
@@ -205,7 +206,7 @@ class Translator(nn.Module, SavedModel):
         Naming in `against` what else is there sharpens the answer. hierarchy: of these points, to
         not encode them again. Otherwise as `forward`.
 
-        Raises InputError also for a list of scenes.
+        Raises InputError also for several scenes, in a list or packed together.
         """
         if type(top) is not int or top < 1:
             raise InputError(f"top is {top!r}; it must be a positive integer.")
@@ -222,6 +223,9 @@ class Translator(nn.Module, SavedModel):
                 "each."
             )
         cloud = to_point_cloud(points, options.get("color_range"))
+        _check_single(len(rows_of_scenes(points, len(cloud))), "these points are")
+        if hierarchy is not None:
+            _check_single(len(hierarchy.levels[0].offsets), "the hierarchy is")
         regions: list[Region] = []
 
         def look(hierarchy: Hierarchy) -> Tensor:
@@ -231,7 +235,8 @@ class Translator(nn.Module, SavedModel):
             number = torch.full_like(score, -1, dtype=torch.int64)
             number[rows] = components(hierarchy.levels[projection.stage], rows)
             # Raised by one, so that points left out, which get zeros, belong to no region.
-            member = cast(Tensor, hierarchy.at_points(number + 1, projection.stage)) - 1
+            raised = hierarchy.at_points(number + 1, projection.stage)
+            member = (raised if isinstance(raised, Tensor) else raised[0]) - 1
             for region, mean in ranked(score[rows], number[rows], least_voxels, top):
                 regions.append(_region(cloud.coord, (member == region).nonzero().flatten(), mean))
             return member
@@ -351,7 +356,9 @@ class Translator(nn.Module, SavedModel):
         )
 
     def _temperature(self, given: float | None) -> float:
-        return positive(given, self.texts.tower.temperature, "temperature")
+        asked = positive(given, self.texts.tower.temperature, "temperature")
+        # Probabilities are 0 and 1 long before, and cosines divided by less would be infinite.
+        return max(asked, torch.finfo(torch.float32).tiny)
 
 
 def _one(text: str) -> list[str]:
@@ -359,6 +366,13 @@ def _one(text: str) -> list[str]:
     if len(texts) > 1:
         raise InputError(f"find looks for one text at a time; these are {len(texts)}.")
     return texts
+
+
+def _check_single(scenes: int, what: str) -> None:
+    if scenes > 1:
+        raise InputError(
+            f"find looks in one scene at a time; {what} of {scenes}. Call it for each."
+        )
 
 
 def _segments(found: Tensor) -> Segments:

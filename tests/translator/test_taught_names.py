@@ -157,3 +157,29 @@ def test_find_says_what_it_looks_in(translator: Translator, cloud: PointCloud) -
         hierarchy = translator.encoder.hierarchy(cloud)
     with pytest.raises(InputError, match="find needs the points too"):
         translator.find(hierarchy, "sofa")
+    together = {"coord": cloud.coord.repeat(2, 1), "offset": [len(cloud), 2 * len(cloud)]}
+    with pytest.raises(InputError, match=r"one scene at a time; these points are of 2\. Call it"):
+        translator.find(together, "sofa")
+    with torch.no_grad():
+        several = translator.encoder.hierarchy([cloud, cloud])
+        single = translator.encoder.hierarchy([cloud])
+    with pytest.raises(InputError, match="the hierarchy is of 2"):
+        translator.find(cloud, "sofa", hierarchy=several)
+    wanted = translator.find(cloud, "sofa", threshold=0.0)
+    for options in ({"hierarchy": hierarchy}, {"hierarchy": single}):
+        found = translator.find(cloud, "sofa", threshold=0.0, **options)
+        assert [region.points.tolist() for region in found] == [
+            region.points.tolist() for region in wanted
+        ]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-45, 1e-38])
+def test_however_cold_the_nearest_class_has_all_the_probability(
+    translator: Translator, cloud: PointCloud, temperature: float
+) -> None:
+    warm = translator.segment(cloud, ["chair", "lamp"])
+    cold = translator.segment(cloud, ["chair", "lamp"], temperature=temperature)
+    assert torch.equal(cold.label, warm.label)
+    assert torch.equal(cold.probability, torch.ones(len(cloud)))
+    for region in translator.find(cloud, "chair", threshold=0.0, temperature=temperature):
+        assert region.score == region.score
