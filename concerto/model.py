@@ -55,12 +55,12 @@ class Concerto(nn.Module, SavedModel):
     @property
     def device(self) -> torch.device:
         """Where the weights are, and the results will be."""
-        return self.encoder.embedding.linear.weight.device
+        return self._weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The weights' dtype, and the features'."""
-        return self.encoder.embedding.linear.weight.dtype
+        return self._weight.dtype
 
     def feature_dim(self, stages: Stages | None = None) -> int:
         """Channels of the features that `stages` give, by default those of `model(points)`."""
@@ -326,12 +326,17 @@ class Concerto(nn.Module, SavedModel):
 
     def _rows_within(self, budget: int, grid_coord: Tensor) -> int:
         """How many rows the encoder may work on at a time, to stay within so many bytes."""
-        dtype = product_dtype(self.encoder.embedding.linear.weight)
+        dtype = product_dtype(self._weight)
         copied = 0
         if dtype != self.dtype:
             sizes = (sum(p.numel() for p in block.parameters()) for block in self._blocks())
             copied = max(sizes) * dtype.itemsize
         return slice_rows_within(budget, self.config, grid_coord, dtype.itemsize, copied)
+
+    @property
+    def _weight(self) -> Tensor:
+        """One of the weights. Not a linear map's, as quantisation takes those away."""
+        return self.encoder.embedding.norm.weight
 
     def _blocks(self) -> list[Block]:
         return [module for module in self.encoder.modules() if isinstance(module, Block)]

@@ -322,3 +322,13 @@ def test_features_finer_than_their_place_are_refused(model: Concerto) -> None:
 def test_a_name_instead_of_a_config_says_how_to_load() -> None:
     with pytest.raises(ConfigError, match=r"from_pretrained"):
         Concerto("concerto-large")  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_quantised_model_still_encodes(model: Concerto) -> None:
+    quantization = pytest.importorskip("torch.ao.quantization")
+    cloud = random_cloud(600)
+    quantised = quantization.quantize_dynamic(model, {torch.nn.Linear})
+    assert (quantised.device, quantised.dtype) == (model.device, model.dtype)
+    given, wanted = quantised.encode(cloud, max_memory="1GiB"), model.encode(cloud)
+    assert torch.nn.functional.cosine_similarity(given, wanted).mean() > 0.99

@@ -180,17 +180,21 @@ class Embedding(nn.Module):
             nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, feat: Tensor, mask: Tensor | None) -> Tensor:
-        weight, bias = self.linear.weight, self.linear.bias
-        precise = torch.promote_types(weight.dtype, torch.float32)
-        with torch.autocast(feat.device.type, enabled=False):
-            x = F.linear(feat.to(precise), weight.to(precise), bias.to(precise))
-        x = _gelu(self.norm(x.to(weight.dtype)))
+        x = _gelu(self.norm(self._map(feat).to(self.norm.weight.dtype)))
         if self.mask_token is None:
             return x
         if mask is None:
             # In the graph all the same: DDP waits for a gradient of every parameter.
             return x + 0 * self.mask_token.to(x.dtype) if torch.is_grad_enabled() else x
         return torch.where(mask[:, None], self.mask_token.to(x.dtype), x)
+
+    def _map(self, feat: Tensor) -> Tensor:
+        weight, bias = self.linear.weight, self.linear.bias
+        if not isinstance(weight, Tensor):
+            return self.linear(feat)  # quantised, which multiplies in its own way
+        precise = torch.promote_types(weight.dtype, torch.float32)
+        with torch.autocast(feat.device.type, enabled=False):
+            return F.linear(feat.to(precise), weight.to(precise), bias.to(precise))
 
 
 class Stage(nn.Module):
