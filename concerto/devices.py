@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+from pathlib import Path
 
-from concerto.errors import ConfigError
+import torch
+from torch import Tensor
+
+from concerto.errors import CheckpointError, ConfigError
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -14,6 +18,10 @@ def usable_device(device: torch.device | str | None) -> torch.device:
     try:
         found = torch.device("cpu" if device is None else device)
         torch.empty(0, device=found)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f'device is {device!r}; it must be a text such as "cpu" or "cuda:0", or a torch.device.'
+        ) from error
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise ConfigError(
@@ -30,6 +38,30 @@ def kept_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
         return None
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if found not in DTYPES:
-        names = ", ".join(str(known).removeprefix("torch.") for known in DTYPES)
-        raise ConfigError(f'dtype is {dtype!r}; it must be one of {names}, or "auto".')
+        raise ConfigError(f'dtype is {dtype!r}; it must be one of {_names()}, or "auto".')
     return found
+
+
+def in_dtype(
+    tensors: Mapping[str, Tensor], dtype: torch.dtype | None, file: Path
+) -> dict[str, Tensor]:
+    """The tensors of a file in a dtype, None standing for their own.
+
+    Raises CheckpointError where that is one that no model computes in, such as float8.
+    """
+    if dtype is not None:
+        return {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    odd = {
+        str(tensor.dtype): name for name, tensor in tensors.items() if tensor.dtype not in DTYPES
+    }
+    if odd:
+        kinds = ", ".join(f"{kind} (as {name})" for kind, name in odd.items())
+        raise CheckpointError(
+            f"{file} holds weights in {kinds}, which models do not compute in. Pass another dtype "
+            f'than "auto": one of {_names()}.'
+        )
+    return dict(tensors)
+
+
+def _names() -> str:
+    return ", ".join(str(known).removeprefix("torch.") for known in DTYPES)

@@ -17,7 +17,7 @@ from concerto import checkpoints, hub
 from concerto.card import model_card
 from concerto.checkpoints import Checkpoint
 from concerto.config import ConcertoConfig
-from concerto.devices import kept_dtype, usable_device
+from concerto.devices import in_dtype, kept_dtype, usable_device
 from concerto.encoder import Backend, Block, PointTransformer
 from concerto.encoder.cpu import product_dtype
 from concerto.errors import ConcertoWarning, ConfigError, InputError
@@ -254,9 +254,7 @@ class Concerto(nn.Module, SavedModel):
         with torch.device("meta"):
             model = cls(checkpoint.config, backend)
         checkpoints.check_tensors(checkpoint.tensors, model.state_dict(), file)
-        tensors = checkpoint.tensors
-        if dtype is not None:
-            tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+        tensors = in_dtype(checkpoint.tensors, dtype, file)
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 

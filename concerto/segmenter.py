@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from concerto import checkpoints, hub
-from concerto.devices import kept_dtype, usable_device
+from concerto.devices import in_dtype, kept_dtype, usable_device
 from concerto.encoder import Backend
 from concerto.encoder.cpu import at_full_speed
 from concerto.errors import ConfigError, HubError, InputError
@@ -168,8 +168,10 @@ class Segmenter(nn.Module, SavedModel):
         files = read_segmenter(source, None if encoder is None else str(encoder))
         tensors, config = files.tensors, files.config
         if files.over is not None:
+            # Adapters are added before anything is rounded.
+            exact = "auto" if dtype is None else torch.promote_types(dtype, torch.float32)
             try:
-                beneath = Concerto.from_pretrained(files.over.source, dtype="auto", **asdict(reach))
+                beneath = Concerto.from_pretrained(files.over.source, dtype=exact, **asdict(reach))
             except HubError as error:
                 raise HubError(
                     f"{source.weights} holds a head without its encoder, {files.over.source}, and "
@@ -181,8 +183,7 @@ class Segmenter(nn.Module, SavedModel):
         with torch.device("meta"):
             segmenter = cls(config, backend)
         checkpoints.check_tensors(tensors, segmenter.state_dict(), source.weights)
-        if dtype is not None:
-            tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+        tensors = in_dtype(tensors, dtype, source.weights)
         segmenter.load_state_dict(tensors, assign=True)
         return segmenter.eval().to(device)
 

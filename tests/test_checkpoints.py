@@ -229,6 +229,7 @@ def test_a_file_of_torchs_older_format_loads(published: Path) -> None:
     assert same_features(concerto.from_pretrained(published), concerto.from_pretrained(GOLDEN))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("is_archive", [True, False])
 def test_whatever_bytes_are_damaged_the_file_is_called_so(is_archive: bool, tmp_path: Path) -> None:
     content = {"state_dict": {f"w{number}": torch.zeros(2, 3) for number in range(4)}}
@@ -270,6 +271,21 @@ def test_tensors_that_hold_no_real_numbers_are_named(published: Path) -> None:
 
     with pytest.raises(CheckpointError, match=r"no real numbers in 1 tensors: .*torch\.int64"):
         concerto.from_pretrained(rewrite(published, round_off))
+
+
+def test_weights_in_float8_are_taken_as_another_dtype_alone(tmp_path: Path) -> None:
+    Concerto(SMALL).to(torch.float8_e4m3fn).save_pretrained(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"weights in torch\.float8_e4m3fn .*than \"auto\": one of float64"
+    ):
+        concerto.from_pretrained(tmp_path, dtype="auto")
+    assert concerto.from_pretrained(tmp_path).encode(random_cloud(300)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("device", [3.5, ["cpu"], True, 10**30])
+def test_what_is_no_device_is_refused(device: object) -> None:
+    with pytest.raises(ConfigError, match=r"device is .*; it must be a text such as"):
+        concerto.from_pretrained("concerto-tiny", device=device)
 
 
 def test_a_published_file_of_ours_keeps_the_preprocessing(tmp_path: Path) -> None:

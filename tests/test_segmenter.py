@@ -299,6 +299,15 @@ def test_a_head_of_an_encoder_at_half_precision_finds_it(tmp_path: Path) -> None
     assert relative_l2(again.probabilities(cloud), shares) < 0.02
 
 
+def test_a_head_over_an_encoder_in_float8_loads_in_what_models_compute_in(tmp_path: Path) -> None:
+    segmenter = made()
+    segmenter.model.to(torch.float8_e5m2)
+    save_over(tmp_path / "head", tmp_path / "encoder", segmenter)
+    assert Segmenter.from_pretrained(tmp_path / "head").model.dtype == torch.float32
+    with pytest.raises(CheckpointError, match="float8_e5m2"):
+        Segmenter.from_pretrained(tmp_path / "head", dtype="auto")
+
+
 def test_the_published_head_is_read_over_its_encoder(
     hub: FakeHub, load: Loader, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from concerto import hub
-from concerto.devices import kept_dtype, usable_device
+from concerto.devices import in_dtype, kept_dtype, usable_device
 from concerto.encoder import Backend
 from concerto.errors import ConfigError, InputError
 from concerto.hierarchy import Hierarchy
@@ -294,8 +294,7 @@ class Translator(nn.Module, SavedModel):
         config, tensors = read_translator(source, reach)
         with torch.device("meta"):
             translator = cls(config, backend=backend)
-        if dtype is not None:
-            tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+        tensors = in_dtype(tensors, dtype, source.weights)
         translator.load_state_dict(tensors, assign=True)
         return translator.eval().to(device)
 
