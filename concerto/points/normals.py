@@ -113,7 +113,7 @@ def _estimate(points: Tensor, k: int, eye: Floats | None) -> Tensor:
     exponent = -int(np.frexp(np.abs(coord).max())[1])
     places, place_of_point = _places(np.ldexp(coord, exponent))
     if len(places) < 3:
-        return torch.zeros(len(coord), 3)
+        return torch.zeros(len(coord), 3, dtype=torch.float32, device="cpu")
     planes = _fit(places, min(k, len(places)), float(np.ldexp(rounding, exponent)))
     if eye is not None:
         sight = np.ldexp(eye, exponent) - places
