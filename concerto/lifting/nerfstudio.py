@@ -75,7 +75,9 @@ def _frame(folder: Path, values: dict[str, Any]) -> FrameFiles:
 
 
 def _camera(name: str, values: dict[str, Any]) -> Intrinsics:
-    model = values.get("camera_model") or "PINHOLE"
+    # instant-ngp's name for it.
+    fisheye = "OPENCV_FISHEYE" if values.get("is_fisheye") else None
+    model = fisheye or values.get("camera_model") or "PINHOLE"
     if model not in PINHOLES:
         raise InputError(
             f"{name}: its camera_model is {model}, and a pinhole is expected: one of "

@@ -208,10 +208,11 @@ class VideoWriter:
             self._container.mux(packet)
 
     def close(self) -> None:
-        """Write what is still on its way."""
-        if self._begun:
-            for packet in self._stream.encode():
-                self._container.mux(packet)
+        """Write what is still on its way. Raises InputError where there was no image."""
+        if not self._begun:
+            raise InputError("No image was given, and a video takes at least one.")
+        for packet in self._stream.encode():
+            self._container.mux(packet)
 
 
 def _reason(error: Exception) -> str:

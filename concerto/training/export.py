@@ -59,7 +59,7 @@ class FinishedRun:
 
 def export(
     run: Annotated[Path, tyro.conf.arg(metavar="RUN")],
-    out: Annotated[Path | None, tyro.conf.arg(metavar="OUT")] = None,
+    out: Annotated[Path | None, tyro.conf.arg(metavar="[OUT]")] = None,
     /,
     push_to_hub: Annotated[str | None, tyro.conf.arg(metavar="REPO")] = None,
     private: bool = False,

@@ -112,6 +112,12 @@ def test_a_video_that_cannot_be_read_is_told(film: Path, tmp_path: Path) -> None
         pass
 
 
+def test_a_video_of_no_image_is_refused_and_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least one"), video_writer(tmp_path / "none.mp4", 10):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_image_of_odd_sides_loses_its_last_row(tmp_path: Path) -> None:
     with video_writer(tmp_path / "odd.mp4", 10) as written:
         written.add(np.zeros((31, 45, 3), np.uint8))

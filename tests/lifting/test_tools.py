@@ -214,6 +214,12 @@ def test_a_camera_of_another_projection_is_refused(model: str, tmp_path: Path) -
         open_recording(file.parent)
 
 
+def test_a_fisheye_of_instant_ngp_is_refused(tmp_path: Path) -> None:
+    folder = write_nerfstudio(tmp_path / "room", is_fisheye=True)
+    with pytest.raises(InputError, match=r"0\.png: its camera_model is OPENCV_FISHEYE"):
+        open_recording(folder)
+
+
 @pytest.mark.parametrize("model", PINHOLES)
 def test_a_camera_that_is_named_a_pinhole_is_one(model: str, tmp_path: Path) -> None:
     assert open_recording(write_nerfstudio(tmp_path / "room", camera_model=model)).frames
