@@ -68,6 +68,20 @@ class LoopConfig:
     max_bad_steps: int = 20
     """Steps in a row with a loss or gradient that is not finite, after which the run stops."""
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError where a value is out of range."""
+        for name, least in (
+            ("log_every", 1),
+            ("save_every", 1),
+            ("keep", 1),
+            ("picture_every", 0),
+            ("max_bad_steps", 1),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ConfigError(f"clip_norm is {self.clip_norm:g}; a bound is over 0.")
+
     def forward_size(self, processes: int) -> int:
         """Samples of one forward pass on one process. Raises ConfigError where it is no integer."""
         if (

@@ -41,6 +41,7 @@ class Optimizer(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         groups = self.param_groups
+        self._forget_other_ways()
         for group in groups:
             if group["muon"]:
                 for matrix in group["params"]:
@@ -51,6 +52,15 @@ class Optimizer(torch.optim.AdamW):
             return loss
         finally:
             self.param_groups = groups
+
+    def _forget_other_ways(self) -> None:
+        """What AdamW knows of a matrix is of no use to Muon, nor the other way round: a run may go
+        on with another choice."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state.get(parameter)
+                if state and ("momentum" in state) != group["muon"]:
+                    state.clear()
 
     def _step_matrix(self, matrix: Tensor, lr: float, weight_decay: float) -> None:
         gradient = matrix.grad

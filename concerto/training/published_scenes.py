@@ -143,10 +143,15 @@ def _seen(file: Path) -> np.ndarray:
 
 
 def _labels(file: Path, dtype: type) -> np.ndarray | None:
-    """(n,) labels; -1 where they are negative. None where there is no such file."""
+    """(n,) labels; -1 where they are negative or NaN. None where there is no such file."""
     if not file.exists():
         return None
     labels = _load(file)
+    if labels.dtype.kind == "f":
+        labels = np.where(np.isfinite(labels), labels, -1)
+        if (labels % 1 != 0).any():
+            wrong = labels[labels % 1 != 0][0]
+            raise InputError(f"{file} has label {wrong:g}; labels are whole numbers.")
     if labels.size and labels.max() > np.iinfo(dtype).max:
         raise InputError(f"{file} has label {labels.max()}; at most {np.iinfo(dtype).max} is kept.")
     # Unlabelled points are -1 in some releases and -100 in others.

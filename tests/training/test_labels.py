@@ -66,9 +66,13 @@ def test_labels_of_the_published_layout_are_read_and_negative_ones_are_none(
     foreign = np.where(SAMPLES[2].segment < 0, -100, SAMPLES[2].segment)[:, None]
     np.save(folder / "train" / "room_2" / "segment.npy", foreign.astype(np.int64))
     assert_same(scenes[2], SAMPLES[2].decode())
-    np.save(folder / "train" / "room_2" / "segment.npy", np.full(60, 2**20))
-    with pytest.raises(InputError, match=r"segment\.npy has label 1048576"):
-        scenes[2]
+    floats = np.where(SAMPLES[2].segment < 0, np.nan, SAMPLES[2].segment)
+    np.save(folder / "train" / "room_2" / "segment.npy", floats)
+    assert_same(scenes[2], SAMPLES[2].decode())
+    for wrong, told in ((np.full(60, 2**20), 1048576), (np.full(60, 2.7), 2.7)):
+        np.save(folder / "train" / "room_2" / "segment.npy", wrong)
+        with pytest.raises(InputError, match=rf"segment\.npy has label {told}"):
+            scenes[2]
 
 
 def test_a_label_that_is_no_class_is_refused_with_its_place_and_value(tmp_path: Path) -> None:

@@ -231,6 +231,25 @@ def test_a_full_disk_stops_neither_the_run_nor_loses_a_checkpoint(
     assert run_toy(replace(config, resume=True)).steps == 11
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"log_every": 0}, "log_every is 0; it must be at least 1"),
+        ({"save_every": 0}, "save_every is 0"),
+        ({"keep": 0}, "keep is 0"),
+        ({"picture_every": -1}, "picture_every is -1"),
+        ({"max_bad_steps": 0}, "max_bad_steps is 0"),
+        ({"clip_norm": -1.0}, "clip_norm is -1; a bound is over 0"),
+        ({"clip_norm": 0.0}, "clip_norm is 0"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(
+    config: LoopConfig, change: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        replace(config, **change)
+
+
 def test_a_batch_that_does_not_divide_and_an_endless_epoch_are_refused(config: LoopConfig) -> None:
     with pytest.raises(ConfigError, match="it must be a multiple of 6"):
         replace(config, accumulate=3).forward_size(2)

@@ -70,5 +70,20 @@ def test_momentum_carries_on_where_a_gradient_fell_silent() -> None:
     assert torch.equal(matrix, before)
 
 
+def test_a_run_may_go_on_with_the_other_of_the_two() -> None:
+    """Its averages start anew, as what a checkpoint has none of does."""
+    for muon in (True, False):
+        matrix = parameter(6, 6)
+        before = Optimizer([ParameterGroup([matrix], lr=0.1, muon=muon)])
+        before.step()
+        after = Optimizer([ParameterGroup([matrix], lr=0.1, muon=not muon)])
+        after.state.update(before.state)
+        fresh = nn.Parameter(matrix.detach().clone())
+        fresh.grad = matrix.grad
+        after.step()
+        Optimizer([ParameterGroup([fresh], lr=0.1, muon=not muon)]).step()
+        assert torch.equal(matrix, fresh)
+
+
 def test_a_gradient_of_nothing_steps_nowhere() -> None:
     assert torch.equal(orthogonal(torch.zeros(3, 5)), torch.zeros(3, 5))

@@ -197,7 +197,7 @@ def test_a_wrong_map_is_refused(text: str, name: str, message: str, tmp_path: Pa
         ),
         (np.full(80, 2.5), ("MAP",), "a.ply has label 2.5; labels are whole numbers"),
         (np.full(80, 7, np.int32), ("MAP",), "Not one point of the split train has a class"),
-        (LABELS, ("MAP", "--val", "z"), "The split val is empty: no scan in .* is named z"),
+        (LABELS, ("MAP", "--val", "z"), "No scan in .* is named z"),
         (LABELS, ("MAP", "--val", "*"), "The split train is empty: all scans are for validation"),
         (LABELS, ("MAP", "--val-share", 1), "val_share is 1; it must be from 0 to below 1"),
         (LABELS, ("MAP", "--scale", 0), "scale is 0; it must be over 0"),
@@ -214,6 +214,24 @@ def test_what_cannot_be_is_named(
     assert re.search(message, said), said
     assert "Error parsing" not in said  # the options' own classes are nobody's business
     assert not (tmp_path / "out" / "train").exists()
+
+
+def test_each_name_of_val_must_be_a_scans(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_ply(tmp_path / "scans" / f"{name}.ply", LABELS)
+    options = ("--label-map", write_map(tmp_path), "--val", "b", "bb")
+    said = prepare("labelled", tmp_path / "scans", tmp_path / "out", *options, code=1)
+    assert "No scan in" in said
+    assert "is named bb" in said
+
+
+def test_two_files_that_would_be_one_scene_are_refused(tmp_path: Path) -> None:
+    for name in ("a.ply", "b.ply"):
+        write_ply(tmp_path / "scans" / name, LABELS)
+    (tmp_path / "scans" / "a.pcd").write_bytes(b"")
+    options = ("--label-map", write_map(tmp_path))
+    said = prepare("labelled", tmp_path / "scans", tmp_path / "out", *options, code=1)
+    assert "differ in their suffix alone" in said
 
 
 def test_a_folder_without_scans_is_named(tmp_path: Path) -> None:

@@ -107,14 +107,14 @@ def _splits(src: Path, options: LabelledOptions) -> dict[str, list[Path]]:
         return {split: _scans(src / split) for split in folders}
     scans = _scans(src)
     if options.val:
-        chosen = [
-            scan
-            for scan in scans
-            if any(fnmatch(name, one) for one in options.val for name in (scan.name, scan.stem))
-        ]
-        if not chosen:
-            names = " or ".join(options.val)
-            raise InputError(f"The split val is empty: no scan in {src} is named {names}.")
+        named = {
+            one: [scan for scan in scans if fnmatch(scan.name, one) or fnmatch(scan.stem, one)]
+            for one in options.val
+        }
+        for one, found in named.items():
+            if not found:
+                raise InputError(f"No scan in {src} is named {one}, which --val asks for.")
+        chosen = [scan for scan in scans if any(scan in found for found in named.values())]
     else:
         share = 0.2 if options.val_share is None else options.val_share
         order = np.random.default_rng(SEED).permutation(len(scans))
@@ -135,6 +135,14 @@ def _scans(folder: Path) -> list[Path]:
     )
     if not found:
         raise InputError(f"There is no scan in {folder}: no {', '.join(WITH_SCALARS)}.")
+    names: dict[Path, Path] = {}
+    for scan in found:
+        other = names.setdefault(scan.with_suffix(""), scan)
+        if other is not scan:
+            raise InputError(
+                f"{other} and {scan} differ in their suffix alone, and would be one scene. Take "
+                "one of them away, or rename it."
+            )
     return found
 
 

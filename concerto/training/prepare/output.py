@@ -201,7 +201,12 @@ def _replacing_folder(target: Path) -> Iterator[Path]:
         yield new
         if target.exists():
             target.rename(old)
-        new.rename(target)
+        try:
+            new.rename(target)
+        except BaseException:
+            if old.exists():
+                old.rename(target)
+            raise
     except OSError as error:
         # A file that samples come from may be what is missing: it is named.
         at = f": {error.filename}" if error.filename else ""
