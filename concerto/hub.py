@@ -92,9 +92,8 @@ def locate(
     filename: which file of a repo or folder. revision: a branch, tag or commit of a repo; given
     for a name, it overrides the name's pin.
 
-    Raises HubError where the name, repo, revision or file does not exist or cannot be reached,
-    where a file is not the one that its name is pinned to, and where there is no choice of
-    revision or file, as of what ships with the library.
+    Raises HubError where the name, repo, revision or file does not exist, also of what ships with
+    the library, or cannot be reached, and where a file is not the one that its name is pinned to.
     """
     path = Path(source)
     if str(source) and path.is_dir():
@@ -113,8 +112,7 @@ def locate(
         if revision is not None or filename not in (None, WEIGHTS_FILE):
             given = f"revision={revision!r}" if revision is not None else f"filename={filename!r}"
             raise HubError(
-                f"{name} ships with this library, as one file of one state; {given} was given, "
-                "which chooses from a repo. Leave it out."
+                f"{name} ships with this library as it is; {given} is for repos: leave it out."
             )
         return Source(packaged(name, WEIGHTS_FILE), packaged(name, CONFIG_FILE), model)
     repo, _, at = (model.repo if model and model.repo else name).partition("@")

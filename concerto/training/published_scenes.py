@@ -18,6 +18,7 @@ from concerto.errors import InputError
 from concerto.io.pictures import read_bytes
 from concerto.training.encoded import EncodedSample
 from concerto.training.samples import Sample
+from concerto.training.whole_numbers import whole_numbers
 
 
 def splits_of(folder: Path) -> list[str]:
@@ -146,12 +147,7 @@ def _labels(file: Path, dtype: type) -> np.ndarray | None:
     """(n,) labels; -1 where they are negative or NaN. None where there is no such file."""
     if not file.exists():
         return None
-    labels = _load(file)
-    if labels.dtype.kind == "f":
-        labels = np.where(np.isfinite(labels), labels, -1)
-        if (labels % 1 != 0).any():
-            wrong = labels[labels % 1 != 0][0]
-            raise InputError(f"{file} has label {wrong:g}; labels are whole numbers.")
+    labels = whole_numbers(_load(file), str(file))
     if labels.size and labels.max() > np.iinfo(dtype).max:
         raise InputError(f"{file} has label {labels.max()}; at most {np.iinfo(dtype).max} is kept.")
     # Unlabelled points are -1 in some releases and -100 in others.

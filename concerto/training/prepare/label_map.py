@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from concerto.errors import InputError
 from concerto.io.pictures import read_bytes
+from concerto.training.whole_numbers import whole_numbers
 
 MOST_TOLD = 20
 
@@ -59,18 +60,6 @@ def read_label_map(file: Path) -> LabelMap:
         if class_of.setdefault(number, label) != label:
             raise InputError(f"{file} gives {number} two names.")
     return LabelMap(file, classes, class_of)
-
-
-def whole_numbers(values: NDArray[np.generic], place: str) -> NDArray[np.int64]:
-    """Labels (n,) as integers, -1 where they are NaN. Raises InputError where one is a fraction."""
-    if values.dtype.kind == "u":
-        return np.asarray(values.astype(np.int64))
-    unknown = ~np.isfinite(values.astype(np.float64))
-    numbers = np.where(unknown, -1, values).astype(np.int64)
-    wrong = ~unknown & (numbers != values)
-    if wrong.any():
-        raise InputError(f"{place} has label {values[wrong][0]}; labels are whole numbers.")
-    return np.asarray(numbers)
 
 
 def ask_for_map(values: NDArray[np.generic], place: str) -> InputError:

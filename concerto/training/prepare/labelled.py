@@ -17,14 +17,10 @@ from concerto.io import WITH_SCALARS, read_scalars
 from concerto.points.normals import estimate_normals
 from concerto.points.point_cloud import PointCloud
 from concerto.training.encoded import EncodedSample
-from concerto.training.prepare.label_map import (
-    LabelMap,
-    ask_for_map,
-    read_label_map,
-    whole_numbers,
-)
+from concerto.training.prepare.label_map import LabelMap, ask_for_map, read_label_map
 from concerto.training.prepare.labelled_scenes import Converted, ConvertOptions, DataSet, convert
 from concerto.training.prepare.output import Destination
+from concerto.training.whole_numbers import whole_numbers
 
 SPLITS = ("train", "val", "test")
 # Metres from the origin up to which float32 keeps a tenth of a millimetre; surveys go far beyond.
