@@ -125,7 +125,8 @@ def from_table(table: pa.Table, place: str, classes: Sequence[str] = ()) -> Enco
     place: where it comes from, for messages. classes: those of its labels, see `classes_in`;
     without them, labels are not read.
 
-    Raises InputError where the row is not of this format, or a label is none of the classes.
+    Raises InputError where the row is not of this format, a number does not fit what its column
+    means, or a label is none of the classes.
     """
     labels = [name for name in LABELS if classes and name in table.column_names]
     sample = _sample(table, place, labels)
@@ -157,9 +158,9 @@ def _sample(table: pa.Table, place: str, labels: Sequence[str]) -> EncodedSample
         return EncodedSample(
             name=row["name"].as_py(),
             scene=row["scene"].as_py(),
-            coord=_rows(row["coord"], np.float32),
-            color=_rows(row["color"], np.uint8),
-            normal=unit(_rows(row["normal"], np.float32)),
+            coord=_rows(row["coord"]).astype(np.float32),
+            color=_whole(_rows(row["color"]), np.uint8, "colours"),
+            normal=unit(_whole(_rows(row["normal"]), np.int8, "normals")),
             images=tuple(image["bytes"].as_py() for image in row["images"].values or ()),
             seen=tuple(_pixels(image) for image in seen or ()),
             segment=_flat(row.get("segment"), np.int16),
@@ -215,23 +216,31 @@ def _labels(values: np.ndarray | None, kind: pa.DataType) -> pa.ListArray:
 
 
 def _flat(values: pa.ListScalar | None, dtype: type) -> np.ndarray | None:
-    """(n,) of a list; None where it is null. Raises ValueError where one does not fit its type."""
+    """(n,) of a list; None where it is null."""
     if values is None or values.values is None:
         return None
-    read = values.values.to_numpy(zero_copy_only=False)
-    fitted = read.astype(dtype)
-    if not np.array_equal(fitted, read):
-        raise ValueError(f"labels from {read.min()} to {read.max()} do not fit {np.dtype(dtype)}")
-    return np.asarray(fitted)
+    return _whole(values.values.to_numpy(zero_copy_only=False), dtype, "labels")
 
 
-def _rows(values: pa.ListScalar, dtype: type) -> np.ndarray:
+def _rows(values: pa.ListScalar) -> np.ndarray:
     """(n, 3) of a list of lists of 3."""
     flat = values.values.flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat.reshape(len(values.values), 3).astype(dtype))
+    return np.asarray(flat.reshape(len(values.values), 3))
 
 
 def _pixels(image: pa.StructScalar) -> np.ndarray:
     """(m, 3) int64 rows of x pixel, y pixel and point."""
     columns = [image[name].values.to_numpy(zero_copy_only=False) for name in ("x", "y", "point")]
-    return np.stack(columns, axis=1).astype(np.int64)
+    return np.stack([_whole(column, np.int64, "seen") for column in columns], axis=1)
+
+
+def _whole(read: np.ndarray, dtype: type, what: str) -> np.ndarray:
+    """As `dtype`, whatever numbers the file keeps them as: colours of 0 to 1 would all be black.
+
+    Raises ValueError where a value would change.
+    """
+    with np.errstate(invalid="ignore"):
+        fitted = read.astype(dtype)
+    if not np.array_equal(fitted, read):
+        raise ValueError(f"{what} from {read.min():g} to {read.max():g} are not {np.dtype(dtype)}")
+    return np.asarray(fitted)

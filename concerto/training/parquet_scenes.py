@@ -41,13 +41,15 @@ def files_of_split(files: Sequence[str], split: str, place: str) -> list[str]:
     A file belongs to it where the split is a word of its path: train/0.parquet,
     data/train-00000-of-00002.parquet.
 
-    Raises InputError where none does. place: where they lie, for the message.
+    Raises InputError where none does, or one that the names of others count is not there. place:
+    where they lie, for the message.
     """
     word = re.compile(rf"(^|\W){re.escape(split)}(\W|$)")
     found = sorted(file for file in files if word.search(file.removesuffix(".parquet")))
     if not found:
         others = sorted({PurePosixPath(file).parts[0] for file in files})
         raise InputError(f"{place} has no split {split!r}. It has: {', '.join(others)}.")
+    _check_whole(found, place)
     return found
 
 
@@ -167,3 +169,18 @@ class ParquetScenes:
             if self._filesystem is not None:
                 raise HubError(f"Could not fetch {path}: {reason(error)}.") from error
             raise InputError(f"Cannot read {path}: {reason(error)}.") from error
+
+
+def _check_whole(files: Sequence[str], place: str) -> None:
+    """Raise InputError where NAME-00000-of-00003.parquet lacks one of the three."""
+    found = [re.fullmatch(r"(.*?)(\d+)-of-(\d+)\.parquet", file) for file in files]
+    series = {(name[1], len(name[2]), name[3]) for name in found if name}
+    there = set(files)
+    for name, digits, count in sorted(series):
+        for number in range(int(count)):
+            wanted = f"{name}{number:0{digits}d}-of-{count}.parquet"
+            if wanted not in there:
+                raise InputError(
+                    f"{place} lacks {wanted}, one of {int(count)} files. Download or prepare the "
+                    "split again."
+                )

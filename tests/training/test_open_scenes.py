@@ -84,6 +84,39 @@ def test_splits_are_told_apart(tmp_path: Path) -> None:
         open_scenes(tmp_path, split="test")
 
 
+def test_a_split_that_lacks_one_of_its_files_is_refused(tmp_path: Path) -> None:
+    schema = features().arrow_schema
+    for number in (0, 2):
+        table = to_table(SAMPLES[number], schema)
+        pq.write_table(table, tmp_path / f"train-0000{number}-of-00003.parquet")
+    with pytest.raises(InputError, match=r"lacks train-00001-of-00003\.parquet, one of 3 files"):
+        open_scenes(tmp_path)
+
+
+def test_columns_of_another_type_are_read_where_they_mean_the_same(tmp_path: Path) -> None:
+    row = to_table(SAMPLES[0], features().arrow_schema)
+    for name, kind in (("coord", pa.float64()), ("color", pa.int64()), ("normal", pa.float32())):
+        row = row.set_column(
+            row.column_names.index(name), name, row[name].cast(pa.list_(pa.list_(kind, 3)))
+        )
+    pq.write_table(row, tmp_path / "train.parquet")
+    assert_same(open_scenes(tmp_path)[0], SAMPLES[0].decode(), degrees=0.5)
+
+
+@pytest.mark.parametrize(("name", "scale"), [("color", 1 / 255), ("normal", 1 / 127)])
+def test_fractions_for_bytes_are_refused_not_cut_off(
+    name: str, scale: float, tmp_path: Path
+) -> None:
+    row = to_table(SAMPLES[0], features().arrow_schema)
+    values = np.array(row[name].to_pylist()[0]) * scale
+    column = pa.array([values.tolist()], pa.list_(pa.list_(pa.float32(), 3)))
+    pq.write_table(
+        row.set_column(row.column_names.index(name), name, column), tmp_path / "train.parquet"
+    )
+    with pytest.raises(InputError, match=rf"train\.parquet.*from .* are not u?int8"):
+        open_scenes(tmp_path)[0]
+
+
 def test_what_is_being_written_is_not_read(prepared: Path) -> None:
     write_prepared(prepared / ".train.x1", [SAMPLES[0]])
     assert len(open_scenes(prepared)) == len(SAMPLES)
