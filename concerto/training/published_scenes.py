@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -48,13 +49,23 @@ class PublishedScenes:
             raise InputError(f"{listing} lists no samples; expected an object of them by name.")
         self.folder, self._listing = folder, listing
         self._names, self._entries = list(entries), list(entries.values())
+        self._points = [self._points_of(name, entry) for name, entry in entries.items()]
         self._dropped = self._find_dropped()
 
-    @property
+    @cached_property
     def scenes(self) -> Sequence[str]:
-        """The scene of each sample: the folder of its points, as it is listed."""
-        pairs = zip(self._names, self._entries, strict=True)
-        return [self._points(name, entry) for name, entry in pairs]
+        """The scene of each sample: the folder of its points, from where those of the others are.
+
+        So of data/scannet/train/scene0000_00 it is the last, and of data/s3dis/Area_1/office_1 the
+        last two, where there is another area.
+        """
+        paths = [PurePosixPath(points) for points in self._points]
+        shared = 0
+        for parts in zip(*{path.parent.parts for path in paths}, strict=False):
+            if len(set(parts)) > 1:
+                break
+            shared += 1
+        return ["/".join(path.parts[shared:]) for path in paths]
 
     def __len__(self) -> int:
         return len(self._names)
@@ -73,12 +84,12 @@ class PublishedScenes:
             self._paths(name, entry, "images"),
             self._paths(name, entry, "correspondences"),
         )
-        points = self._place(self._points(name, entry), self._dropped)
+        points = self._place(self._points[index], self._dropped)
         coord = _load(points / "coord.npy").astype(np.float32)
         normal = points / "normal.npy"
         return EncodedSample(
             name=name,
-            scene=points.name,
+            scene=self.scenes[index],
             coord=coord,
             color=_bytes_of_color(_load(points / "color.npy")),
             normal=unit(_load(normal)) if normal.exists() else np.zeros_like(coord),
@@ -93,10 +104,7 @@ class PublishedScenes:
 
         Raises InputError where none of the first samples' points are found.
         """
-        listed = [
-            self._points(name, entry)
-            for name, entry in zip(self._names[:20], self._entries[:20], strict=True)
-        ]
+        listed = self._points[:20]
         for path in listed:
             for dropped in range(len(PurePosixPath(path).parts)):
                 if self._place(path, dropped).is_dir():
@@ -114,7 +122,7 @@ class PublishedScenes:
             raise InputError(f"{self._listing} lists {path}, which leads out of {self.folder}.")
         return self.folder.joinpath(*parts)
 
-    def _points(self, name: str, entry: Any) -> str:
+    def _points_of(self, name: str, entry: Any) -> str:
         points = entry.get("pointclouds") if isinstance(entry, dict) else None
         if not isinstance(points, str):
             raise InputError(f'{self._listing}: {name} has no folder under "pointclouds".')

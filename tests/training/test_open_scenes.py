@@ -11,6 +11,7 @@ import pytest
 
 from concerto.errors import HubError, InputError
 from concerto.training.parquet_format import features, from_table, to_table
+from concerto.training.published_scenes import PublishedScenes
 from concerto.training.scenes import JoinedScenes, open_scenes
 from hub_server import FakeHub, Repo
 from made_samples import assert_same, made, write_prepared, write_published
@@ -113,7 +114,7 @@ def test_fractions_for_bytes_are_refused_not_cut_off(
     pq.write_table(
         row.set_column(row.column_names.index(name), name, column), tmp_path / "train.parquet"
     )
-    with pytest.raises(InputError, match=rf"train\.parquet.*from .* are not u?int8"):
+    with pytest.raises(InputError, match=r"train\.parquet.*from .* are not u?int8"):
         open_scenes(tmp_path)[0]
 
 
@@ -183,6 +184,33 @@ def test_published_points_may_lack_normals_and_images_and_have_colours_as_floats
         np.testing.assert_array_equal(sample.color, made(0).color)
     assert not sample.normal.any()
     assert sample.images == sample.seen == ()
+
+
+def test_published_rooms_of_one_name_in_two_areas_are_two_scenes(tmp_path: Path) -> None:
+    folder = write_published(tmp_path, SAMPLES)
+    assert list(open_scenes(folder).scenes) == [sample.name for sample in SAMPLES]
+    listing = folder / "splits" / "train.json"
+    entries = json.loads(listing.read_text())
+    for number, entry in enumerate(entries.values()):
+        area = f"Area_{number + 1}"
+        (folder / area).mkdir()
+        Path(folder, entry["pointclouds"].removeprefix("data/rooms/")).rename(
+            folder / area / "hall"
+        )
+        entry.update(pointclouds=f"data/rooms/{area}/hall", images=[], correspondences=[])
+    listing.write_text(json.dumps(entries))
+    scenes = PublishedScenes(folder, "train")
+    assert list(scenes.scenes)[:2] == ["Area_1/hall", "Area_2/hall"]
+    assert scenes.encoded(1).scene == "Area_2/hall"
+
+
+def test_a_list_without_a_folder_of_points_is_refused(tmp_path: Path) -> None:
+    listing = write_published(tmp_path, SAMPLES) / "splits" / "train.json"
+    entries = json.loads(listing.read_text())
+    del entries["room_3"]["pointclouds"]
+    listing.write_text(json.dumps(entries))
+    with pytest.raises(InputError, match='room_3 has no folder under "pointclouds"'):
+        open_scenes(tmp_path)
 
 
 def test_a_list_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
