@@ -140,7 +140,7 @@ def test_a_card_says_whose_data_it_is_and_what_its_classes_are(tmp_path: Path) -
     assert "14 refrigerator" in card
     assert "pretrain" not in card
     prepare("scannet", source, tmp_path / "mine", "--license", "mit")
-    assert "license: mit" in dataset_card(tmp_path / "mine", "mit", None)
+    assert "license: mit" in dataset_card(tmp_path / "mine", None)
 
 
 def remove(*parts: str) -> object:

@@ -9,6 +9,7 @@ import laspy
 import numpy as np
 import pypcd4
 import pytest
+from huggingface_hub import DatasetCard
 from plyfile import PlyData, PlyElement
 
 from concerto.errors import InputError
@@ -158,6 +159,32 @@ def test_splits_are_a_share_names_or_folders(tmp_path: Path) -> None:
         code=1,
     )
     assert "leave --val and --val-share out" in said
+
+
+def test_a_card_states_the_licence_of_all_its_splits(tmp_path: Path) -> None:
+    source, labels = tmp_path / "scans", write_map(tmp_path)
+    write_ply(source / "a.ply")
+    common = ("--label-map", labels, "--val-share", 0)
+    prepare("labelled", source, tmp_path / "out", *common, "--license", "cc-by-4.0")
+    (tmp_path / "out" / "train").rename(tmp_path / "out" / "first")
+    card = tmp_path / "out" / "README.md"
+    for given, wanted in (("cc-by-4.0", "cc-by-4.0"), ("mit", "other"), (None, None)):
+        options = ("--license", given) if given else ()
+        prepare("labelled", source, tmp_path / "out", *common, "--overwrite", *options)
+        assert DatasetCard(card.read_text(encoding="utf-8")).data.license == wanted
+        assert "scale 1.0, license cc-by-4.0" in card.read_text(encoding="utf-8")
+
+
+def test_splits_of_other_classes_do_not_come_into_one_folder(tmp_path: Path) -> None:
+    source = tmp_path / "scans"
+    write_ply(source / "a.ply")
+    common = ("labelled", source, tmp_path / "out", "--val-share", 0, "--label-map")
+    prepare(*common, write_map(tmp_path))
+    (tmp_path / "out" / "train").rename(tmp_path / "out" / "first")
+    other = write_map(tmp_path, "1 lawn\n2 roof\n", "other.txt")
+    said = prepare(*common, other, code=1)
+    assert re.search("out/first has classes .* what is to stand beside it has lawn, roof", said)
+    assert not (tmp_path / "out" / "train").exists()
 
 
 def test_a_json_map_may_leave_numbers_without_a_class(tmp_path: Path) -> None:

@@ -30,29 +30,38 @@ light are computed from the seed, so that nobody else has rights in it, and the 
 the same again."""
 
 
-def write_card(out: Path, license: str | None, repo_id: str | None) -> None:
+def write_card(out: Path, repo_id: str | None) -> None:
     """Write the card of a folder of splits; replaces one that is there.
 
-    license: as the Hub names it, or None: what is procedural throughout is then public domain
-    (cc0-1.0), and for all else none is stated. repo_id: where the folder will lie on the Hub, or
-    None.
+    repo_id: where the folder will lie on the Hub, or None.
     """
     with replacing(out / CARD) as file:
-        file.write_text(dataset_card(out, license, repo_id), encoding="utf-8")
+        file.write_text(dataset_card(out, repo_id), encoding="utf-8")
 
 
-def dataset_card(out: Path, license: str | None, repo_id: str | None) -> str:
+def splits_in(out: Path) -> list[Path]:
+    """The folders of splits that lie in a folder, if it is there, in the order of their names."""
+    if not out.exists():
+        return []
+    return [
+        folder
+        for folder in sorted(out.iterdir())
+        if not folder.name.startswith(".") and next(folder.glob("*.parquet"), None) is not None
+    ]
+
+
+def dataset_card(out: Path, repo_id: str | None) -> str:
     """Markdown with the Hub's metadata: what the data is, how it was made, how to use it."""
     from huggingface_hub import DatasetCardData
 
-    splits = [_Split(folder) for folder in sorted(out.iterdir()) if _is_split(folder)]
+    splits = [_Split(folder) for folder in splits_in(out)]
     classes = next((split.classes for split in splits if split.classes), ())
-    is_procedural = all(split.facts.get("from") == PROCEDURAL for split in splits)
+    is_procedural = all(split.is_procedural for split in splits)
     about = ROOMS if is_procedural else LABELLED if classes else SEEN
     uses = [PRETRAIN] if is_procedural or not classes else []
     uses += [PROBE] if classes else []
     metadata = DatasetCardData(
-        license=license or ("cc0-1.0" if is_procedural else None),
+        license=_license({split.license for split in splits}),
         pretty_name=repo_id or out.resolve().name,
         tags=["point-cloud", "3d", "segmentation" if classes else "rgb-d", "concerto"],
         configs=[
@@ -122,6 +131,17 @@ class _Split:
         self.facts: dict[str, Any] = json.loads(metadata.get(FACTS, b"{}"))
         self.classes = classes_in(pq.read_schema(files[0]))
 
+    @property
+    def is_procedural(self) -> bool:
+        """Made from nothing recorded."""
+        return self.facts.get("from") == PROCEDURAL
+
+    @property
+    def license(self) -> str | None:
+        """As it was stated; what is procedural is public domain where none was."""
+        stated: str | None = self.facts.get("license")
+        return stated or ("cc0-1.0" if self.is_procedural else None)
+
     def row(self) -> str:
         """Its row of the table."""
         return f"| {self.name} | {self.samples} | {self.scenes} | {self.bytes / 1e6:.0f} MB |"
@@ -144,8 +164,11 @@ def _label_columns(classes: tuple[str, ...]) -> str:
     )
 
 
-def _is_split(folder: Path) -> bool:
-    return not folder.name.startswith(".") and next(folder.glob("*.parquet"), None) is not None
+def _license(licenses: set[str | None]) -> str | None:
+    """Of splits of these licences together; each split's story says its own."""
+    if None in licenses:
+        return None
+    return licenses.pop() if len(licenses) == 1 else "other"
 
 
 def _lines(lines: Any) -> str:

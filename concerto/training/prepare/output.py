@@ -20,8 +20,8 @@ import tyro
 from concerto.errors import InputError
 from concerto.files import check_writable
 from concerto.training.encoded import EncodedSample
-from concerto.training.parquet_format import features, to_table
-from concerto.training.prepare.card import CARD, FACTS, write_card
+from concerto.training.parquet_format import classes_in, features, to_table
+from concerto.training.prepare.card import CARD, FACTS, splits_in, write_card
 from concerto.upload import Target, make_target
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class Destination:
     overwrite: bool = False
     """Replace a split where the folder has it already."""
     license: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None
-    """Licence of the data for the card, as the Hub names it: cc-by-4.0, other. Without it, the
-    card states none, or that of the data set where it is known."""
+    """Licence of what is written, for the card, as the Hub names it: cc-by-4.0, other. Without it,
+    the card states none, or that of the data set where it is known."""
     push_to_hub: Annotated[str | None, tyro.conf.arg(metavar="REPO")] = None
     """Upload the folder, in one commit, to this data set of the Hub; made where it is missing."""
     private: bool = False
@@ -58,12 +58,16 @@ class Destination:
         facts: what the card says of how they were made. classes: names of the classes of labelled
         samples.
 
-        Raises InputError where the folder cannot be written, or has a split already; HubError
-        where the Hub does not take it, before the work where it can be known.
+        Raises InputError where the folder cannot be written, has a split already, or has another
+        one of other classes; HubError where the Hub does not take it, before the work where it can
+        be known.
         """
         check_writable(out)
         for split in splits:
             self._check(out, split)
+        _check_classes([one for one in splits_in(out) if one.name not in splits], classes)
+        if self.license is not None:
+            facts = {**facts, "license": self.license}
         target = None
         if self.push_to_hub is not None:
             target = make_target(
@@ -77,7 +81,7 @@ class Destination:
             for split, samples in splits.items():
                 folder = places.enter_context(_replacing_folder(out / split))
                 written[split] = write_shards(folder, samples, facts, classes)
-        write_card(out, self.license, target.repo_id if target else None)
+        write_card(out, target.repo_id if target else None)
         for split, count in written.items():
             print(f"{out / split}  {count} samples")
         if target is not None:
@@ -215,9 +219,22 @@ def _replacing_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _check_classes(others: Sequence[Path], classes: Sequence[str]) -> None:
+    """Raise InputError where a split that stays has classes, and others than those to come."""
+    import pyarrow.parquet as pq
+
+    for split in others:
+        known = classes_in(pq.read_schema(next(split.glob("*.parquet"))))
+        if known and classes and known != tuple(classes):
+            raise InputError(
+                f"{split} has classes {', '.join(known)}, and what is to stand beside it has "
+                f"{', '.join(classes)}: a label would mean two things. Choose another folder."
+            )
+
+
 def _push(target: Target, out: Path) -> str:
     """Make the repo hold what the folder holds, of all its splits; returns the commit's URL."""
-    splits = [folder for folder in sorted(out.iterdir()) if next(folder.glob("*.parquet"), None)]
+    splits = splits_in(out)
     files = [CARD] + [
         file.relative_to(out).as_posix()
         for split in splits
