@@ -22,7 +22,8 @@ class HubError(ConcertoError):
 
 
 class TrainingError(ConcertoError):
-    """Training cannot go on: its losses are no numbers, or its data have run dry."""
+    """Training cannot go on: its losses are no numbers, its data have run dry, or a process that
+    prepares them was killed."""
 
 
 class MissingExtraError(ConcertoError, ImportError):

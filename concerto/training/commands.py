@@ -38,6 +38,14 @@ def run_trainer(
         if "--debug" in sys.argv:
             raise
         sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        # A process that prepares samples was killed; torch tells in the middle of anything.
+        if "--debug" in sys.argv or "DataLoader worker" not in str(error):
+            raise
+        sys.exit(
+            f"error: {error} Most often memory ran out: pass fewer --workers, and --resume to go "
+            "on from the last checkpoint."
+        )
     except KeyboardInterrupt:
         sys.exit("interrupted")
     sys.exit(result.exit_code)

@@ -75,7 +75,8 @@ class OnePass:
         ridge: float,
     ) -> None:
         self.data, self.config, self.accelerator, self.ridge = data, config, accelerator, ridge
-        self.settings = as_json({"loop": {"batch_size": config.batch_size}, "task": settings})
+        counted = {"batch_size": config.batch_size, "samples": len(data.source)}
+        self.settings = as_json({"loop": counted, "task": settings})
         teaching = data.teaching
         self.sums = NormalEquations.zeros(teaching.features, teaching.width, accelerator.device)
         self.blocks = _blocks(len(data.source), config.batch_size)

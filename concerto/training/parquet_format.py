@@ -240,7 +240,7 @@ def _whole(read: np.ndarray, dtype: type, what: str) -> np.ndarray:
     Raises ValueError where a value would change.
     """
     with np.errstate(invalid="ignore"):
-        fitted = read.astype(dtype)
+        fitted: np.ndarray = read.astype(dtype)
     if not np.array_equal(fitted, read):
         raise ValueError(f"{what} from {read.min():g} to {read.max():g} are not {np.dtype(dtype)}")
-    return np.asarray(fitted)
+    return fitted

@@ -59,6 +59,7 @@ def probe(config: ProbeConfig) -> TrainResult:
     something is missing or does not fit; during the run, the errors of `train`.
     """
     accelerator = make_accelerator(config.loop)
+    config = _mixing(config, accelerator)
     source = labelled_source(config, accelerator)
     model = load_encoder(config)
     segmenter = SegmenterConfig(
@@ -139,6 +140,22 @@ def parse(arguments: Sequence[str]) -> ProbeConfig:
         prog="python -m concerto.training.probe",
         description=ProbeConfig.__doc__,
     )
+
+
+def _mixing(config: ProbeConfig, accelerator: Accelerator) -> ProbeConfig:
+    """The config as it will be: a pass of one scene has none to mix it with."""
+    if config.protocol == "cached" or not config.views.mix:
+        return config
+    if config.loop.forward_size(accelerator.num_processes) > 1:
+        return config
+    if accelerator.is_main_process:
+        warnings.warn(
+            "A forward pass has one scene, so none are mixed. Pass a larger --batch-size or a "
+            "smaller --accumulate, or start fewer processes; --views.mix 0 says that none should.",
+            ConcertoWarning,
+            stacklevel=2,
+        )
+    return dataclasses.replace(config, views=dataclasses.replace(config.views, mix=0.0))
 
 
 def _head_config(config: ProbeConfig, encoder: ConcertoConfig) -> LinearConfig | DecoderConfig:

@@ -45,13 +45,7 @@ def open_run(
     to change. Raises ConfigError where it may not, or the folder holds a run and resume is off;
     CheckpointError where no checkpoint of it can be read.
     """
-    check_writable(run)
-    # A start that failed before its first step left nothing to lose.
-    exists = bool(list_checkpoints(run) or read_metrics(run))
-    if exists and not resume:
-        raise ConfigError(
-            f"{run} already holds a run. Go on with it by --resume, or choose another --output."
-        )
+    exists = check_free(run, resume)
     found = latest_checkpoint(run) if exists else None
     step = 0
     if found is not None:
@@ -65,6 +59,19 @@ def open_run(
     known = read_run(run) if (run / RUN_FILE).exists() else {"name": uuid.uuid4().hex[:8]}
     _write_run(run, known, settings)
     return OpenedRun(known["name"], None if found is None else found[0])
+
+
+def check_free(run: Path, resume: bool) -> bool:
+    """Whether a run's folder holds one already. Raises ConfigError where it may not, InputError
+    where it cannot be written."""
+    check_writable(run)
+    # A start that failed before its first step left nothing to lose.
+    exists = bool(list_checkpoints(run) or read_metrics(run))
+    if exists and not resume:
+        raise ConfigError(
+            f"{run} already holds a run. Go on with it by --resume, or choose another --output."
+        )
+    return exists
 
 
 def read_run(run: Path) -> dict[str, Any]:

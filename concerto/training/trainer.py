@@ -57,7 +57,9 @@ class Trainer(Generic[BatchT]):
     ) -> None:
         self.task, self.config, self.accelerator = task, config, accelerator
         self.total, self.samples = total, samples
-        self.settings = as_json({"loop": _what_matters(config, total), "task": task.settings()})
+        self.settings = as_json(
+            {"loop": _what_matters(config, total, samples), "task": task.settings()}
+        )
         opened = on_main(
             accelerator,
             lambda: open_run(config.output, self.settings, config.resume, config.allow_changes),
@@ -276,7 +278,10 @@ def _mean(values: Sequence[Tensor | float]) -> Tensor:
     return torch.stack([torch.as_tensor(value).detach().float() for value in values]).mean()
 
 
-def _what_matters(config: LoopConfig, total: int) -> dict[str, Any]:
-    """The settings that a resumed run must share with the one before."""
+def _what_matters(config: LoopConfig, total: int, samples: int | None) -> dict[str, Any]:
+    """The settings that a resumed run must share with the one before.
+
+    Of other samples the order would be another: some would come twice, and some not at all.
+    """
     names = ("batch_size", "accumulate", "precision", "clip_norm", "seed")
-    return {"steps": total, **{name: getattr(config, name) for name in names}}
+    return {"steps": total, "samples": samples, **{name: getattr(config, name) for name in names}}

@@ -31,6 +31,7 @@ from concerto.training.images import load_teacher
 from concerto.training.loop import TrainResult, make_accelerator, train
 from concerto.training.one_pass import OnePass, Pass, sum_over
 from concerto.training.processes import on_main
+from concerto.training.run_folder import check_free
 from concerto.training.scenes import SceneSource, open_scenes
 from concerto.training.stream import BrokenSample, SampleStream
 from concerto.training.translate_card import how_it_was_trained
@@ -68,7 +69,7 @@ def translate(config: TranslateConfig) -> TrainResult:
         grid = PatchGrid(size, size // teaching.images.patch_size)
     transform = partial(align, config=encoder.config, grid=grid)
     data = Pass(source, transform, teaching, config.workers, _tell_broken)
-    on_main(accelerator, lambda: _check_sharing(config))
+    on_main(accelerator, lambda: _check_output(config))
     if config.solver == "ridge":
         run = OnePass(data, config.loop, accelerator, config.settings(), config.ridge)
         result = run.run()
@@ -168,8 +169,9 @@ def _descend(
     return train(task, stream.batches, loop, accelerator, samples=len(data.source))
 
 
-def _check_sharing(config: TranslateConfig) -> None:
-    """Raise, before anything is computed, where what comes out could not be uploaded."""
+def _check_output(config: TranslateConfig) -> None:
+    """Raise, before anything is computed, where what comes out has no place, here or on the Hub."""
+    check_free(config.loop.output, config.loop.resume)
     if config.push_to_hub is None:
         return
     if not config.with_encoder and Path(config.encoder).exists():

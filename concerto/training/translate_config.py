@@ -13,7 +13,7 @@ import tyro
 from concerto.training.loop import LoopConfig
 
 # What makes no difference to the result, so that a run may go on with other values.
-HOW = ("loop", "workers", "image_cache", "with_encoder", "push_to_hub", "private")
+HOW = ("loop", "workers", "streaming", "image_cache", "with_encoder", "push_to_hub", "private")
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Steps are short: an encoder and an image tower on a few scenes.
 BATCH_SIZE = 8

@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import pytest
 
+from concerto.training.commands import run_trainer
 from concerto.training.launch import processes_wanted
+from concerto.training.loop import TrainResult
 from conftest import ROOT
 
 CHILD = """
@@ -47,3 +50,18 @@ def test_a_process_ends_when_its_launcher_is_killed() -> None:
     launcher.wait()
     # The pipe ends when nobody holds it any more.
     assert launcher.stdout.read() == b""
+
+
+def test_a_killed_process_of_samples_ends_the_command_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def train(_: object) -> TrainResult:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(sys, "argv", ["train"])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(SystemExit, match=r"error: DataLoader worker .* pass fewer --workers"):
+        run_trainer("x", list, train)
+    monkeypatch.setattr(sys, "argv", ["train", "--debug"])
+    with pytest.raises(RuntimeError, match="pid 7"):
+        run_trainer("x", list, train)

@@ -127,6 +127,8 @@ def test_other_settings_are_refused_by_name_unless_allowed(config: LoopConfig) -
         run_toy(other)
     with pytest.raises(ConfigError, match=r"task.lr was 0.01, is 0.5"):
         run_toy(replace(config, max_steps=5, resume=True), task=ToyTask(lr=0.5))
+    with pytest.raises(ConfigError, match=r"loop.samples was 40, is 41"):
+        run_toy(replace(config, max_steps=5, resume=True), samples=41)
     with pytest.warns(ConcertoWarning, match="Going on with the new ones"):
         assert run_toy(replace(other, allow_changes=True)).steps == 6
     assert read_run(config.output)["settings"]["loop"]["seed"] == 1
@@ -205,7 +207,7 @@ def test_data_that_fail_or_end_leave_a_checkpoint(config: LoopConfig) -> None:
 
     again = replace(config, resume=True)
     with pytest.raises(TrainingError, match="must be endless"):
-        train(ToyTask(), ending, again, make_accelerator(again))
+        train(ToyTask(), ending, again, make_accelerator(again), samples=40)
     assert step_of(list_checkpoints(config.output)[-1]) == 7
 
 

@@ -107,6 +107,14 @@ def test_each_mode_trains_what_it_says_and_saves_a_segmenter(
         assert entry["loss"] == pytest.approx(entry["cross_entropy"] + entry["lovasz"])
 
 
+def test_scenes_that_come_one_at_a_time_are_not_said_to_be_mixed(
+    place: Path, tmp_path: Path
+) -> None:
+    with pytest.warns(ConcertoWarning, match="A forward pass has one scene, so none are mixed"):
+        probe(config(place, tmp_path, loop={"accumulate": 2, "max_steps": 1}))
+    assert "2 scenes, mixed with p 0 |" in (tmp_path / "model" / "README.md").read_text()
+
+
 def test_adapters_are_saved_alone_and_merged_on_request(place: Path, tmp_path: Path) -> None:
     for merge in (False, True):
         probe(config(place, tmp_path / str(merge), mode="lora", merge=merge))

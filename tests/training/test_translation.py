@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -266,7 +267,9 @@ def test_the_closed_form_and_descent_agree(tmp_path: Path) -> None:
     assert best < 0.7 * constant
 
 
-def test_descent_is_a_run_of_the_command_too(encoder: Path, pictured: Path, tmp_path: Path) -> None:
+def test_descent_is_a_run_of_the_command_too(
+    encoder: Path, pictured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chosen = config(encoder, small_clip(tmp_path), pictured, tmp_path / "run", solver="sgd")
     translate(chosen)
     losses = [entry["loss"] for entry in read_metrics(tmp_path / "run")]
@@ -274,6 +277,10 @@ def test_descent_is_a_run_of_the_command_too(encoder: Path, pictured: Path, tmp_
     assert "gradient descent" in (tmp_path / "run" / FOLDER / "README.md").read_text()
     translate(replace(chosen, loop=replace(chosen.loop, resume=True)))
     assert len(read_metrics(tmp_path / "run")) == 2
+    # Said before anything is computed.
+    monkeypatch.delattr("concerto.training.translate.sum_over")
+    with pytest.raises(ConfigError, match="already holds a run"):
+        translate(chosen)
 
 
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
@@ -294,6 +301,18 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
         assert given.read_bytes() == wanted.read_bytes()
     with pytest.raises(ConfigError, match=r"ridge was 0\.0001, is 0\.5"):
         translate(replace(resumed, ridge=0.5))
+
+
+def test_a_run_does_not_go_on_with_other_data_in_the_same_place(
+    encoder: Path, tmp_path: Path
+) -> None:
+    data = write_prepared(tmp_path / "data", [made(n) for n in range(3)])
+    chosen = config(encoder, small_clip(tmp_path), data, tmp_path / "run")
+    translate(chosen)
+    shutil.rmtree(data)
+    write_prepared(data, [made(n) for n in range(4)])
+    with pytest.raises(ConfigError, match=r"loop\.samples was 3, is 4"):
+        translate(replace(chosen, loop=replace(chosen.loop, resume=True)))
 
 
 def _stop_after(blocks: int) -> Any:

@@ -163,6 +163,7 @@ def run_toy(
     shard: bool = False,
     fail_at: int | None = None,
     worker: bool = False,
+    samples: int = 40,
 ) -> TrainResult:
     """Train the toy in this process. shard: with FSDP2, which accelerate does not offer on CPUs."""
     accelerator = make_accelerator(config)
@@ -176,7 +177,7 @@ def run_toy(
     batches = toy_batches(size, rank, processes, bad, fail_at)
     if worker:
         batches = by_worker(batches)
-    return train(task or ToyTask(), batches, config, accelerator, samples=40)
+    return train(task or ToyTask(), batches, config, accelerator, samples=samples)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from concerto.errors import TrainingError
 
 Asked = TypeVar("Asked")
 Made = TypeVar("Made")
@@ -16,14 +19,22 @@ def in_order(work: Callable[[Asked], Made], asked: Sequence[Asked], workers: int
 
     work: must be picklable for more than one worker. workers: processes; with one, or one thing to
     do, this process does it.
+
+    Raises TrainingError where a process was killed.
     """
     if workers <= 1 or len(asked) == 1:
         yield from map(work, asked)
         return
-    with ProcessPoolExecutor(workers) as pool:
-        waiting: deque[Future[Made]] = deque()
-        for one in asked:
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-            waiting.append(pool.submit(work, one))
-        yield from (future.result() for future in waiting)
+    try:
+        with ProcessPoolExecutor(workers) as pool:
+            waiting: deque[Future[Made]] = deque()
+            for one in asked:
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(work, one))
+            yield from (future.result() for future in waiting)
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            f"One of {workers} processes was killed; most often memory ran out. Pass fewer "
+            "--workers."
+        ) from error
