@@ -119,11 +119,11 @@ def load_encoder(config: ProbeConfig) -> Concerto:
         preset = ConcertoConfig.preset(config.encoder.removeprefix(RANDOM))  # type: ignore[arg-type]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.loop.seed)
-            return Concerto(preset, config.backend)
-    model = Concerto.from_pretrained(config.encoder, backend=config.backend)
-    if config.license is None:
-        return model
-    model.config = model.config.replace(license=config.license)
+            model = Concerto(preset, config.backend)
+    else:
+        model = Concerto.from_pretrained(config.encoder, backend=config.backend)
+    if config.license is not None:
+        model.config = model.config.replace(license=config.license)
     return model
 
 

@@ -87,6 +87,16 @@ class ProbeConfig:
             )
         if self.merge and self.mode != "lora":
             raise ConfigError("--merge is for --mode lora; other modes have no adapters.")
+        if self.protocol == "cached" and not (self.lr is None and self.block_lr is None):
+            raise ConfigError(
+                "--protocol cached fits the map to the end, without a learning rate: leave "
+                "--lr and --block-lr out, or take --protocol published."
+            )
+        if self.protocol == "published" and self.fit != LinearFit():
+            raise ConfigError(
+                "--fit.… is how --protocol cached fits the map; --protocol published has "
+                "--lr, --weight-decay and the length of the run."
+            )
         for name, rate in (("lr", self.lr), ("block-lr", self.block_lr)):
             if rate is not None and not rate > 0:
                 raise ConfigError(f"--{name} is {rate:g}; a learning rate is over 0.")

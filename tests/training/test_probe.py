@@ -232,6 +232,8 @@ def test_repeated_scenes_change_neither_what_is_learnt_nor_what_is_measured(
     ("options", "said"),
     [
         (["--protocol", "cached", "--mode", "full"], "--protocol cached computes features once"),
+        (["--protocol", "cached", "--lr", 0.1], "--protocol cached fits the map to the end"),
+        (["--fit.points", 10], "--fit.… is how --protocol cached fits the map"),
         (["--merge"], "--merge is for --mode lora; other modes have no adapters."),
         (["--views.mix", 3], "views.mix is 3; it is a share in 0 … 1."),
         (["--views.most-points", 0], "views.most_points is 0; it must be at least 1."),
