@@ -64,7 +64,7 @@ class Projection:
         level = self.levels[stage]
         total: Tensor | None = None
         if stage in self.weights:
-            total = level.feat[rows].float() @ self.weights[stage].T
+            total = level.feat.detach()[rows].float() @ self.weights[stage].T
         if stage < self.stages[-1]:
             assert level.parent is not None  # only the coarsest has none
             parents, which = torch.unique(level.parent[rows], return_inverse=True)

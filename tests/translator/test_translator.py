@@ -83,6 +83,16 @@ def test_a_scan_is_encoded_once_and_asked_often(translator: Translator, cloud: P
     torch.testing.assert_close(translator.translate(features), translator.embed(cloud))
 
 
+def test_answers_hold_no_graph_also_where_the_scan_was_encoded_with_one(
+    translator: Translator, cloud: PointCloud
+) -> None:
+    hierarchy = translator.encoder.hierarchy(cloud)
+    assert hierarchy.levels[-1].feat.requires_grad
+    assert not translator(hierarchy, "chair").requires_grad
+    assert not translator.embed(hierarchy).requires_grad
+    assert not translator.segment(hierarchy, ["chair", "table"]).probability.requires_grad
+
+
 def test_a_point_left_out_answers_to_nothing(translator: Translator, cloud: PointCloud) -> None:
     coord = cloud.coord.clone()
     coord[7] = torch.nan
