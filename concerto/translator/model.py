@@ -202,15 +202,15 @@ class Translator(nn.Module, SavedModel):
         """Regions of one scene that a text speaks of, the best first, `top` at most.
 
         A voxel's relevance, 0-1, says how much nearer it is to the text than to the nearest of
-        `against`. Voxels above `threshold` that touch are a region, if at least `least_voxels`.
-        Naming in `against` what else is there sharpens the answer. hierarchy: of these points, to
-        not encode them again. Otherwise as `forward`.
+        `against`, itself left aside. Voxels above `threshold` that touch are a region, if at least
+        `least_voxels`. Naming in `against` what else is there sharpens the answer. hierarchy: of
+        these points, to not encode them again. Otherwise as `forward`.
 
         Raises InputError also for several scenes, in a list or packed together.
         """
         if type(top) is not int or top < 1:
             raise InputError(f"top is {top!r}; it must be a positive integer.")
-        wanted = self.texts([*_one(text), *as_texts(against)], templates, self.device)
+        wanted = self.texts(_one_and_others(text, against), templates, self.device)
         heat = self._temperature(temperature)
         if isinstance(points, Hierarchy):
             raise InputError(
@@ -360,11 +360,15 @@ class Translator(nn.Module, SavedModel):
         return max(asked, torch.finfo(torch.float32).tiny)
 
 
-def _one(text: str) -> list[str]:
+def _one_and_others(text: str, against: str | Sequence[str]) -> list[str]:
+    """The text, then what it is compared with: not itself, than which it is never nearer."""
     texts = as_texts(text)
     if len(texts) > 1:
         raise InputError(f"find looks for one text at a time; these are {len(texts)}.")
-    return texts
+    others = [other for other in as_texts(against) if other != texts[0]]
+    if not others:
+        raise InputError(f"against names nothing but {texts[0]!r} itself; name what else there is.")
+    return [*texts, *others]
 
 
 def _check_single(scenes: int, what: str) -> None:

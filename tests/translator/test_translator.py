@@ -170,6 +170,16 @@ def test_relevance_compares_with_the_nearest_of_the_others(
     assert region.score == pytest.approx(float(pairs.sigmoid().amin(1).mean()), rel=1e-4)
 
 
+def test_a_text_is_not_compared_with_itself(translator: Translator, cloud: PointCloud) -> None:
+    options = {"threshold": 0.3, "least_voxels": 1}
+    wanted = translator.find(cloud, "chair", against=["table"], **options)
+    given = translator.find(cloud, "chair", against=["chair", "table"], **options)
+    assert [region.score for region in given] == [region.score for region in wanted]
+    assert any(region.score != pytest.approx(0.5) for region in given)
+    with pytest.raises(InputError, match="nothing but 'chair' itself"):
+        translator.find(cloud, "chair", against="chair")
+
+
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
