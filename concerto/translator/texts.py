@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ SCENE_TEMPLATES = ("a photo of a {}.", "a {} in a scene", "a photo of the {}.", 
 TEXTS_AT_ONCE = 256
 # Vectors kept: 100 MB of CLIP's widest.
 MOST_KEPT = 2**14
+# A tokenizer is told how to cut and pad before each use, so no two threads may use one at a time.
+_guard = Lock()
 
 
 def as_texts(texts: str | Sequence[str]) -> list[str]:
@@ -87,7 +90,8 @@ class TextFeatures:
         """
         asked, sentences = as_texts(texts), check_templates(templates)
         prompts = [sentence.replace("{}", text) for text in asked for sentence in sentences]
-        vectors = self._encode(prompts, torch.device(device))
+        with _guard:
+            vectors = self._encode(prompts, torch.device(device))
         means = vectors.view(len(asked), len(sentences), -1).mean(1)
         return F.normalize(means, dim=1)
 

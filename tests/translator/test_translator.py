@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,7 @@ from concerto import (
     TranslatorConfig,
 )
 from concerto.translator.projection import SLICE_ROWS, Projection
+from concerto.translator.texts import TextFeatures
 from conftest import SMALL, random_cloud
 from hub_server import FakeHub
 
@@ -130,6 +134,30 @@ def test_a_text_is_encoded_once(cloud: PointCloud) -> None:
     translator(cloud, ["chair", "table", "chair"])
     translator(cloud, ["table", "lamp"])
     assert tower.asked == ["chair", "table", "lamp"]
+
+
+def test_threads_use_a_tower_one_at_a_time() -> None:
+    inside, most = [0], [0]
+
+    class Watched(WordTower):
+        def encode(self, texts: Sequence[str], device: torch.device) -> Tensor:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            time.sleep(0.02)
+            inside[0] -= 1
+            return super().encode(texts, device)
+
+        def too_long(self, texts: Sequence[str]) -> list[bool]:
+            self.encode(texts, torch.device("cpu"))
+            return super().too_long(texts)
+
+    texts = TextFeatures(TranslatorConfig(SMALL, "words", WIDTH), Watched())
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(texts, [f"thing{number}" for number in range(8)]))
+    assert most == [1]
+    again = TextFeatures(TranslatorConfig(SMALL, "words", WIDTH), WordTower())
+    for number, vector in enumerate(found):
+        assert torch.equal(vector, again(f"thing{number}"))
 
 
 def test_neither_tower_nor_texts_are_in_the_state(translator: Translator) -> None:
