@@ -329,15 +329,16 @@ class Translator(nn.Module, SavedModel):
         self, hierarchy: Hierarchy, function: Callable[[Tensor], Tensor], texts: int
     ) -> Tensor | list[Tensor]:
         projection = Projection(hierarchy, self.config.chosen, self.map)
-        values = projection.reduce(function, texts)
         try:
-            return hierarchy.at_points(values, projection.stage)
+            return hierarchy.at_points(projection.reduce(function, texts), projection.stage)
         except RuntimeError as error:
             if "alloc" not in str(error) and "out of memory" not in str(error):
                 raise
-            size = len(hierarchy.voxel_of_point) * values[0].numel() * values.element_size()
+            # Of one voxel: there may have been no room for all of them.
+            one = function(torch.zeros(1, self.config.width, device=self.device))
+            size = len(hierarchy.voxel_of_point) * one.numel() * one.element_size()
             raise InputError(
-                f"{values.shape[1]} values for each of {len(hierarchy.voxel_of_point):,} points "
+                f"{one.numel()} values for each of {len(hierarchy.voxel_of_point):,} points "
                 f"are {size / 2**30:.1f} GiB, which cannot be had. Ask for fewer at a time, or "
                 "call segment, which keeps the nearest alone."
             ) from error

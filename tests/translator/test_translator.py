@@ -239,15 +239,24 @@ def test_ten_thousand_texts_are_answered(translator: Translator) -> None:
     assert torch.equal(translator.segment(cloud, texts).label, scores.argmax(1))
 
 
+@pytest.mark.parametrize(
+    ("place", "name"), [(concerto.Hierarchy, "at_points"), (Projection, "reduce")]
+)
 def test_an_answer_that_fits_no_memory_is_told(
-    translator: Translator, cloud: PointCloud, monkeypatch: pytest.MonkeyPatch
+    place: type,
+    name: str,
+    translator: Translator,
+    cloud: PointCloud,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(concerto.Hierarchy, "at_points", full)
+    monkeypatch.setattr(place, name, full)
     with pytest.raises(InputError, match="2 values for each of 3,000 points"):
         translator(cloud, ["chair", "table"])
+    with pytest.raises(InputError, match=f"{WIDTH} values for each of 3,000 points"):
+        translator.embed(cloud)
 
 
 def test_features_of_other_stages_are_refused(translator: Translator, cloud: PointCloud) -> None:
