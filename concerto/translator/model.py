@@ -93,7 +93,9 @@ class Translator(nn.Module, SavedModel):
                 f"The encoder has stages of {encoder.config.channels} channels, the config's of "
                 f"{config.encoder.channels}: it is not the encoder that the map reads."
             )
-        self.config = config
+        # Its own: voxels may be cut otherwise than where the map was trained, and are so again
+        # once it was saved and loaded.
+        self.config = config.replace(encoder=encoder.config)
         self.encoder = encoder
         self.map = nn.Linear(config.features, config.width)
         self.texts = TextFeatures(config, tower)

@@ -326,6 +326,17 @@ def test_what_is_saved_is_what_is_loaded(
     assert "Ask a point cloud in words" in (tmp_path / "README.md").read_text()
 
 
+def test_an_encoder_that_cuts_other_voxels_cuts_them_when_it_is_loaded_too(
+    cloud: PointCloud, tmp_path: Path
+) -> None:
+    encoder = Concerto(SMALL.replace(grid_size=0.1)).eval()
+    translator = Translator(TranslatorConfig(SMALL, "words", WIDTH), encoder).eval()
+    translator.save_pretrained(tmp_path)
+    again = Translator.from_pretrained(tmp_path)
+    assert again.encoder.config == encoder.config
+    torch.testing.assert_close(again.embed(cloud), translator.embed(cloud))
+
+
 def test_an_encoder_left_out_is_fetched_and_must_be_the_same(
     cloud: PointCloud, tmp_path: Path
 ) -> None:
