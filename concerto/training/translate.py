@@ -116,7 +116,7 @@ def _teaching(
         config.clip,
         tower.width,
         config.stages,
-        encoder_source=config.encoder,
+        encoder_source=_source(config),
         encoder_inside=config.with_encoder,
     )
     if not by_images:
@@ -135,6 +135,15 @@ def _teaching(
             f"{tower.width}: they are not of one space."
         )
     return kind, Teaching(encoder, kind.chosen, images, None)
+
+
+def _source(config: TranslateConfig) -> str | None:
+    """Where the encoder is found again, from any folder; for one in the file no place on this
+    machine, which tells nothing to others."""
+    place = Path(config.encoder)
+    if not place.exists():
+        return config.encoder
+    return None if config.with_encoder else str(place.resolve())
 
 
 def _knows_no_images(clip: str) -> bool:

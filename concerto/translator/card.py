@@ -18,11 +18,14 @@ def translator_card(
     data = card_data(config.encoder)
     data.pipeline_tag = "zero-shot-classification"
     data.tags = ["point-cloud", "3d", "open-vocabulary"]
-    source = config.encoder_source
-    if source is not None and "/" in source and not Path(source).exists():
+    source = config.encoder_source or ""
+    # Where on a machine the encoder lies, or lay, is nobody's business.
+    if source[:1] in "/.~" or Path(source).exists():
+        source = ""
+    if "/" in source:
         data.base_model = source.partition("@")[0]
     stages = ", ".join(map(str, config.chosen))
-    origin = "" if source is None or Path(source).exists() else f", from {source}"
+    origin = f", from {source}" if source else ""
     inside = "in the file" if config.encoder_inside else "fetched when it is loaded"
     untrained = "**Its encoder is untrained.**\n\n" if config.encoder.untrained else ""
     return f"""---

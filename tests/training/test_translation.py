@@ -239,6 +239,17 @@ def test_a_map_to_clip_is_trained_from_images(
     assert "value path" in card
 
 
+def test_an_encoder_named_by_a_relative_path_is_found_from_elsewhere(
+    encoder: Path, pictured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(encoder.parent)
+    fine = config(Path(encoder.name), small_clip(tmp_path), pictured, tmp_path / "run")
+    translate(replace(fine, with_encoder=False))
+    monkeypatch.chdir(tmp_path)
+    translator = Translator.from_pretrained(tmp_path / "run" / FOLDER)
+    assert translator.encoder.config == SMALL
+
+
 class Kept(Translation):
     """Descent on pairs that are at hand, without an encoder."""
 

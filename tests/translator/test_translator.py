@@ -26,6 +26,7 @@ from concerto import (
     Translator,
     TranslatorConfig,
 )
+from concerto.translator.card import translator_card
 from concerto.translator.projection import SLICE_ROWS, Projection
 from concerto.translator.texts import TextFeatures
 from conftest import SMALL, random_cloud
@@ -395,6 +396,16 @@ def test_what_is_pushed_is_what_is_read_back(
     again = concerto.from_pretrained("me/words", cache_dir=tmp_path)
     assert isinstance(again, Translator)
     assert torch.equal(again.map.weight, translator.map.weight)
+
+
+def test_a_card_does_not_tell_where_on_a_machine_the_encoder_lay() -> None:
+    config = TranslatorConfig(SMALL, "words", WIDTH, encoder_source="/home/me/encoder")
+    card = translator_card(config)
+    assert "/home/me" not in card
+    assert "base_model" not in card
+    named = translator_card(config.replace(encoder_source="me/encoder@v1"))
+    assert "base_model: me/encoder" in named
+    assert "from me/encoder@v1" in named
 
 
 def test_kinds_are_not_taken_for_each_other(translator: Translator, tmp_path: Path) -> None:
