@@ -10,7 +10,7 @@ from torch import Tensor
 
 from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
-from concerto.errors import ConfigError
+from concerto.errors import ConfigError, InputError
 from concerto.files import check_writable, replacing
 from concerto.model import Concerto
 from concerto.segmenter_card import segmenter_card
@@ -31,7 +31,8 @@ FOLDER = "model"
 def check_output(config: ProbeConfig) -> Target | None:
     """Where to upload to, made sure of before the work.
 
-    Raises InputError or HubError, ConfigError where the folder holds a segmenter already.
+    Raises InputError or HubError, also for adapters of an encoder that lies here alone, ConfigError
+    where the folder holds a segmenter already.
     """
     check_writable(config.loop.output)
     # The other protocol leaves this to the loop, which knows checkpoints too.
@@ -43,6 +44,11 @@ def check_output(config: ProbeConfig) -> Target | None:
         )
     if config.push_to_hub is None:
         return None
+    if config.mode == "lora" and not config.merge and Path(config.encoder).exists():
+        raise InputError(
+            f"The encoder comes from {config.encoder}, which nobody else can reach, and adapters "
+            "are pushed without it: pass --merge too, or build on an encoder on the Hub."
+        )
     return make_target(
         config.push_to_hub,
         private=config.private or None,

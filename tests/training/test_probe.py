@@ -26,6 +26,7 @@ from concerto.training.loop import LoopConfig
 from concerto.training.metrics import read_metrics
 from concerto.training.probe import main, probe
 from concerto.training.probe_config import ProbeConfig, Protocol
+from concerto.training.probe_output import check_output
 from concerto.training.scenes import open_scenes
 from concerto.training.scores import Confusion
 from concerto.training.votes import moved, view_matrices, vote
@@ -63,6 +64,13 @@ def config(place: Path, output: Path, **changes: Any) -> ProbeConfig:
 
 def encoder_of(folder: Path) -> dict[str, torch.Tensor]:
     return concerto.from_pretrained(folder).model.state_dict()
+
+
+def test_adapters_of_an_encoder_that_lies_here_alone_are_not_pushed(
+    place: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"nobody else can reach.*pass --merge"):
+        check_output(config(place, tmp_path, mode="lora", push_to_hub="me/rooms"))
 
 
 # --- training ------------------------------------------------------------------------------------
