@@ -81,7 +81,7 @@ def export(
         license: Licence of the weights, as the Hub names it. By default that of the weights the
             run started from, if it did.
         teacher: Take the teacher's encoder, the moving average. By default the student's is taken,
-            as in the published files.
+            as in the published files. FILE.pth holds both.
     """
     if out is None and push_to_hub is None:
         raise InputError("Nowhere to write to: pass OUT, or --push-to-hub org/name.")
@@ -89,7 +89,12 @@ def export(
     if out is not None and out.suffix == PUBLISHED_SUFFIX:
         if push_to_hub is not None:
             raise InputError("--push-to-hub takes an encoder with its card: let OUT be a folder.")
-        write_state(finished, out)
+        if teacher:
+            raise InputError(
+                f"{out} will hold student and teacher both: leave --teacher out, or let OUT be a "
+                "folder."
+            )
+        write_state(finished, out, license)
         print(out)
         return
     target = None
@@ -142,9 +147,7 @@ def write_model(
     What is there by these names is replaced. source: what the card tells to load.
     """
     branch = "teacher" if teacher else "student"
-    config = finished.config.replace(untrained=False)
-    if license is not None:
-        config = config.replace(license=license)
+    config = _trained(finished.config, license)
     write_folder(folder, config, finished.encoder(branch))
     files = [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE]
     draw_curves(run)
@@ -159,13 +162,19 @@ def write_model(
     return files
 
 
-def write_state(finished: FinishedRun, file: Path) -> None:
+def write_state(finished: FinishedRun, file: Path, license: str | None = None) -> None:
     """Write student, teacher, heads and projection in the published layout."""
     objective_config = ObjectiveConfig(**finished.settings["objective"])
     with torch.device("meta"):
-        objective = JointObjective(finished.config, objective_config)
+        objective = JointObjective(_trained(finished.config, license), objective_config)
     objective.load_state_dict(finished.tensors, assign=True)
     write_training(objective, file)
+
+
+def _trained(config: ConcertoConfig, license: str | None) -> ConcertoConfig:
+    """A run's config as that of what came out, under the licence that was asked for, if any."""
+    config = config.replace(untrained=False)
+    return config if license is None else config.replace(license=license)
 
 
 def main() -> None:

@@ -119,6 +119,16 @@ def test_the_published_layout_holds_all_that_was_trained(
     assert "module.teacher.unmask_head.mlp.0.weight" in names
 
 
+def test_the_published_layout_keeps_the_licence_that_is_asked_for(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    export(recipe.loop.output, tmp_path / "state.pth", license="mit")
+    assert concerto.from_pretrained(tmp_path / "state.pth").config.license == "mit"
+    with pytest.raises(InputError, match="student and teacher both"):
+        export(recipe.loop.output, tmp_path / "other.pth", teacher=True)
+    assert not (tmp_path / "other.pth").exists()
+
+
 def test_a_pushed_model_is_read_back_from_the_hub(
     recipe: Recipe,
     trained: dict[str, torch.Tensor],
