@@ -122,7 +122,8 @@ def _tell(cloud: PointCloud, texts: list[str], scores: Tensor, nearest: Tensor) 
     width = max(map(len, shown))
     colors = distinct_colors(len(texts))
     for number, text in enumerate(shown):
-        best = int(scores[:, number].argmax())
+        # Points left out have cosines of 0, which may be more than any other has.
+        best = int(scores[:, number].masked_fill(nearest < 0, -torch.inf).argmax())
         at = " ".join(f"{value:.2f}" for value in cloud.coord[best].tolist())
         line = f"{number:>4}  {text:<{width}}  best {float(scores[best, number]):.3f} at {at}"
         if len(texts) > 1:

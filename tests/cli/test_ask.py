@@ -11,7 +11,8 @@ from plyfile import PlyData
 
 import concerto
 from command import run
-from concerto import Translator, TranslatorConfig
+from concerto import PointCloud, Translator, TranslatorConfig
+from concerto.cli.ask import _tell as tell
 from conftest import SMALL, random_cloud
 
 
@@ -52,6 +53,13 @@ def test_one_text_gives_one_file(place: Path) -> None:
     run("ask", place / "scan.ply", "a chair", "-o", output, "--model", place / "model")
     assert [file.name for file in output.parent.iterdir()] == ["out.html"]
     assert output.stat().st_size > 1000
+
+
+def test_a_text_fits_best_at_a_point_that_is_somewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    coord = torch.tensor([[torch.nan] * 3, [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    scores, nearest = torch.tensor([[0.0], [-0.2], [-0.1]]), torch.tensor([-1, 0, 0])
+    tell(PointCloud(coord), ["a chair"], scores, nearest)
+    assert "best -0.100 at 4.00 5.00 6.00" in capsys.readouterr().out
 
 
 def test_a_translator_segments_into_what_it_is_told(place: Path) -> None:
