@@ -73,7 +73,7 @@ class Stream:
         self.model, self.alignment = model, alignment
         scale = model.config.coord_scale
         self._lifter = Lifter(model.config.grid_size / scale, max_depth)
-        self._origin = None if origin is None else _given_origin(origin)
+        self._origin = None if origin is None else _given_origin(origin) * scale
         self._base: Tensor | None = None
         self._state: _State | None = None
 

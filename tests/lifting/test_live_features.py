@@ -12,7 +12,7 @@ from concerto import Concerto, Frame, Stream
 from concerto.encoder.partial import AROUND, REGION, cell_keys, encode_changed, encode_whole
 from concerto.errors import InputError
 from concerto.lifting.alignment import Alignment
-from conftest import relative_l2
+from conftest import SMALL, relative_l2
 from recordings import VIEWS, frames, record
 
 FRAMES = frames()
@@ -149,6 +149,14 @@ def test_origin_and_alignment_are_pinned(model: Concerto) -> None:
     torch.testing.assert_close(
         later, torch.tensor([-1, -2, -0.5]).expand_as(later), atol=0.02, rtol=0
     )
+
+
+def test_an_origin_is_in_metres_also_where_the_model_scales_them() -> None:
+    origin = torch.tensor([1.0, 2.0, 0.5])
+    model = Concerto(SMALL.replace(coord_scale=0.5)).eval()
+    stream = streamed(model, FRAMES[:1], origin=origin)
+    coord = stream.hierarchy().levels[0].coord
+    torch.testing.assert_close(coord, (stream.cloud().coord - origin) * 0.5, atol=1e-5, rtol=0)
 
 
 def test_a_frame_that_is_refused_leaves_the_features_as_they_were(model: Concerto) -> None:
