@@ -264,12 +264,13 @@ def _checkpoint(
     config = (
         _config_from_shapes(tensors, weights) if values is None else config_from_published(values)
     )
-    if content.own_fields is not None:
-        config = ConcertoConfig.from_dict(config.to_dict() | content.own_fields)
     if preprocessing is not None:
         config = config.replace(
             **{name: getattr(preprocessing, name) for name in PREPROCESSING_FIELDS}
         )
+    # After that, as a file of ours may bear the name of a published one.
+    if content.own_fields is not None:
+        config = ConcertoConfig.from_dict(config.to_dict() | content.own_fields)
     names = dict(tensor_names(config))
     return Checkpoint(config, {names.get(name, name): t for name, t in tensors.items()})
 

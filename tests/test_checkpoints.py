@@ -288,14 +288,14 @@ def test_what_is_no_device_is_refused(device: object) -> None:
         concerto.from_pretrained("concerto-tiny", device=device)
 
 
-def test_a_published_file_of_ours_keeps_the_preprocessing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["weights.pth", "concerto_base.pth"])
+def test_a_published_file_of_ours_keeps_the_preprocessing(name: str, tmp_path: Path) -> None:
     config = SMALL.replace(
         grid_size=0.01, coord_scale=0.2, center="xy", default_stages=(0, 4), license="mit"
     )
     model = Concerto(config)
-    write_published(tmp_path / "weights.pth", config, model.state_dict())
-    again = concerto.from_pretrained(tmp_path / "weights.pth").config
-    assert again == config
+    write_published(tmp_path / name, config, model.state_dict())
+    assert concerto.from_pretrained(tmp_path / name).config == config
 
 
 def test_heads_that_cannot_be_guessed_are_asked_for(published: Path) -> None:
