@@ -8,6 +8,7 @@ against images. "minilm" is one that a wheel brings, so that words work without 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -94,8 +95,12 @@ class SentenceTower(TextTower):
 
     def too_long(self, texts: Sequence[str]) -> list[bool]:
         """See `TextTower.too_long`."""
+        most = self.model.max_seq_length
+        if most is None or most == math.inf:
+            # Such as static embeddings, whose tokenizer is of another kind.
+            return [False] * len(texts)
         words = self.model.tokenizer(list(texts), verbose=False)["input_ids"]
-        return [len(row) > self.model.max_seq_length for row in words]
+        return [len(row) > most for row in words]
 
 
 def load_tower(name: str) -> TextTower:

@@ -99,3 +99,17 @@ def test_minilm_knows_which_words_are_alike() -> None:
     assert tower.too_long(["chair", "chair " * 300]) == [False, True]
     with pytest.raises(ConfigError, match="no sentence model 'no such model'"):
         load_tower("sentence:no such model")
+
+
+def test_a_sentence_model_that_cuts_nothing_is_a_tower_too(tmp_path: Path) -> None:
+    library: Any = pytest.importorskip("sentence_transformers")
+    modules: Any = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"chair": 0, "?": 1}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    embedding = modules.StaticEmbedding(tokenizer, embedding_dim=8)
+    library.SentenceTransformer(modules=[embedding]).save(str(tmp_path))
+    tower = load_tower(f"sentence:{tmp_path}")
+    assert tower.encode(["chair", "a table"], CPU).shape == (2, tower.width) == (2, 8)
+    assert tower.too_long(["chair", "chair " * 3000]) == [False, False]
