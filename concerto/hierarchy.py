@@ -95,7 +95,7 @@ class Hierarchy:
             rows = self.voxel_of_point.clamp(min=0)
         out = self._gather(chosen, target, rows)
         if dropped is not None and dropped.any():
-            out = out.masked_fill(dropped[:, None], 0)
+            out.masked_fill_(dropped[:, None], 0)
         return out if self._single else list(out.split(sizes))
 
     def at_points(self, values: Tensor, stage: int) -> Tensor | list[Tensor]:

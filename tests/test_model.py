@@ -3,12 +3,13 @@ import io
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from concerto import Concerto, ConcertoConfig, ConfigError, InputError, PointCloud
+from concerto import Concerto, ConcertoConfig, ConfigError, Hierarchy, InputError, PointCloud
 from conftest import SMALL, random_cloud, relative_l2
 
 SAME = 1e-5
@@ -224,6 +225,27 @@ def test_dropped_points_get_zeros_and_leave_the_others_alone(model: Concerto) ->
     kept[[3, 77]] = False
     assert (features[~kept] == 0).all()
     assert relative_l2(features[kept], model(cloud.coord[kept])) <= SAME
+
+
+def test_points_left_out_cost_no_second_copy_of_the_features(
+    model: Concerto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = random_cloud(600).coord
+    cloud[3] = torch.nan
+    made: list[torch.Tensor] = []
+    gather = Hierarchy._gather
+
+    def watched(*given: Any) -> torch.Tensor:
+        made.append(gather(*given))
+        return made[-1]
+
+    monkeypatch.setattr(Hierarchy, "_gather", watched)
+    assert model.encode(cloud, drop_invalid=True).data_ptr() == made[0].data_ptr()
+    with torch.enable_grad():
+        features = model(cloud, stages=(4,), drop_invalid=True)
+        (gradient,) = torch.autograd.grad(features.sum(), model.encoder.embedding.linear.weight)
+    assert (features[3] == 0).all()
+    assert gradient.isfinite().all()
 
 
 def test_only_features_take_the_models_dtype() -> None:
