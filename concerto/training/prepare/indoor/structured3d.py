@@ -6,11 +6,12 @@ each pixel. They are read from the download's archives as they are, or from a fo
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,6 +37,8 @@ VIEW = re.compile(
     r"(?P<view>perspective/full/[^/]+|panorama)/(?:full/)?(?P<file>[^/]+)"
 )
 IMAGES = ("rgb_rawlight.png", "depth.png", "semantic.png")
+# Archives that a process keeps open: rooms are in the order of their scenes, and so are archives.
+KEPT_OPEN = 4
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class _File:
         try:
             if self.archive is None:
                 return Path(self.path).read_bytes()
-            return _open(self.archive).read(self.path)
+            return _kept_open(self.archive, os.getpid()).read(self.path)
         except (OSError, zipfile.BadZipFile, KeyError) as error:
             raise InputError(f"Cannot read {self.path}: {error}.") from error
 
@@ -117,9 +120,18 @@ class _Room:
     views: dict[str, dict[str, _File]]
 
 
-@cache
+@lru_cache(maxsize=KEPT_OPEN)
+def _kept_open(archive: Path, process: int) -> zipfile.ZipFile:
+    """Opened once a process: to list an archive takes long.
+
+    process: its number. One that was forked has the open files of its parent, and each that reads
+    from one of these moves the place where all others read on.
+    """
+    return _open(archive)
+
+
 def _open(archive: Path) -> zipfile.ZipFile:
-    """Opened once a process: to list an archive takes long."""
+    """Raises InputError where it cannot be read."""
     try:
         return zipfile.ZipFile(archive)
     except (OSError, zipfile.BadZipFile) as error:
@@ -152,7 +164,8 @@ def _files(src: Path) -> Iterator[_File]:
     if not src.is_dir():
         raise InputError(f"There is no folder {src}.")
     for archive in sorted(src.glob("*.zip")):
-        yield from (_File(name, archive) for name in _open(archive).namelist())
+        with _open(archive) as opened:
+            yield from (_File(name, archive) for name in opened.namelist())
     for scene in (*src.glob("scene_*"), *src.glob("*/scene_*")):
         yield from (_File(path.as_posix(), None) for path in scene.glob("2D_rendering/*/p*/**/*"))
 
