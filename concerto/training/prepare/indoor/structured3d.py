@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -107,8 +108,9 @@ class _File:
             if self.archive is None:
                 return Path(self.path).read_bytes()
             return _kept_open(self.archive, os.getpid()).read(self.path)
-        except (OSError, zipfile.BadZipFile, KeyError) as error:
-            raise InputError(f"Cannot read {self.path}: {error}.") from error
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
+            place = f" of {self.archive}" if self.archive else ""
+            raise InputError(f"Cannot read {self.path}{place}: {error}.") from error
 
 
 @dataclass(frozen=True)
