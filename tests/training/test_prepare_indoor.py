@@ -206,6 +206,12 @@ def test_what_is_wrong_with_a_download_of_scannet_is_named(
     assert not (tmp_path / "out" / "train").exists()
 
 
+def test_splits_without_a_name_are_refused(tmp_path: Path) -> None:
+    source = write_scannet_download(tmp_path / "scannet")
+    said = prepare("scannet", source, tmp_path / "out", "--splits", code=1)
+    assert "No split is asked for" in said
+
+
 def test_a_scene_that_cannot_be_used_is_left_out_when_asked(tmp_path: Path) -> None:
     source = write_scannet_download(tmp_path / "scannet")
     mesh = corner()

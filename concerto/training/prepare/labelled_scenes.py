@@ -69,10 +69,12 @@ def convert(
     splits: the scenes by the name of the split. read: picklable; raises InputError where a scene
     cannot be used. classes: names of what labels count; each only once.
 
-    Raises InputError where a split is empty, a scene cannot be used, or no point of a split has
-    a class though its scenes have labels.
+    Raises InputError where there is no split, one is empty, a scene cannot be used, or no point of
+    a split has a class though its scenes have labels.
     """
     _check_classes(classes)
+    if not splits:
+        raise InputError("No split is asked for; name at least one, such as train.")
     for split, scenes in splits.items():
         if not scenes:
             raise InputError(f"The split {split} is empty: it has no scenes.")
