@@ -352,6 +352,7 @@ def test_stray_bytes_stairs_and_unknown_things_of_s3dis_are_met(tmp_path: Path) 
     # As in two files of the release: a byte instead of a space, and of a digit.
     (annotations / "wall_1.txt").write_bytes(b"1 1 1 185\x10187 7\n2 2 2 9 9 9\n")
     (annotations / "wall_2.txt").write_bytes(b"1.0 1.0 1.0 5 103.0\x100000 7\n")
+    (annotations / "._wall_1.txt").write_bytes(b"\x00\x05\x16\x07")
     said = prepare("s3dis", source, tmp_path / "out")
     assert "lift_1.txt: 'lift' is none of the classes, and counts as clutter" in said
     assert "'stairs'" not in said

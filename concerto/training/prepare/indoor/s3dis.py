@@ -117,7 +117,8 @@ def _angles(file: Path) -> dict[str, float]:
 
 
 def _read(room: _Room, names: tuple[str, ...]) -> Converted:
-    files = sorted((room.folder / "Annotations").glob("*.txt"))
+    # Disks that macOS wrote to may hold ._CLASS_1.txt beside each file.
+    files = sorted((room.folder / "Annotations").glob("[!.]*.txt"))
     if not files:
         raise InputError(f"{room.folder / 'Annotations'} has no things: no CLASS_1.txt.")
     parts, classes, messages = [], [], []
