@@ -20,6 +20,7 @@ from concerto.training.prepare.rgbd_scene import RgbdOptions
 from concerto.training.prepare.rooms.build import build_room
 from concerto.training.prepare.rooms.classes import CLASSES, Kind
 from concerto.training.prepare.rooms.command import rooms
+from concerto.training.prepare.rooms.frames import write_frames
 from concerto.training.prepare.rooms.items import Item, Solids
 from concerto.training.prepare.rooms.options import RoomOptions
 from concerto.training.prepare.rooms.room import Room
@@ -245,6 +246,14 @@ def test_a_card_of_rooms_and_recordings_states_no_licence(written: Path, tmp_pat
 
 
 # --- the command line ----------------------------------------------------------------------------
+
+
+def test_frames_of_an_earlier_run_with_more_views_are_not_mixed_in(tmp_path: Path) -> None:
+    shots = shoot(0, replace(SMALL, views=2))
+    write_frames(tmp_path / "room", shots)
+    write_frames(tmp_path / "room", shots)
+    with pytest.raises(InputError, match=r"room has over 1 frames, of an earlier run"):
+        write_frames(tmp_path / "room", shots[:1])
 
 
 def test_the_command_line_makes_rooms_and_their_frames(tmp_path: Path) -> None:

@@ -55,7 +55,16 @@ def take(photo: NDArray[np.uint8], depth: Floats, truth: Picture) -> Shot:
 
 
 def write_frames(folder: Path, shots: list[Shot]) -> None:
-    """Write a room's frames. Raises InputError where the folder cannot be written."""
+    """Write a room's frames.
+
+    Raises InputError where the folder cannot be written, or has more frames than these, which
+    would be taken for frames of this room and camera.
+    """
+    if (folder / f"frame-{len(shots):06d}.pose.txt").exists():
+        raise InputError(
+            f"{folder} has over {len(shots)} frames, of an earlier run. Pass another folder for "
+            "frames, or remove that one."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         camera = shots[0].truth.camera
