@@ -221,6 +221,19 @@ def test_published_archives_are_read_in_parts_and_leave_nothing_unpacked(tmp_pat
     assert folders_of(tmp_path / "out") == {"train", "README.md"}
 
 
+def test_archives_of_several_published_data_sets_are_refused_and_none_is_dropped(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "archives"
+    source.mkdir()
+    for number, name in enumerate(("rooms", "offices")):
+        write_published(tmp_path / name, [made(number)])
+        with tarfile.open(source / f"{name}.tar.gz", mode="w:gz") as tar:
+            tar.add(tmp_path / name, name)
+    said = prepare("published", source, tmp_path / "out", code=1)
+    assert "hold 2 data sets, each with splits/: offices, rooms. Put" in said
+
+
 def test_a_broken_published_sample_stops_the_work_or_is_left_out(tmp_path: Path) -> None:
     source = write_published(tmp_path / "rooms", [made(number) for number in range(3)])
     np.save(source / "train" / "room_1" / "0.npy", np.array([[0, 0, 60]]))

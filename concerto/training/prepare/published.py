@@ -16,7 +16,7 @@ from concerto.files import check_writable
 from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.archives import find_archives, unpack
 from concerto.training.prepare.output import OutputOptions
-from concerto.training.published_scenes import PublishedScenes
+from concerto.training.published_scenes import PublishedScenes, splits_of
 
 
 def published(
@@ -52,10 +52,16 @@ def _samples(src: Path, out: Path, split: str, skip_bad: bool) -> Iterator[Encod
 
 
 def _root(folder: Path, src: Path) -> Path:
-    """The folder that holds splits/. Raises InputError where none does."""
-    found = sorted(path.parent for path in folder.rglob("splits") if path.is_dir())
+    """The folder that holds splits/. Raises InputError where none does, or several do."""
+    found = sorted(path.parent for path in folder.rglob("splits") if splits_of(path.parent))
     if not found:
         raise InputError(f"The archives of {src} hold no splits/, a list of samples a split.")
+    if len(found) > 1:
+        names = ", ".join(root.relative_to(folder).as_posix() for root in found)
+        raise InputError(
+            f"The archives of {src} hold {len(found)} data sets, each with splits/: {names}. Put "
+            "those of each into a folder of its own, and convert one after the other."
+        )
     return found[0]
 
 
