@@ -212,6 +212,15 @@ def test_a_wrong_map_is_refused(text: str, name: str, message: str, tmp_path: Pa
         read_label_map(write_map(tmp_path, text, name))
 
 
+def test_names_of_classes_come_as_they_are_written_or_the_map_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text("2 Gebäude\n", encoding="utf-8")
+    assert read_label_map(file).classes == ("Gebäude",)
+    file.write_text("2 Gebäude\n", encoding="cp1252")
+    with pytest.raises(InputError, match=r"labels.txt is no text in UTF-8: .* Save it as UTF-8"):
+        read_label_map(file)
+
+
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [

@@ -49,7 +49,10 @@ class LabelMap:
 
 def read_label_map(file: Path) -> LabelMap:
     """Read a map. Raises InputError where it cannot be read, or names no class."""
-    text = read_bytes(file).decode("utf-8-sig", errors="replace")
+    try:
+        text = read_bytes(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is no text in UTF-8: {error}. Save it as UTF-8.") from error
     pairs = _json_pairs(file, text) if file.suffix.lower() == ".json" else _text_pairs(file, text)
     classes = tuple(dict.fromkeys(name for _, name in pairs if name))
     if not classes:
