@@ -261,6 +261,14 @@ def test_each_name_of_val_must_be_a_scans(tmp_path: Path) -> None:
     assert "is named bb" in said
 
 
+def test_hidden_folders_and_folders_named_as_scans_are_no_scans(tmp_path: Path) -> None:
+    for name in ("a.ply", ".checkpoints/b.ply", "tiles.las/c.ply"):
+        write_ply(tmp_path / "scans" / name)
+    options = ("--label-map", write_map(tmp_path), "--val-share", 0)
+    prepare("labelled", tmp_path / "scans", tmp_path / "out", *options)
+    assert names_of(tmp_path / "out") == {"train": ["a", "tiles.las/c"]}
+
+
 def test_two_files_that_would_be_one_scene_are_refused(tmp_path: Path) -> None:
     for name in ("a.ply", "b.ply"):
         write_ply(tmp_path / "scans" / name, LABELS)

@@ -123,12 +123,20 @@ def _splits(src: Path, options: LabelledOptions) -> dict[str, list[Path]]:
     return {"train": train, "val": chosen} if chosen else {"train": train}
 
 
-def _scans(folder: Path) -> list[Path]:
-    found = sorted(
+def _files(folder: Path) -> list[Path]:
+    """The scans of a folder and the folders in it, sorted; hidden ones are left out."""
+    return sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in WITH_SCALARS and not file.name.startswith(".")
+        if file.suffix.lower() in WITH_SCALARS
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
     )
+
+
+def _scans(folder: Path) -> list[Path]:
+    """The same. Raises InputError where there are none, or two would be one scene."""
+    found = _files(folder)
     if not found:
         raise InputError(f"There is no scan in {folder}: no {', '.join(WITH_SCALARS)}.")
     names: dict[Path, Path] = {}
