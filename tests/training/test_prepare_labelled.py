@@ -269,6 +269,15 @@ def test_hidden_folders_and_folders_named_as_scans_are_no_scans(tmp_path: Path) 
     assert names_of(tmp_path / "out") == {"train": ["a", "tiles.las/c"]}
 
 
+def test_scans_beside_the_folders_of_splits_are_told(tmp_path: Path) -> None:
+    for name in ("b.ply", "c.ply", "val/a.ply"):
+        write_ply(tmp_path / "scans" / name)
+    options = ("--label-map", write_map(tmp_path))
+    said = prepare("labelled", tmp_path / "scans", tmp_path / "out", *options)
+    assert re.search(r"Left out: 2 of the scans .* its folders val; the first: .*b\.ply\.", said)
+    assert names_of(tmp_path / "out") == {"val": ["val/a"]}
+
+
 def test_two_files_that_would_be_one_scene_are_refused(tmp_path: Path) -> None:
     for name in ("a.ply", "b.ply"):
         write_ply(tmp_path / "scans" / name, LABELS)

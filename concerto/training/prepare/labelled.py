@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from concerto.errors import InputError
+from concerto.errors import ConcertoWarning, InputError
 from concerto.io import WITH_SCALARS, read_scalars
 from concerto.points.normals import estimate_normals
 from concerto.points.point_cloud import PointCloud
@@ -100,7 +101,9 @@ def _splits(src: Path, options: LabelledOptions) -> dict[str, list[Path]]:
                 f"{src} has the splits {', '.join(folders)} as folders; leave --val and "
                 "--val-share out, or move the scans out of them."
             )
-        return {split: _scans(src / split) for split in folders}
+        splits = {split: _scans(src / split) for split in folders}
+        _warn_of_others(src, splits)
+        return splits
     scans = _scans(src)
     if options.val:
         named = {
@@ -121,6 +124,18 @@ def _splits(src: Path, options: LabelledOptions) -> dict[str, list[Path]]:
     if not train:
         raise InputError("The split train is empty: all scans are for validation.")
     return {"train": train, "val": chosen} if chosen else {"train": train}
+
+
+def _warn_of_others(src: Path, splits: dict[str, list[Path]]) -> None:
+    """Warn where scans lie beside the folders of the splits."""
+    others = sorted(set(_files(src)) - {scan for scans in splits.values() for scan in scans})
+    if others:
+        warnings.warn(
+            f"Left out: {len(others)} of the scans in {src}, outside of its folders "
+            f"{', '.join(splits)}; the first: {others[0]}.",
+            ConcertoWarning,
+            stacklevel=2,
+        )
 
 
 def _files(folder: Path) -> list[Path]:
