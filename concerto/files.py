@@ -23,11 +23,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = target.parent / f".{target.stem}.{secrets.token_hex(4)}{target.suffix}"
         # Made with the rights of any new file. The umask, which takes some of them away, cannot be
         # read without being changed, for all threads.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        made = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        rights = os.fstat(made).st_mode & 0o777
+        os.close(made)
     except OSError as error:
         raise InputError(f"Cannot write {target}: {error.strerror or error}.") from error
     try:
         yield temporary
+        # safetensors puts a file of its own there, which nobody else may read.
+        os.chmod(temporary, rights)
         os.replace(temporary, target)
     except OSError as error:
         raise InputError(f"Cannot write {target}: {error.strerror or error}.") from error

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from concerto import InputError
 from concerto.files import replacing
@@ -46,3 +48,12 @@ def test_threads_that_write_leave_the_umask_alone(
         list(threads.map(lambda file: write(file, "text"), files))
     modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert len(modes) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such rights")
+def test_weights_may_be_read_by_whoever_may_read_a_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with replacing(tmp_path / "model.safetensors") as temporary:
+        save_file({"weight": torch.zeros(1)}, temporary)
+    write(tmp_path / "config.json", "{}")
+    assert len({stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}) == 1
