@@ -60,12 +60,12 @@ tiny: $(PROBED) $(OUT)/tiny/joint/model $(OUT)/tiny/alone/model
 	    --alone $(OUT)/tiny/alone/model --output $(OUT)/probing/trained.json
 
 $(OUT)/tiny/joint/model $(OUT)/tiny/alone/model: $(OUT)/tiny/%/model: $(OUT)/tiny/rooms/README.md
-	$(RUN) -m concerto.training.pretrain --recipe concerto-tiny --data $(<D) --max-steps 2400 \
-	    --save-every 100 --output $(@D) --resume $($*)
+	$(RUN) -m concerto.training.pretrain --recipe concerto-tiny --data $(<D) --muon --batch-size 2 \
+	    --max-steps 7000 --save-every 100 --output $(@D) --resume $($*)
 	$(RUN) -m concerto.training.export $(@D) $@ --license apache-2.0
 
 $(OUT)/tiny/rooms/README.md: | $(VENV)/.installed-train
-	$(RUN) -m concerto.training.prepare rooms $(@D) --workers $(CORES) --scenes 220
+	$(RUN) -m concerto.training.prepare rooms $(@D) --workers $(CORES) --scenes 440
 
 $(OUT)/probing/rooms/README.md: | $(VENV)/.installed-train
 	$(RUN) -m concerto.training.prepare rooms $(@D) --workers $(CORES) --scenes 20 \

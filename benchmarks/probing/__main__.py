@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from tempfile import TemporaryDirectory
 
 import torch
 import tyro
@@ -21,6 +22,8 @@ import concerto
 from benchmarks.probing.kinds import Kind, encoded, lifted, raw_input, together
 from benchmarks.probing.protocol import FEW, SEEDS, Result, probe
 from benchmarks.probing.rooms import whole_scenes
+from concerto.training.feature_cache import CachedTeacher
+from concerto.training.image_teacher import ImageTeacher
 from concerto.training.images import load_teacher
 from concerto.training.scenes import open_scenes
 
@@ -54,20 +57,25 @@ class Options:
 def main(options: Options) -> None:
     """Probe everything, print a table for each collection, and write every score."""
     written = {}
-    for name, folder in (("rooms", options.rooms), ("osd", options.osd)):
-        if folder is not None:
-            results = dict(_probe_all(options, folder))
-            print_table(name, results)
-            written[name] = {kind: [asdict(r) for r in found] for kind, found in results.items()}
+    with TemporaryDirectory() as kept:
+        # Asked for twice: alone, and beside features of points.
+        teacher = CachedTeacher(load_teacher(options.teacher), kept)
+        for name, folder in (("rooms", options.rooms), ("osd", options.osd)):
+            if folder is not None:
+                results = dict(_probe_all(options, folder, teacher))
+                print_table(name, results)
+                written[name] = {k: [asdict(r) for r in found] for k, found in results.items()}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(written, indent=1) + "\n")
 
 
-def kinds_of(options: Options) -> dict[str, list[tuple[Kind, tuple[int, ...]]]]:
+def kinds_of(
+    options: Options, teacher: ImageTeacher
+) -> dict[str, list[tuple[Kind, tuple[int, ...]]]]:
     """What is compared: kinds of features, and the seeds that each is probed with."""
     alone = encoded(concerto.Concerto.from_pretrained(options.alone))
     joint = concerto.Concerto.from_pretrained(options.joint)
-    images = lifted(load_teacher(options.teacher))
+    images = lifted(teacher)
     return {
         "raw input": [(raw_input, SEEDS)],
         "random weights": [(encoded(_untrained(joint.config, seed)), (seed,)) for seed in SEEDS],
@@ -90,12 +98,14 @@ def print_table(name: str, results: dict[str, list[Result]]) -> None:
         print(f"| {kind} | {' | '.join(cells)} |", flush=True)
 
 
-def _probe_all(options: Options, folder: Path) -> Iterator[tuple[str, list[Result]]]:
+def _probe_all(
+    options: Options, folder: Path, teacher: ImageTeacher
+) -> Iterator[tuple[str, list[Result]]]:
     train, test = (
         whole_scenes(open_scenes(folder, split=split)) for split in (options.train, options.test)
     )
     classes = len(train.source.classes)
-    for name, kinds in kinds_of(options).items():
+    for name, kinds in kinds_of(options, teacher).items():
         if not options.kinds or name in options.kinds:
             found = [
                 result
