@@ -27,6 +27,7 @@ from concerto.hub import find_model
 from concerto.palette import SCANNET_CLASSES, distinct_colors
 from concerto.segmenter_card import write_results
 from concerto.segmenter_files import Over, fingerprint, same_prints, write_segmenter
+from concerto.weight_files import OWN_FIELDS_KEY
 from conftest import SMALL, Loader, random_cloud, relative_l2
 from hub_server import FakeHub, Repo
 
@@ -314,6 +315,10 @@ def test_the_published_head_is_read_over_its_encoder(
     torch.manual_seed(0)
     encoder = Concerto(SMALL)
     write_published(tmp_path / "encoder.pth", SMALL, encoder.state_dict())
+    published = torch.load(tmp_path / "encoder.pth")
+    # The authors' files say nothing of licences and preprocessing.
+    del published[OWN_FIELDS_KEY]
+    torch.save(published, tmp_path / "encoder.pth")
     weight, bias = torch.randn(20, sum(SMALL.channels)), torch.randn(20)
     content = {
         "config": {"backbone_out_channels": sum(SMALL.channels), "num_classes": 20},

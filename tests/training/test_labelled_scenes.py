@@ -112,7 +112,7 @@ def test_classes_can_be_chosen_and_put_in_another_order(place: Path) -> None:
 def test_a_label_without_a_name_is_said_with_the_place_of_its_points(tmp_path: Path) -> None:
     folder = write_published(tmp_path, [room(0), room(1)])
     source = ClassesOf(open_scenes(folder), ("floor",))
-    with pytest.raises(InputError, match=r"points in data/rooms/train/room_1: point .* class 1\."):
+    with pytest.raises(InputError, match=r"points in room_1: point .* class 1\."):
         source[1]
 
 

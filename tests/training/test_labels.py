@@ -96,8 +96,8 @@ def test_places_with_other_classes_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_the_card_names_the_classes(tmp_path: Path) -> None:
-    card = dataset_card(write_prepared(tmp_path / "rooms", SAMPLES, classes=CLASSES), None, None)
+    card = dataset_card(write_prepared(tmp_path / "rooms", SAMPLES, classes=CLASSES), None)
     assert "| `segment` |" in card
     assert "The 3 classes: 0 wall, 1 floor, 2 chair. " in card
-    plain = dataset_card(write_prepared(tmp_path / "plain", SAMPLES), None, None)
+    plain = dataset_card(write_prepared(tmp_path / "plain", SAMPLES), None)
     assert "`segment`" not in plain
