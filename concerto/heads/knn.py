@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from concerto.errors import ConfigError
 from concerto.heads.configs import KnnConfig
 from concerto.hierarchy import Hierarchy
 
@@ -37,7 +38,11 @@ class KnnHead(nn.Module):
         return self.votes(rows).log()
 
     def votes(self, features: Tensor) -> Tensor:
-        """(n, C) features → (n, K) shares of the votes, over 0."""
+        """(n, C) features → (n, K) shares of the votes, over 0.
+
+        Raises ConfigError where the weights' dtype cannot count so many classes.
+        """
+        self._check_countable()
         bank = self.features.to(torch.float32)
         one_hot = F.one_hot(self.labels.long() + 1, self.classes + 1)[:, 1:].float()
         neighbors = min(self.config.neighbors, len(bank))
@@ -48,3 +53,12 @@ class KnnHead(nn.Module):
             weight = (cosine / max(self.config.temperature, tiny)).softmax(1)
             votes.append(torch.einsum("nk,nkc->nc", weight, one_hot[nearest]))
         return torch.cat(votes).clamp(min=tiny)
+
+    def _check_countable(self) -> None:
+        dtype = self.labels.dtype
+        exact = int(2 / torch.finfo(dtype).eps)
+        if self.classes - 1 > exact:
+            raise ConfigError(
+                f"This head keeps the numbers of {self.classes} classes, and {dtype} has whole "
+                f"numbers to {exact} only. Load it in float32; autocast may still compute in less."
+            )

@@ -19,6 +19,7 @@ from concerto.errors import InputError
 from concerto.hierarchy import Hierarchy
 from concerto.points.prepare import EncoderInput, prepare
 from concerto.training.check_sample import check_sample
+from concerto.training.degrade import degrade
 from concerto.training.image_views import fit_image, patches_of_pixels
 from concerto.training.pictures import cloud_of
 from concerto.training.samples import Sample
@@ -79,14 +80,23 @@ def lay(samples: list[AlignedSample]) -> AlignedBatch:
 
 
 def align(
-    sample: Sample, seed: int, config: ConcertoConfig, grid: PatchGrid | None
+    sample: Sample,
+    seed: int,
+    config: ConcertoConfig,
+    grid: PatchGrid | None,
+    poorer: bool = False,
 ) -> AlignedSample:
     """A sample with the patches that its points are seen in, or without `grid` their classes.
 
-    Nothing is augmented: seed has no say. Raises InputError where nothing is known of any point.
+    poorer: degrade its points, as the seed has it. Raises InputError where nothing is known of any
+    point.
     """
-    check_sample(sample, config.grid_size, 1 if grid is None else grid.side)
-    scene = prepare(cloud_of(sample), config.coord_scale, config.grid_size, config.center)
+    voxel = config.grid_size / config.coord_scale
+    check_sample(sample, voxel, 1 if grid is None else grid.side)
+    cloud, rows = cloud_of(sample), np.arange(len(sample.coord))
+    if poorer:
+        cloud, rows = degrade(cloud, voxel, np.random.default_rng(seed))
+    scene = prepare(cloud, config.coord_scale, config.grid_size, config.center)
     images = torch.zeros(0)
     if grid is not None:
         images, point, vector = _seen(sample, grid)
@@ -94,10 +104,14 @@ def align(
         segment = sample.labels
         point = torch.from_numpy(np.flatnonzero(segment >= 0))
         vector = torch.from_numpy(segment.astype(np.int64))[point]
-    if not len(point):
+    voxel_of_point = torch.full((len(sample.coord),), -1)
+    voxel_of_point[rows] = scene.voxel_of_point
+    voxels = voxel_of_point[point]
+    left = voxels >= 0
+    if not left.any():
         what = "class" if grid is None else "pixel of an image"
         raise InputError(f"Sample {sample.name!r}: no point has a {what}.")
-    return AlignedSample(sample.name, scene, images, scene.voxel_of_point[point], vector)
+    return AlignedSample(sample.name, scene, images, voxels[left], vector[left])
 
 
 class Pairs(NamedTuple):

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from concerto.config import ConcertoConfig
 from concerto.errors import ConfigError, InputError
-from concerto.grids import group_rows, pack, spans
 from concerto.training.augment import augment_color, augment_geometry
+from concerto.training.cells import one_a_cell
 from concerto.training.check_sample import check_sample
 from concerto.training.samples import Sample
 
@@ -138,7 +138,7 @@ def _overlaid(views: list[LabelledView]) -> LabelledView:
         for name in ("feat", "grid_coord", "segment")
     )
     random = np.random.default_rng(first.seed + 1)
-    rows = torch.from_numpy(_first_of_each(grid, random))
+    rows = torch.from_numpy(np.sort(one_a_cell(grid, random)))
     return replace(first, feat=feat[rows], grid_coord=grid[rows], segment=segment[rows])
 
 
@@ -154,15 +154,7 @@ def _centred(coord: np.ndarray, model: ConcertoConfig) -> np.ndarray:
 
 def _one_a_voxel(coord: np.ndarray, grid_size: float, random: np.random.Generator) -> np.ndarray:
     """Rows, in order, of one random point (n, 3) of each voxel."""
-    return _first_of_each(_cells(coord, grid_size), random)
-
-
-def _first_of_each(cells: Tensor, random: np.random.Generator) -> np.ndarray:
-    """Rows, in order, one of each cell (n, 3), at random."""
-    shuffled = torch.from_numpy(random.permutation(len(cells)))
-    cells = cells[shuffled]
-    groups = group_rows(pack(cells, torch.zeros(len(cells), dtype=torch.int64), spans(cells)))
-    return np.sort(shuffled[groups.order[groups.starts]].numpy())
+    return np.sort(one_a_cell(_cells(coord, grid_size), random))
 
 
 def _cells(coord: np.ndarray, grid_size: float) -> Tensor:

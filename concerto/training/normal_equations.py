@@ -36,10 +36,12 @@ class NormalEquations:
 
     @staticmethod
     def zeros(features: int, width: int, device: torch.device | str = "cpu") -> NormalEquations:
-        """Of no rows. features: C. width: D."""
+        """Of no rows. features: C. width: D. On Apple's GPUs, which have no float64, on the CPU."""
+        place = torch.device(device)
+        place = torch.device("cpu") if place.type == "mps" else place
 
         def of(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.float64, device=device)
+            return torch.zeros(shape, dtype=torch.float64, device=place)
 
         return NormalEquations(
             of(), of(features), of(width), of(features, features), of(features, width), of()
@@ -48,10 +50,10 @@ class NormalEquations:
     def add(self, x: Tensor, t: Tensor, weight: Tensor | None = None) -> None:
         """Count rows in. x: (m, C); t: (m, D); weight: (m,), as which part of a row each counts."""
         for start in range(0, len(x), CHUNK):
-            features, targets = (rows[start : start + CHUNK].double() for rows in (x, t))
+            features, targets = (self._as_sums(rows[start : start + CHUNK]) for rows in (x, t))
             counted = torch.ones_like(features[:, 0])
             if weight is not None:
-                counted = weight[start : start + CHUNK].double()
+                counted = self._as_sums(weight[start : start + CHUNK])
             scaled = features * counted[:, None]
             self.count += counted.sum()
             self.x += scaled.sum(0)
@@ -59,6 +61,9 @@ class NormalEquations:
             self.xx += scaled.T @ features
             self.xt += scaled.T @ targets
             self.tt += counted @ targets.square().sum(1)
+
+    def _as_sums(self, rows: Tensor) -> Tensor:
+        return rows.to(self.xx.device).double()
 
     def merge(self, other: NormalEquations) -> None:
         """Count the rows of others in."""

@@ -24,6 +24,7 @@ from concerto.training.normal_equations import NormalEquations
 from concerto.training.processes import mean_over, on_main
 from concerto.training.run_folder import as_json, open_run
 from concerto.training.scenes import SceneSource
+from concerto.training.seeds import sample_seed
 from concerto.training.signals import ASKED_BY, StopSignals, leave_to_parent
 from concerto.training.stream import (
     FEWEST_DRAWN,
@@ -42,13 +43,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Pass:
     """What the sums are made of. workers: processes of each process that read samples ahead.
-    on_broken: called with every sample that was left out."""
+    on_broken: called with every sample that was left out. seed: of what the transform draws."""
 
     source: SceneSource
     transform: Transform
     teaching: Teaching
     workers: int
     on_broken: Callable[[BrokenSample], None]
+    seed: int
 
 
 def sum_over(data: Pass, samples: int, accelerator: Accelerator) -> NormalEquations:
@@ -75,7 +77,11 @@ class OnePass:
         ridge: float,
     ) -> None:
         self.data, self.config, self.accelerator, self.ridge = data, config, accelerator, ridge
-        counted = {"batch_size": config.batch_size, "samples": len(data.source)}
+        counted = {
+            "batch_size": config.batch_size,
+            "samples": len(data.source),
+            "seed": data.seed,
+        }
         self.settings = as_json({"loop": counted, "task": settings})
         teaching = data.teaching
         self.sums = NormalEquations.zeros(teaching.features, teaching.width, accelerator.device)
@@ -168,6 +174,7 @@ class _Parts(Dataset[list[Any]]):
     source: SceneSource
     transform: Transform
     blocks: Sequence[range]
+    seed: int
     process: int
     processes: int
 
@@ -176,7 +183,9 @@ class _Parts(Dataset[list[Any]]):
 
     def __getitem__(self, number: int) -> list[Any]:
         own = self.blocks[number][self.process :: self.processes]
-        return [prepare(self.source, self.transform, index, 0) for index in own]
+        seeds = [sample_seed(self.seed, 0, index) for index in own]
+        drawn = zip(own, seeds, strict=True)
+        return [prepare(self.source, self.transform, index, seed) for index, seed in drawn]
 
 
 def _own_parts(
@@ -187,6 +196,7 @@ def _own_parts(
             data.source,
             data.transform,
             blocks,
+            data.seed,
             accelerator.process_index,
             accelerator.num_processes,
         ),

@@ -67,8 +67,8 @@ def translate(config: TranslateConfig) -> TrainResult:
     if teaching.images is not None:
         size = teaching.images.image_size
         grid = PatchGrid(size, size // teaching.images.patch_size)
-    transform = partial(align, config=encoder.config, grid=grid)
-    data = Pass(source, transform, teaching, config.workers, _tell_broken)
+    transform = partial(align, config=encoder.config, grid=grid, poorer=config.degrade)
+    data = Pass(source, transform, teaching, config.workers, _tell_broken, config.loop.seed)
     on_main(accelerator, lambda: _check_output(config))
     if config.solver == "ridge":
         run = OnePass(data, config.loop, accelerator, config.settings(), config.ridge)

@@ -50,6 +50,9 @@ class TranslateConfig:
     """Folder that keeps image features from one run to the next."""
     templates: tuple[str, ...] = ("{}",)
     """With --targets labels: sentences to put classes' names in, whose vectors are averaged."""
+    degrade: bool = False
+    """Make scenes poorer by chance: sparser, without colours, without normals. For a map that
+    serves scans of any kind."""
     stages: tuple[int, ...] | None = None
     """Stages of the encoder that the map reads; by default the encoder's own choice."""
     solver: Literal["ridge", "sgd"] = "ridge"

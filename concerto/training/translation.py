@@ -107,8 +107,10 @@ class WhiteMap(nn.Module):
 
     def plain(self) -> tuple[Tensor, Tensor]:
         """The same map of features as they are: weight (D, C) and bias (D,), float64."""
-        weight = self.linear.weight.detach().double() @ self.whitening.double()
-        return weight, self.linear.bias.detach().double() - weight @ self.mean.double()
+        # On the CPU, as Apple's GPUs have no float64.
+        state = {name: tensor.cpu().double() for name, tensor in self.state_dict().items()}
+        weight = state["linear.weight"] @ state["whitening"]
+        return weight, state["linear.bias"] - weight @ state["mean"]
 
 
 class Translation(Task[AlignedBatch]):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from concerto.errors import ConfigError
-from concerto.grids import group_rows, pack, spans
 from concerto.training.augment import augment_color, augment_geometry, drop
+from concerto.training.cells import one_a_cell
 from concerto.training.check_sample import check_sample
 from concerto.training.image_views import augment_images, fit_image, patches_of_pixels
 from concerto.training.samples import Sample, SampleViews, View
@@ -121,7 +121,7 @@ def make_views(sample: Sample, config: ViewConfig, seed: int) -> SampleViews:
 def _thin(sample: Sample, config: ViewConfig, random: np.random.Generator) -> _Cloud:
     """One point a voxel, with dropped colours and normals."""
     coord = sample.coord.T.astype(np.float32, order="C")
-    rows = _one_a_voxel(_cells(coord, config.grid_size), random)
+    rows = one_a_cell(_cells(coord, config.grid_size), random)
     color = sample.color.take(rows, 0).T.astype(np.float32, order="C") / 255
     normal = sample.normal.take(rows, 0).T.astype(np.float32, order="C")
     if config.drops:
@@ -197,7 +197,7 @@ def _view(
     origin = cloud.coord.take(rows, 1)
     coord, normal = augment_geometry(origin, cloud.normal.take(rows, 1), random)
     cells = _cells(coord, grid_size)
-    kept = _one_a_voxel(cells, random)
+    kept = one_a_cell(cells, random)
     columns = torch.from_numpy(np.concatenate([coord, color, normal, origin]).take(kept, 1))
     view = View(
         feat=columns[:9].T.contiguous(),
@@ -211,16 +211,6 @@ def _cells(coord: np.ndarray, grid_size: float) -> Tensor:
     """The voxel (n, 3) int64 of each of the points (3, n), from the least coordinates."""
     cells = (coord - coord.min(1, keepdims=True)) / np.float32(grid_size)
     return torch.from_numpy(cells.astype(np.int64)).T
-
-
-def _one_a_voxel(cells: Tensor, random: np.random.Generator) -> np.ndarray:
-    """A random row of every voxel, voxels in the order of x, y, z."""
-    one_cloud = torch.zeros((), dtype=torch.int64)
-    groups = group_rows(pack(cells, one_cloud, spans(cells)))
-    starts = groups.starts.numpy()
-    counts = np.diff(starts, append=len(cells))
-    chosen: np.ndarray = groups.order.numpy()[starts + random.integers(counts)]
-    return chosen
 
 
 def _images(images: list[np.ndarray], config: ViewConfig, random: np.random.Generator) -> Tensor:

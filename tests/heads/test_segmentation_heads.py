@@ -9,6 +9,7 @@ from concerto import Concerto, ConcertoConfig, ConfigError
 from concerto.checkpoints import head_tensor_names
 from concerto.heads import DecoderConfig, KnnConfig, LinearConfig, make_head
 from concerto.heads.instances import group_voxels
+from concerto.heads.knn import KnnHead
 from conftest import SMALL, random_cloud, relative_l2
 
 DECODER = DecoderConfig(depths=(1, 2, 1, 1), channels=(8, 16, 16, 24), heads=(1, 2, 2, 3))
@@ -124,3 +125,19 @@ def test_touching_voxels_that_are_alike_are_one_thing(model: Concerto) -> None:
     assert things.tolist() == [2] * 3 + [0] * 5 + [1] * 5 + [-1]
     apart = group_voxels(hierarchy, classes, similarity=1.1, min_points=1)
     assert sorted(apart.tolist()) == list(range(len(lines)))
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 257), (torch.float16, 2049)])
+def test_more_classes_than_a_precision_can_number_are_refused_not_mixed_up(
+    dtype: torch.dtype, most: int
+) -> None:
+    for classes in (most, most + 1):
+        head = KnnHead(KnnConfig(rows=1, neighbors=1), 4, classes)
+        head.features.fill_(0.5)
+        head.labels.fill_(classes - 1)
+        head = head.to(dtype)
+        if classes > most:
+            with pytest.raises(ConfigError, match=r"numbers of \d+ classes.*float32"):
+                head.votes(torch.ones(1, 4))
+        else:
+            assert head.votes(torch.ones(1, 4)).argmax() == classes - 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -168,6 +169,21 @@ def test_a_sample_of_which_nothing_is_known_is_broken() -> None:
         align(made(0).decode(), 0, SMALL, None)
     with pytest.raises(InputError, match="no point has a pixel"):
         align(made(0, images=0).decode(), 0, SMALL, PatchGrid(30, 3))
+
+
+def test_what_is_left_of_a_degraded_scene_keeps_its_own_labels() -> None:
+    sample = named_room(0).decode()
+    sample = replace(sample, segment=np.arange(len(sample.coord), dtype=np.int16))
+    left = []
+    for seed in range(12):
+        poorer = align(sample, seed, SMALL, None, poorer=True)
+        assert torch.equal(poorer.vector, align(sample, seed, SMALL, None, poorer=True).vector)
+        left.append(len(poorer.vector))
+        # A label says which point it is of, and that point is in its voxel, but for the centring.
+        place = torch.from_numpy(sample.coord)[poorer.vector]
+        offset = place - poorer.scene.feat[poorer.voxel, :3]
+        assert (offset.amax(0) - offset.amin(0) < 2 * SMALL.grid_size + 1e-5).all()
+    assert max(left) == len(sample.coord) > 1.5 * min(left)
 
 
 # --- dense features of CLIP -------------------------------------------------------------------
@@ -357,7 +373,7 @@ def test_processes_share_the_pass_and_agree_with_one(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     rooms = write_prepared(tmp_path / "rooms", [named_room(n) for n in range(2)], classes=CLASSES)
     common = ["--encoder", "concerto-tiny", "--clip", "minilm", "--targets", "labels"]
-    common += ["--data", rooms, "--tracker", "none", "--batch-size", 2]
+    common += ["--data", rooms, "--tracker", "none", "--batch-size", 2, "--degrade"]
     several = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     run(
         *[*common, "--output", tmp_path / "two"],
@@ -367,7 +383,7 @@ def test_processes_share_the_pass_and_agree_with_one(tmp_path: Path) -> None:
         OMP_NUM_THREADS="1",
     )
     one = config(Path("concerto-tiny"), "minilm", rooms, tmp_path / "one", targets="labels")
-    translate(one)
+    translate(replace(one, degrade=True))
     one, two = (Translator.from_pretrained(tmp_path / n / FOLDER) for n in ("one", "two"))
     torch.testing.assert_close(one.map.weight, two.map.weight, rtol=1e-3, atol=1e-4)
 

@@ -1,0 +1,19 @@
+"""Thinning: one point of each cell of a grid, at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from concerto.grids import group_rows, pack, spans
+
+
+def one_a_cell(cells: Tensor, random: np.random.Generator) -> np.ndarray:
+    """A random row of every cell, in the order of x, y, z. cells: (n, 3) int64, of each row."""
+    one_cloud = torch.zeros((), dtype=torch.int64)
+    groups = group_rows(pack(cells, one_cloud, spans(cells)))
+    starts = groups.starts.numpy()
+    counts = np.diff(starts, append=len(cells))
+    chosen: np.ndarray = groups.order.numpy()[starts + random.integers(counts)]
+    return chosen
