@@ -13,7 +13,16 @@ from PIL import Image
 from plyfile import PlyData, PlyElement
 
 from concerto.lifting.frame import Frame, Intrinsics
+from concerto.training.samples import Sample
+from concerto.training.scenes import SceneSource
 from recordings import COLORS, PILLAR, PILLAR_COLOR, ROOM, VIEWS, View, record
+
+
+def names_of(sample: Sample, scenes: SceneSource) -> np.ndarray:
+    """The name of each point's class, "" where it has none."""
+    assert sample.segment is not None
+    return np.array([*scenes.classes, ""])[sample.segment]
+
 
 # --- a mesh of a floor and a wall -----------------------------------------------------------------
 

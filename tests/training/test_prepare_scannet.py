@@ -1,10 +1,9 @@
-"""Downloads of labelled rooms become scenes: classes, things, places and normals as they are."""
+"""Downloads of ScanNet and ScanNet++ become scenes: classes, places and normals as they are."""
 
 from __future__ import annotations
 
 import json
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,31 +12,19 @@ import pytest
 from concerto.training.prepare.card import dataset_card
 from concerto.training.prepare.indoor.classes import KNOWN, class_list, known_colors
 from concerto.training.prepare.indoor.mesh import vertex_normals
-from concerto.training.samples import Sample
-from concerto.training.scenes import SceneSource, open_scenes
+from concerto.training.scenes import open_scenes
 from made_downloads import (
     ALIGNMENT,
     SIDE,
     corner,
-    structured3d_files,
+    names_of,
     write_mesh,
-    write_room,
-    write_s3dis_download,
     write_scannet_download,
     write_scannetpp_download,
-    write_structured3d_download,
 )
-from made_samples import png
 from prepare_command import prepare
-from recordings import COLORS, PILLAR, ROOM, distance_to_room
 
 HALF = SIDE * SIDE
-
-
-def names_of(sample: Sample, scenes: SceneSource) -> np.ndarray:
-    """The name of each point's class, "" where it has none."""
-    assert sample.segment is not None
-    return np.array([*scenes.classes, ""])[sample.segment]
 
 
 # --- classes --------------------------------------------------------------------------------------
@@ -300,214 +287,3 @@ def test_what_is_wrong_with_a_download_of_scannetpp_is_named(
     source = write_scannetpp_download(tmp_path / "scannetpp")
     spoil(source)
     assert message in prepare("scannetpp", source, tmp_path / "out", code=1)
-
-
-# --- S3DIS ----------------------------------------------------------------------------------------
-
-
-def test_s3dis_becomes_rooms_with_area_five_for_validation(tmp_path: Path) -> None:
-    source = write_s3dis_download(tmp_path / "Stanford3dDataset_v1.2_Aligned_Version")
-    prepare("s3dis", source, tmp_path / "out")
-    train, val = open_scenes(tmp_path / "out"), open_scenes(tmp_path / "out", split="val")
-    names = ["Area_1_hallway_2", *(f"Area_{area}_office_1" for area in (1, 2, 3, 4, 6))]
-    assert [scene.name for scene in train] == names
-    assert [scene.name for scene in val] == ["Area_5_office_1"]
-    sample = val[0]
-    assert len(sample.coord) == 150 + 140 + 60 + 50
-    classes = names_of(sample, val)
-    np.testing.assert_allclose(sample.coord[classes == "floor", 2], 0)
-    np.testing.assert_allclose(sample.coord[classes == "ceiling", 2], 3)
-    assert set(sample.color[classes == "chair", 0]) == {50, 60}
-    assert sample.instance is not None
-    assert len(set(sample.instance[classes == "chair"])) == 2
-    # Normals face the inside of the room.
-    assert np.mean(sample.normal[classes == "floor", 2]) > 0.9
-    assert np.mean(sample.normal[classes == "ceiling", 2]) < -0.9
-
-
-def test_s3dis_may_be_validated_on_another_area(tmp_path: Path) -> None:
-    source = write_s3dis_download(tmp_path / "aligned")
-    prepare("s3dis", source, tmp_path / "out", "--val-area", 1)
-    val = open_scenes(tmp_path / "out", split="val")
-    assert [scene.name for scene in val] == ["Area_1_hallway_2", "Area_1_office_1"]
-    assert len(open_scenes(tmp_path / "out")) == 5
-
-
-def test_rooms_of_the_release_that_is_not_aligned_are_turned_clockwise(tmp_path: Path) -> None:
-    source = write_s3dis_download(tmp_path / "Stanford3dDataset_v1.2")
-    prepare("s3dis", source, tmp_path / "turned")
-    prepare("s3dis", source, tmp_path / "left", "--align", "no")
-    turned, left = open_scenes(tmp_path / "turned")[1], open_scenes(tmp_path / "left")[1]
-    assert turned.name == left.name == "Area_1_office_1"
-    middle = (left.coord.min(0) + left.coord.max(0)) / 2
-    x, y, z = (left.coord - middle).T
-    np.testing.assert_allclose(turned.coord - middle, np.stack([y, -x, z], axis=1), atol=1e-5)
-
-
-def test_stray_bytes_stairs_and_unknown_things_of_s3dis_are_met(tmp_path: Path) -> None:
-    source = write_s3dis_download(tmp_path / "aligned")
-    extra = {"stairs_1": ["1 1 1 5 5 5"], "lift_1": ["1 1 2 6 6 6"]}
-    write_room(source / "Area_5" / "hallway_6", extra)
-    annotations = source / "Area_5" / "hallway_6" / "Annotations"
-    # As in two files of the release: a byte instead of a space, and of a digit.
-    (annotations / "wall_1.txt").write_bytes(b"1 1 1 185\x10187 7\n2 2 2 9 9 9\n")
-    (annotations / "wall_2.txt").write_bytes(b"1.0 1.0 1.0 5 103.0\x100000 7\n")
-    (annotations / "._wall_1.txt").write_bytes(b"\x00\x05\x16\x07")
-    said = prepare("s3dis", source, tmp_path / "out")
-    assert "lift_1.txt: 'lift' is none of the classes, and counts as clutter" in said
-    assert "'stairs'" not in said
-    val = open_scenes(tmp_path / "out", split="val")
-    sample, classes = val[0], names_of(val[0], val)
-    assert sample.name == "Area_5_hallway_6"
-    assert sample.color[classes == "wall"].tolist() == [[185, 187, 7], [9, 9, 9], [5, 103, 7]]
-    assert sample.color[classes == "clutter"].tolist() == [[6, 6, 6], [5, 5, 5]]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"1 2 3 4 5\n", "floor_1.txt has (1, 5) numbers; expected rows of x y z r g b"),
-        (b"1 2 3 4 5 x\n", "floor_1.txt is no list of x y z r g b"),
-        (b"1 2 3 4 5 600\n", "floor_1.txt has colours from 4 to 600"),
-        (b"", "floor_1.txt"),
-    ],
-)
-def test_a_file_of_s3dis_that_is_no_list_of_points_is_named(
-    content: bytes, message: str, tmp_path: Path
-) -> None:
-    source = write_s3dis_download(tmp_path / "aligned")
-    (source / "Area_2" / "office_1" / "Annotations" / "floor_1.txt").write_bytes(content)
-    assert message in prepare("s3dis", source, tmp_path / "out", code=1)
-
-
-def test_an_area_or_an_angle_that_s3dis_lacks_is_named(tmp_path: Path) -> None:
-    source = write_s3dis_download(tmp_path / "s3dis")
-    (source / "Area_3" / "Area_3_alignmentAngle.txt").write_text("## nothing\n")
-    said = prepare("s3dis", source, tmp_path / "out", code=1)
-    assert "Area_3_alignmentAngle.txt" in said
-    assert "has no angle of office_1" in said
-    (source / "Area_4").rename(source / "elsewhere")
-    assert "Area_4 has no rooms" in prepare(
-        "s3dis", source, tmp_path / "out", "--align", "no", code=1
-    )
-
-
-# --- Structured3D ---------------------------------------------------------------------------------
-
-
-def check_room(sample: Sample, scenes: SceneSource) -> None:
-    """Points lie on the room's sides, with their colours, classes and normals."""
-    assert distance_to_room(sample.coord).max() < 0.004
-    names = names_of(sample, scenes)
-    at = {name: sample.coord[names == name] for name in scenes.classes}
-    np.testing.assert_allclose(at["floor"][:, 2], ROOM[0, 2], atol=0.004)
-    np.testing.assert_allclose(at["ceiling"][:, 2], ROOM[1, 2], atol=0.004)
-    np.testing.assert_allclose(at["window"][:, 1], ROOM[1, 1], atol=0.004)
-    inside = (at["lamp"] > PILLAR[0] - 0.004) & (at["lamp"] < PILLAR[1] + 0.004)
-    assert len(at["lamp"]) > 20
-    assert inside.all()
-    # The bookshelf is not evaluated.
-    np.testing.assert_allclose(sample.coord[names == "", 0], ROOM[0, 0], atol=0.004)
-    assert (sample.color[names == "window"] == COLORS[4]).all()
-    # Beside edges, a normal is of two surfaces.
-    facing = {"floor": [0, 0, 1], "ceiling": [0, 0, -1], "window": [0, -1, 0]}
-    for name, normal in facing.items() if len(at["ceiling"]) else ():
-        assert np.mean(sample.normal[names == name] @ normal > 0.99) > 0.9
-
-
-@pytest.mark.parametrize("views", ["all", "panorama", "perspective"])
-def test_structured3ds_views_become_a_room_that_agrees_with_all_of_them(
-    views: str, tmp_path: Path
-) -> None:
-    source = write_structured3d_download(tmp_path / "archives")
-    prepare("structured3d", source, tmp_path / "out", "--views", views, "--splits", "train")
-    scenes = open_scenes(tmp_path / "out")
-    # A scene of the errata is left out.
-    wanted = ["scene_00000_room_485142", "scene_00000_room_490854", "scene_02999_room_2"]
-    assert [scene.name for scene in scenes] == wanted
-    check_room(scenes[0], scenes)
-    assert scenes[0].instance is None
-    cells = np.floor(scenes[0].coord.astype(np.float64) / 0.01).astype(int)
-    assert len(np.unique(cells, axis=0)) > 0.99 * len(cells)
-
-
-def test_structured3d_has_its_official_splits_and_may_be_unpacked(tmp_path: Path) -> None:
-    source = write_structured3d_download(tmp_path / "archives")
-    prepare("structured3d", source, tmp_path / "out", "--splits", "train", "val", "test")
-    for archive in source.glob("*.zip"):
-        zipfile.ZipFile(archive).extractall(tmp_path / "unpacked")
-    prepare("structured3d", tmp_path / "unpacked", tmp_path / "other", "--workers", 2)
-    for split, name in (("val", "scene_03000_room_3"), ("test", "scene_03250_room_4")):
-        assert [scene.name for scene in open_scenes(tmp_path / "out", split=split)] == [name]
-    for one, other in zip(
-        open_scenes(tmp_path / "out"), open_scenes(tmp_path / "other"), strict=True
-    ):
-        np.testing.assert_array_equal(one.coord, other.coord)
-        np.testing.assert_array_equal(one.segment, other.segment)
-
-
-def test_larger_voxels_give_fewer_points(tmp_path: Path) -> None:
-    source = write_structured3d_download(tmp_path / "archives")
-    counts = []
-    for size in (0.01, 0.2):
-        out = tmp_path / str(size)
-        prepare("structured3d", source, out, "--splits", "val", "--voxel-size", size)
-        counts.append(len(open_scenes(out, split="val")[0].coord))
-    assert counts[1] < 0.2 * counts[0]
-    said = prepare("structured3d", source, tmp_path / "o", "--voxel-size", 0, code=1)
-    assert "voxel_size is 0; it must be over 0" in said
-
-
-def test_a_view_that_lacks_an_image_is_left_out_and_told(tmp_path: Path) -> None:
-    files = structured3d_files(0, "7")
-    del files["Structured3D/scene_00000/2D_rendering/7/perspective/full/1/semantic.png"]
-    for path, content in files.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes(content)
-    said = prepare("structured3d", tmp_path, tmp_path / "out", "--splits", "train")
-    assert "perspective/full/1 has no semantic.png; left out" in said
-    scenes = open_scenes(tmp_path / "out")
-    check_room(scenes[0], scenes)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("panorama/full/depth.png", b"?", "7/panorama/depth.png"),
-        ("panorama/camera_xyz.txt", b"1 2", "7/panorama: the camera's file has 2 numbers"),
-        ("perspective/full/0/camera_pose.txt", b"0 " * 11, "perspective/full/0: the camera has no"),
-        ("perspective/full/0/camera_pose.txt", b"a b", "camera's file holds no numbers"),
-        ("perspective/full/0/semantic.png", "rgb", "semantic.png is uint8 of shape"),
-        ("perspective/full/0/semantic.png", 41, "has label 41 at"),
-        ("perspective/full/0/semantic.png", "small", "the images differ in size"),
-    ],
-)
-def test_what_is_wrong_with_a_view_is_named(
-    name: str, content: bytes | str | int, message: str, tmp_path: Path
-) -> None:
-    files = structured3d_files(0, "7")
-    if content == "rgb":
-        content = png(np.zeros((72, 96, 3)))
-    elif content == "small":
-        content = png(np.ones((9, 9)))
-    elif isinstance(content, int):
-        content = png(np.full((72, 96), content))
-    files[f"Structured3D/scene_00000/2D_rendering/7/{name}"] = content
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        for path, stored in files.items():
-            archive.writestr(path, stored)
-    said = prepare("structured3d", tmp_path, tmp_path / "out", "--splits", "train", code=1)
-    assert message in said
-
-
-def test_a_folder_without_rooms_or_a_damaged_archive_is_named(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    said = prepare("structured3d", tmp_path / "empty", tmp_path / "out", code=1)
-    assert "has no rooms: neither archives of Structured3D" in said
-    (tmp_path / "empty" / "a.zip").write_bytes(b"PK")
-    said = prepare("structured3d", tmp_path / "empty", tmp_path / "out", code=1)
-    assert "a.zip is no archive, or is damaged" in said
-    source = write_structured3d_download(tmp_path / "archives")
-    (source / "Structured3D_panorama_00.zip").unlink()
-    said = prepare("structured3d", source, tmp_path / "out", "--views", "panorama", code=1)
-    assert "2D_rendering/ROOM with panorama" in said
