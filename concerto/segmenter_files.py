@@ -283,7 +283,7 @@ def merge_adapters(
 
     adapters: lora.NAME.a (rank, in) and lora.NAME.b (out, rank) for a tensor NAME.weight.
 
-    Raises CheckpointError where the encoder has no such tensor.
+    Raises CheckpointError where the encoder has no such tensor, or one of another shape.
     """
     merged = dict(encoder)
     for key, down in adapters.items():
@@ -293,6 +293,12 @@ def merge_adapters(
         up = adapters.get(key.removesuffix("a") + "b")
         if name not in merged or up is None:
             raise CheckpointError(f"There is an adapter for {name}, and the encoder has none such.")
+        fits = (up.ndim, down.ndim) == (2, 2) and up.shape[1] == down.shape[0]
+        if not fits or (len(up), down.shape[1]) != merged[name].shape:
+            raise CheckpointError(
+                f"The adapter of {name} is {tuple(up.shape)} by {tuple(down.shape)}, and the "
+                f"encoder's tensor {tuple(merged[name].shape)}: it was trained on another encoder."
+            )
         change = scale * (up.float() @ down.float())
         merged[name] = (merged[name].float() + change.to(merged[name].device)).to(encoder[name])
     return merged

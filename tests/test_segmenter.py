@@ -26,7 +26,7 @@ from concerto.heads import DecoderConfig, KnnConfig, LinearConfig
 from concerto.hub import find_model
 from concerto.palette import SCANNET_CLASSES, distinct_colors
 from concerto.segmenter_card import write_results
-from concerto.segmenter_files import Over, fingerprint, same_prints, write_segmenter
+from concerto.segmenter_files import Over, fingerprint, merge_adapters, same_prints, write_segmenter
 from concerto.weight_files import OWN_FIELDS_KEY
 from conftest import SMALL, Loader, random_cloud, relative_l2
 from hub_server import FakeHub, Repo
@@ -256,6 +256,16 @@ def test_adapters_are_added_to_the_encoder(tmp_path: Path) -> None:
     assert changed == {f"{name}.weight"}
     torch.testing.assert_close(again[f"{name}.weight"], before[f"{name}.weight"] + 2 * up @ down)
     assert fingerprint(before) != fingerprint(again)
+
+
+@pytest.mark.parametrize(("down", "up"), [((2, 16), (72, 2)), ((2, 24), (72, 3)), ((24,), (72,))])
+def test_adapters_of_another_encoder_are_refused_with_the_shapes(
+    down: tuple[int, ...], up: tuple[int, ...]
+) -> None:
+    key = "encoder.stages.3.blocks.1.attention.qkv"
+    adapters = {f"lora.{key}.a": torch.zeros(down), f"lora.{key}.b": torch.zeros(up)}
+    with pytest.raises(CheckpointError, match=r"qkv\.weight is \(72.*the encoder's .*\(72, 24\)"):
+        merge_adapters(made().model.state_dict(), adapters, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
+from concerto.errors import ConfigError
 from concerto.training.loop import LoopConfig
 
 # What makes no difference to the result, so that a run may go on with other values.
 HOW = ("loop", "workers", "streaming", "image_cache", "with_encoder", "push_to_hub", "private")
+OF_IMAGES = ("image_features", "image_size", "image_cache")
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Steps are short: an encoder and an image tower on a few scenes.
 BATCH_SIZE = 8
@@ -73,6 +75,20 @@ class TranslateConfig:
     """Upload the translator with its card to this repo, org/name."""
     private: bool = False
     """Make a new repo private."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where an option would have no say."""
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        for owner, chosen, names in (
+            ("--solver sgd", self.solver == "sgd", ("lr", "weight_decay", "whiten_by")),
+            ("--solver ridge", self.solver == "ridge", ("ridge",)),
+            ("--targets images", self.targets == "images", OF_IMAGES),
+            ("--targets labels", self.targets == "labels", ("templates",)),
+        ):
+            for name in names:
+                if not chosen and getattr(self, name) != usual[name]:
+                    option = name.replace("_", "-")
+                    raise ConfigError(f"--{option} is for {owner}; leave it out, or pass that.")
 
     @property
     def dtype(self) -> torch.dtype:

@@ -147,7 +147,8 @@ class Translator(nn.Module, SavedModel):
         softmax; by default as the text tower was trained. Otherwise as `forward`.
         """
         names = as_texts(classes)
-        others = [] if background is None else as_texts(background)
+        nothing = background is None or (isinstance(background, (list, tuple)) and not background)
+        others = [] if nothing else as_texts(cast(Sequence[str], background))
         # A text given twice is one thing: it must not vie with itself, and is where it came first.
         first: dict[str, int] = {}
         for place, text in enumerate([*names, *others]):
@@ -227,6 +228,7 @@ class Translator(nn.Module, SavedModel):
         cloud = to_point_cloud(points, options.get("color_range"))
         _check_single(len(rows_of_scenes(points, len(cloud))), "these points are")
         if hierarchy is not None:
+            _check_no_options([name for name in options if name != "color_range"])
             _check_single(len(hierarchy.levels[0].offsets), "the hierarchy is")
         regions: list[Region] = []
 
@@ -318,8 +320,7 @@ class Translator(nn.Module, SavedModel):
         texts: how many it compares each with.
         """
         if isinstance(points, Hierarchy):
-            if options:
-                raise InputError(f"{', '.join(options)} has no say in what is encoded already.")
+            _check_no_options(list(options))
             return self._at_points(points, function, texts)
         return self.encoder.infer(
             points,
@@ -372,6 +373,11 @@ def _one_and_others(text: str, against: str | Sequence[str]) -> list[str]:
     if not others:
         raise InputError(f"against names nothing but {texts[0]!r} itself; name what else there is.")
     return [*texts, *others]
+
+
+def _check_no_options(options: list[str]) -> None:
+    if options:
+        raise InputError(f"{', '.join(options)} has no say in what is encoded already.")
 
 
 def _check_single(scenes: int, what: str) -> None:

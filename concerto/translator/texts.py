@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from threading import Lock
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -50,7 +51,8 @@ def check_templates(templates: Sequence[str] | None) -> tuple[str, ...]:
     """The sentences, {} standing for the text. Raises InputError where one has no such place."""
     if templates is None:
         return ("{}",)
-    chosen = (templates,) if isinstance(templates, str) else tuple(templates)
+    several = not isinstance(templates, str) and isinstance(templates, Iterable)
+    chosen: tuple[str, ...] = tuple(templates) if several else (cast(str, templates),)
     if not chosen or not all(isinstance(t, str) and t.count("{}") == 1 for t in chosen):
         raise InputError(
             f"templates is {templates!r}; pass sentences with one {{}} each, where the text goes, "

@@ -255,6 +255,20 @@ def test_a_map_to_clip_is_trained_from_images(
     assert "value path" in card
 
 
+@pytest.mark.parametrize(
+    ("options", "trouble"),
+    [
+        ({"lr": 0.1}, "--lr is for --solver sgd"),
+        ({"solver": "sgd", "ridge": 1.0}, "--ridge is for --solver ridge"),
+        ({"targets": "labels", "image_size": 224}, "--image-size is for --targets images"),
+        ({"templates": ("a {}",)}, "--templates is for --targets labels"),
+    ],
+)
+def test_options_that_would_have_no_say_are_refused(options: dict[str, Any], trouble: str) -> None:
+    with pytest.raises(ConfigError, match=trouble):
+        config(Path("concerto-tiny"), "minilm", Path("rooms"), Path("run"), **options)
+
+
 def test_an_encoder_named_by_a_relative_path_is_found_from_elsewhere(
     encoder: Path, pictured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

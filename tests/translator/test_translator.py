@@ -84,6 +84,8 @@ def test_a_scan_is_encoded_once_and_asked_often(translator: Translator, cloud: P
     torch.testing.assert_close(translator(hierarchy, "chair"), translator(cloud, ["chair"]))
     with pytest.raises(InputError, match="scale has no say"):
         translator(hierarchy, "chair", scale=2.0)
+    with pytest.raises(InputError, match="grid_size has no say"):
+        translator.find(cloud, "chair", hierarchy=hierarchy, grid_size=0.05, color_range=(0, 1))
     features = translator.encoder.encode(cloud)
     torch.testing.assert_close(translator.translate(features), translator.embed(cloud))
 
@@ -116,6 +118,8 @@ def test_a_segment_is_the_softmax_of_cosines(translator: Translator, cloud: Poin
     torch.testing.assert_close(found.probability, probability)
     assert torch.equal(found.label, torch.where(label == 2, -1, label))
     assert (found.label == -1).any()
+    all_of_them = translator.segment(cloud, ["chair", "table"], background=[]).label
+    assert torch.equal(all_of_them, translator.segment(cloud, ["chair", "table"]).label)
     sharper = translator.segment(cloud, ["chair", "table", "stuff"])
     assert sharper.probability.mean() > found.probability.mean()
 
@@ -124,7 +128,7 @@ def test_templates_are_averaged_as_unit_vectors(translator: Translator) -> None:
     both = translator.texts("chair", ["a {}", "{} here"])
     each = torch.cat([translator.texts("a chair"), translator.texts("chair here")])
     torch.testing.assert_close(both, F.normalize(each.mean(0, keepdim=True), dim=1))
-    for wrong in (["chair"], [], ["{} {}"]):
+    for wrong in (["chair"], [], ["{} {}"], 5, [5]):
         with pytest.raises(InputError, match=r"one \{\} each"):
             translator.texts("chair", wrong)
 
