@@ -85,8 +85,12 @@ def perspective(photo: bytes, depth: bytes, labels: bytes, camera: bytes, name: 
 
 def thinned(points: Points, voxel_size: float) -> Points:
     """The first point of each voxel, in the order they have."""
+    if not len(points.coord):
+        return points
     cells = np.floor(points.coord / voxel_size).astype(np.int64)
-    _, first = np.unique(cells, axis=0, return_index=True)
+    cells -= cells.min(0)
+    # One number a cell: rows of three are sorted several times as slowly.
+    _, first = np.unique(np.ravel_multi_index(cells.T, cells.max(0) + 1), return_index=True)
     return points[np.sort(first)]
 
 
