@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from concerto.errors import ConcertoError, InputError
+from concerto.folders import files_in
 from concerto.io import las, lidar_bin, mesh, npy, npz, pcd, ply, text
 from concerto.io.columns import Fields
 from concerto.points.convert import as_tensor, checked_range, to_point_cloud
@@ -166,13 +167,7 @@ def find_scans(path: str | os.PathLike[str]) -> list[Path]:
     if not root.is_dir():
         raise InputError(f"There is no file or folder {root}.")
     suffixes = [suffix for suffix in FORMATS if suffix not in NOT_FROM_FOLDERS]
-    found = sorted(
-        file
-        for file in root.rglob("*")
-        if file.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in file.relative_to(root).parts)
-        and file.is_file()
-    )
+    found = files_in(root, suffixes)
     if not found:
         raise InputError(f"There is no scan in the folder {root}: no {', '.join(suffixes)}.")
     return found

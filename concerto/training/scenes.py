@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from concerto.errors import ConcertoWarning, InputError
+from concerto.folders import files_in
 from concerto.training.hub_scenes import hub_scenes
 from concerto.training.parquet_scenes import ParquetScenes, files_of_split, same_classes
 from concerto.training.published_scenes import PublishedScenes
@@ -118,11 +119,7 @@ def _in_folder(folder: Path, split: str) -> SceneSource:
     if (folder / "splits").is_dir():
         return PublishedScenes(folder, split)
     # What is being written lies in a hidden folder beside the rest.
-    files = [
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*.parquet")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    files = [path.relative_to(folder).as_posix() for path in files_in(folder, (".parquet",))]
     if not files:
         raise InputError(
             f"{folder} holds no prepared scenes: neither Parquet files nor splits/. Make them from "

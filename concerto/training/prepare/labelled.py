@@ -14,6 +14,7 @@ import tyro
 from numpy.typing import NDArray
 
 from concerto.errors import ConcertoWarning, InputError
+from concerto.folders import files_in
 from concerto.io import WITH_SCALARS, read_scalars
 from concerto.points.normals import estimate_normals
 from concerto.points.point_cloud import PointCloud
@@ -128,7 +129,9 @@ def _splits(src: Path, options: LabelledOptions) -> dict[str, list[Path]]:
 
 def _warn_of_others(src: Path, splits: dict[str, list[Path]]) -> None:
     """Warn where scans lie beside the folders of the splits."""
-    others = sorted(set(_files(src)) - {scan for scans in splits.values() for scan in scans})
+    others = sorted(
+        set(files_in(src, WITH_SCALARS)) - {scan for scans in splits.values() for scan in scans}
+    )
     if others:
         warnings.warn(
             f"Left out: {len(others)} of the scans in {src}, outside of its folders "
@@ -138,20 +141,9 @@ def _warn_of_others(src: Path, splits: dict[str, list[Path]]) -> None:
         )
 
 
-def _files(folder: Path) -> list[Path]:
-    """The scans of a folder and the folders in it, sorted; hidden ones are left out."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in WITH_SCALARS
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    )
-
-
 def _scans(folder: Path) -> list[Path]:
-    """The same. Raises InputError where there are none, or two would be one scene."""
-    found = _files(folder)
+    """Those of a folder. Raises InputError where there are none, or two would be one scene."""
+    found = files_in(folder, WITH_SCALARS)
     if not found:
         raise InputError(f"There is no scan in {folder}: no {', '.join(WITH_SCALARS)}.")
     names: dict[Path, Path] = {}
