@@ -14,7 +14,11 @@ Fields = dict[str, np.ndarray]
 
 NAMES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "coord": (("x", "y", "z"),),
-    "color": (("red", "green", "blue"), ("r", "g", "b")),
+    "color": (
+        ("red", "green", "blue"),
+        ("r", "g", "b"),
+        ("diffuse_red", "diffuse_green", "diffuse_blue"),  # PMVS
+    ),
     "normal": (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z")),
 }
 

@@ -1,5 +1,8 @@
 """PLY, ascii and both binaries: x y z, red green blue, nx ny nz of element vertex.
 
+Of 3D Gaussian splats (arXiv 2308.04079) the centres are the points, and their colours are what the
+harmonics are from all sides.
+
 plyfile knows the header, and writes. The rows are read here, those of the vertices only and in one
 piece, so that a large mesh costs neither time nor memory for its faces.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +26,7 @@ from concerto.io.columns import (
     color_bytes,
     find_columns,
     find_scalar,
+    find_triple,
     take_columns,
     to_columns,
 )
@@ -31,6 +36,9 @@ from concerto.points.point_cloud import PointCloud
 COLUMNS = {"coord": ("x", "y", "z"), "normal": ("nx", "ny", "nz")}
 COLOR = ("red", "green", "blue")
 LONGEST_HEADER = 2**20
+# The constant term of a splat's colour, and the harmonic of degree 0 that it is the factor of.
+HARMONICS = ("f_dc_0", "f_dc_1", "f_dc_2")
+CONSTANT = 0.5 / math.sqrt(math.pi)
 
 
 def read(path: Path, scalars: Sequence[str] = ()) -> Fields:
@@ -55,7 +63,9 @@ def read(path: Path, scalars: Sequence[str] = ()) -> Fields:
                 if not count:
                     raise InputError("There are no points in it.")
                 rows = _text_rows if header.text else _binary_rows
-                return rows(file, element, count, header.byte_order, scalars)
+                splats = HARMONICS if _are_splats(element) else ()
+                fields = rows(file, element, count, header.byte_order, (*scalars, *splats))
+                return _seen_from_all_sides(fields, scalars) if splats else fields
             if header.text:
                 for _ in itertools.islice(file, count):
                     pass
@@ -92,6 +102,21 @@ def _header(file: BinaryIO) -> tuple[PlyData, list[int]]:
         if word == b"end_header" or file.tell() > LONGEST_HEADER:
             break
     return PlyData.read(io.BytesIO(b"".join(lines))), counts
+
+
+def _are_splats(element: PlyElement) -> bool:
+    names = [p.name for p in element.properties]
+    return set(HARMONICS) <= set(names) and find_triple(names, "color") is None
+
+
+def _seen_from_all_sides(fields: Fields, scalars: Sequence[str]) -> Fields:
+    """Points of splats: colours 0-1 of their harmonics, and normals only where they have any."""
+    color = np.stack([fields[name] for name in HARMONICS], axis=1).astype(np.float32)
+    unwanted = {*HARMONICS} - {*scalars}
+    if "normal" in fields and not fields["normal"].any():
+        unwanted.add("normal")
+    left = {name: values for name, values in fields.items() if name not in unwanted}
+    return left | {"color": (0.5 + CONSTANT * color).clip(0, 1)}
 
 
 def _binary_rows(

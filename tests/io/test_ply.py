@@ -2,9 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from plyfile import PlyData, PlyElement
 
 import concerto
+import concerto.io
 from concerto import InputError
 from conftest import random_cloud
 
@@ -48,6 +50,33 @@ def test_sixteen_bit_colours_are_told_by_their_values(tmp_path: Path) -> None:
         vertex["red"] = white
         save(tmp_path / "a.ply", "<", PlyElement.describe(vertex, "vertex"))
         assert concerto.read(tmp_path / "a.ply").color.tolist() == [[1, 0, 0]] * 2
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gaussian_splats_are_points_with_the_colours_of_all_sides(
+    tmp_path: Path, layout: str
+) -> None:
+    names = [*"xyz", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "f_rest_0", "opacity"]
+    vertex = np.zeros(3, [(name, "f4") for name in names])
+    vertex["x"] = np.arange(3)
+    # As the authors' code has it, where a colour is (f_dc - 0.5) / 0.28209479177387814.
+    white, off = 0.5 / 0.28209479177387814, 10
+    vertex["f_dc_0"], vertex["f_dc_1"] = [white, -white, 0], [0, off, -off]
+    save(tmp_path / "splats.ply", layout, PlyElement.describe(vertex, "vertex"))
+    cloud = concerto.read(tmp_path / "splats.ply")
+    wanted = torch.tensor([[1, 0.5, 0.5], [0, 1, 0.5], [0.5, 0, 0.5]])
+    torch.testing.assert_close(cloud.color, wanted, atol=1e-5, rtol=0)
+    assert cloud.normal is None
+    _, scalars = concerto.io.read_scalars(tmp_path / "splats.ply", ["opacity", "f_dc_1"])
+    assert {name: len(values) for name, values in scalars.items()} == {"opacity": 3, "f_dc_1": 3}
+
+
+def test_colours_may_be_named_diffuse(tmp_path: Path) -> None:
+    names = [*"xyz", "diffuse_red", "diffuse_green", "diffuse_blue"]
+    vertex = np.zeros(2, [(name, "f4" if name in "xyz" else "u1") for name in names])
+    vertex["diffuse_blue"] = 255
+    save(tmp_path / "pmvs.ply", "<", PlyElement.describe(vertex, "vertex"))
+    assert concerto.read(tmp_path / "pmvs.ply").color.tolist() == [[0, 0, 1]] * 2
 
 
 def test_features_and_classes_are_properties(tmp_path: Path) -> None:
