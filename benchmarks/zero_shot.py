@@ -18,6 +18,7 @@ import tyro
 
 from benchmarks.synonyms import SYNONYMS
 from concerto.errors import InputError
+from concerto.training.degrade import degrade
 from concerto.training.pictures import cloud_of
 from concerto.training.scenes import SceneSource, open_scenes
 from concerto.training.scores import Confusion
@@ -44,28 +45,36 @@ def zero_shot(
     source: SceneSource,
     synonyms: Mapping[str, Sequence[str]] = SYNONYMS,
     templates: Sequence[str] | None = None,
+    poorer: bool = False,
 ) -> tuple[ZeroShot, list[Confusion]]:
     """Scores over all scenes, and the table of each set of words, that of the names first.
 
     synonyms: other words by class, asked for one set after another: the first of each, then the
-    second; where a class has fewer, its last again. Raises InputError without labels.
+    second; where a class has fewer, its last again. poorer: of degraded scenes. Raises InputError
+    without labels.
     """
     classes = source.classes
     if not classes:
         raise InputError("These scenes have no labels; the benchmark needs them.")
     asked = [list(classes), *_sets(classes, synonyms)]
     tables = [Confusion(len(classes)) for _ in asked]
+    config = translator.encoder.config
     for number in range(len(source)):
         sample = source[number]
         if sample.segment is None:
             continue
+        cloud, segment = cloud_of(sample), sample.segment
+        if poorer:
+            voxel = config.grid_size / config.coord_scale
+            cloud, rows = degrade(cloud, voxel, np.random.default_rng(number))
+            segment = segment[rows]
         # Encoded once, asked as often as there are sets of words.
         with torch.no_grad():
-            hierarchy = translator.encoder.hierarchy(cloud_of(sample))
+            hierarchy = translator.encoder.hierarchy(cloud)
         for words, table in zip(asked, tables, strict=True):
             found = translator.segment(hierarchy, words, templates=templates)
             assert not isinstance(found, list)
-            table.add(sample.segment, found.label.cpu().numpy())
+            table.add(segment, found.label.cpu().numpy())
     scores = [_miou(table) for table in tables]
     return ZeroShot(scores[0], tuple(scores[1:]), chance(tables[0])), tables
 
@@ -84,6 +93,7 @@ def run(
     split: str = "test",
     templates: tuple[str, ...] = ("{}",),
     synonyms: Path | None = None,
+    degrade: bool = False,
 ) -> None:
     """Print zero-shot mIoU by the classes' names and by other words.
 
@@ -93,11 +103,12 @@ def run(
         split: Of the data.
         templates: Sentences to put the words in.
         synonyms: A file of lines "class: word, word", instead of the words built in.
+        degrade: Make the scenes poorer first: sparser, without colours, without normals.
     """
     words = SYNONYMS if synonyms is None else _read(synonyms)
     source = open_scenes(data, split=split)
     translator = Translator.from_pretrained(model)
-    result, tables = zero_shot(translator, source, words, templates)
+    result, tables = zero_shot(translator, source, words, templates, degrade)
     table = [t.scores() for t in tables]
     print(f"{'class':<16}{'points':>10}{'name':>8}{'others':>8}  words")
     for k, name in enumerate(source.classes):
