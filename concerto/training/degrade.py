@@ -2,7 +2,7 @@
 
 A map that was taught dense, complete scans alone misreads others: on ScanNet's scene0000_00, a
 point every 6 cm, concerto-tiny-words took a tenth of what is above 40 cm for floor, and a hundredth
-once half of its scenes had been poorer (docs/open-vocabulary.md).
+once half of its scenes had been poorer.
 """
 
 from __future__ import annotations
