@@ -1,8 +1,7 @@
 """Scenes as poorer scanners give them: sparse, without colours, without normals.
 
-A map that was taught dense, complete scans alone misreads others: on ScanNet's scene0000_00, a
-point every 6 cm, concerto-tiny-words took a tenth of what is above 40 cm for floor, and a hundredth
-once half of its scenes had been poorer.
+A map that was taught dense, complete scans alone takes much of a sparse one for floor:
+docs/open-vocabulary.md has figures.
 """
 
 from __future__ import annotations
