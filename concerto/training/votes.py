@@ -39,10 +39,12 @@ def view_matrices() -> list[Tensor]:
 
 def moved(cloud: PointCloud, matrix: Tensor) -> PointCloud:
     """The cloud turned, flipped and scaled about its own middle; normals stay of unit length."""
-    middle = cloud.coord.mean(0, keepdim=True)
-    coord = (cloud.coord - middle).double() @ matrix.T
+    coord = cloud.coord.double()
+    middle = coord.mean(0, keepdim=True)
+    # Put back where it was: a model that does not centre is told by z how high things are.
+    coord = (coord - middle) @ matrix.T + middle
     normal = cloud.normal
     if normal is not None:
         turn = matrix / matrix[2, 2]
         normal = (normal.double() @ turn.T).float()
-    return PointCloud(coord.float(), cloud.color, normal)
+    return PointCloud(coord.to(cloud.coord.dtype), cloud.color, normal)

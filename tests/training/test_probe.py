@@ -350,6 +350,15 @@ def test_votes_are_of_thirteen_views_and_do_no_harm(place: Path, trained: Path) 
     assert (found == sample.segment)[known].mean() > 0.9
 
 
+def test_views_that_vote_lie_where_the_cloud_does() -> None:
+    cloud = concerto.PointCloud(torch.rand(50, 3) + torch.tensor([9.0, -5.0, -2.0]))
+    low, high = cloud.coord[:, 2].aminmax()
+    for matrix in view_matrices():
+        turned = moved(cloud, matrix)
+        torch.testing.assert_close(turned.coord.mean(0), cloud.coord.mean(0))
+        assert low - 0.1 < turned.coord[:, 2].min() < turned.coord[:, 2].max() < high + 0.1
+
+
 def test_adapters_are_measured_with_their_encoder_wherever_it_lies(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
