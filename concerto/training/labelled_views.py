@@ -92,6 +92,11 @@ def make_labelled_view(
     normal = sample.normal[rows].T
     if config.augment:
         moved, normal = augment_geometry(coord.T, normal, random)
+        if model.center != "xyz":
+            # Changed about the middle of its floor, which such a model is not given as 0.
+            low, high = coord.min(0), coord.max(0)
+            middle = np.array([*(low[:2] + high[:2]) / 2, low[2]], np.float32)
+            moved = moved + middle[:, None]
         color = augment_color(color, random)
     else:
         moved = coord.T

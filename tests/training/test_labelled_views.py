@@ -58,6 +58,19 @@ def test_without_changes_a_view_is_what_the_model_sees(center: str) -> None:
     torch.testing.assert_close(high, wanted_high, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("center", ["xyz", "xy", "none"])
+def test_changes_leave_a_view_where_the_model_sees_the_scene(center: str) -> None:
+    config = SMALL.replace(coord_scale=0.5, center=center)
+    far = replace(sample(), coord=sample().coord + np.float32([20, -30, -10]))
+    plain = make_labelled_view(far, 0, PLAIN, config)
+    for seed in range(4):
+        view = make_labelled_view(far, seed, LabelledViewConfig(), config)
+        for end, wanted in zip(
+            view.feat[:, :3].aminmax(dim=0), plain.feat[:, :3].aminmax(dim=0), strict=True
+        ):
+            torch.testing.assert_close(end, wanted, atol=1, rtol=0)
+
+
 def test_large_scenes_are_cropped_and_the_seed_decides() -> None:
     config = LabelledViewConfig(most_points=100)
     one, again, other = (make_labelled_view(sample(), seed, config, MODEL) for seed in (1, 1, 2))
