@@ -46,6 +46,7 @@ from concerto.training.processes import on_main
 from concerto.training.samples import Sample
 from concerto.training.scene_groups import distinct_samples, group_by_scene
 from concerto.training.scenes import SceneSource, open_scenes
+from concerto.training.state import gather_module
 from concerto.training.stream import BrokenSample, SampleStream
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def probe(config: ProbeConfig) -> TrainResult:
     if config.protocol == "cached":
         fitted = _fit(config, model.to(accelerator.device), segmenter, source)
         if accelerator.is_main_process:
-            save_segmenter(config, segmenter, fitted.state_dict(), model)
+            save_segmenter(config, segmenter, fitted.state_dict())
             push(config, target)
         return TrainResult(0, 0)
     module = _module(config, model, segmenter)
@@ -90,9 +91,11 @@ def probe(config: ProbeConfig) -> TrainResult:
         collate=collate_labelled,
     )
     result = train(task, stream.batches, config.loop, accelerator, samples=len(source))
-    if result.signal is None and accelerator.is_main_process:
-        save_segmenter(config, segmenter, _tensors(task.module), load_encoder(config))
-        push(config, target)
+    if result.signal is None:
+        tensors = _tensors(task.module, accelerator.is_main_process)
+        if accelerator.is_main_process:
+            save_segmenter(config, segmenter, tensors)
+            push(config, target)
     return result
 
 
@@ -215,9 +218,9 @@ def _unseen(source: SceneSource) -> tuple[str, ...]:
     return unseen
 
 
-def _tensors(module: SegmentationModule) -> dict[str, torch.Tensor]:
-    """By the names of a segmenter."""
-    state = module.state_dict()
+def _tensors(module: SegmentationModule, keep: bool) -> dict[str, torch.Tensor]:
+    """Whole, by the names of a segmenter. Every process must call it, as for `gather_module`."""
+    state = gather_module(module, keep)
     return {k if k.startswith("head.") else f"model.{k}": v for k, v in state.items()}
 
 

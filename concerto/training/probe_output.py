@@ -12,7 +12,6 @@ from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from concerto.errors import ConfigError, InputError
 from concerto.files import check_writable, replacing
-from concerto.model import Concerto
 from concerto.segmenter_card import segmenter_card
 from concerto.segmenter_files import (
     Over,
@@ -60,11 +59,10 @@ def save_segmenter(
     config: ProbeConfig,
     segmenter: SegmenterConfig,
     tensors: Mapping[str, Tensor],
-    before: Concerto,
 ) -> Path:
     """Write the segmenter; with adapters, head and adapters alone unless they are to be merged.
 
-    tensors: head.* and model.encoder.*. before: the encoder that was begun with.
+    tensors: head.* and model.encoder.*.
     """
     folder = config.loop.output / FOLDER
     frozen = config.mode in ("linear", "decoder")
@@ -77,7 +75,8 @@ def save_segmenter(
     if adapters and not config.merge and not config.encoder.startswith(RANDOM):
         place = Path(config.encoder)
         source = str(place.resolve()) if place.exists() else config.encoder
-        over = Over(source, fingerprint(before.state_dict()), config.lora.scale)
+        # Of the weights that the adapters were trained on: what lies there may have changed since.
+        over = Over(source, fingerprint(encoder), config.lora.scale)
         write_segmenter(folder, own, head | adapters, over)
     else:
         if adapters:

@@ -12,17 +12,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
+from torch.distributed import fsdp
+from torch.distributed.device_mesh import init_device_mesh
 
 import concerto
 from command import run
-from concerto import Concerto, ConcertoWarning, ConfigError, InputError, Segmenter
+from concerto import (
+    CheckpointError,
+    Concerto,
+    ConcertoWarning,
+    ConfigError,
+    InputError,
+    Segmenter,
+)
 from concerto.heads import DecoderConfig
 from concerto.training import finetuning
+from concerto.training import probe as probe_command
 from concerto.training.checkpointing import list_checkpoints, read_checkpoint
 from concerto.training.evaluate import evaluate
 from concerto.training.evaluate import main as main_of_evaluate
-from concerto.training.loop import LoopConfig
+from concerto.training.loop import LoopConfig, TrainResult
 from concerto.training.metrics import read_metrics
 from concerto.training.probe import main, probe
 from concerto.training.probe_config import ProbeConfig, Protocol
@@ -132,6 +143,38 @@ def test_adapters_are_saved_alone_and_merged_on_request(place: Path, tmp_path: P
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
     with pytest.raises(ConfigError, match="no adapters"):
         config(place, tmp_path, mode="linear", merge=True)
+
+
+def test_adapters_know_the_encoder_that_they_were_trained_on(place: Path, tmp_path: Path) -> None:
+    encoder = tmp_path / "encoder"
+    Concerto.from_pretrained(place / "encoder").save_pretrained(encoder)
+    given = config(place, tmp_path / "run", mode="lora", encoder=str(encoder))
+    probe(given)
+    torch.manual_seed(1)
+    Concerto(SMALL.replace(license="mit")).save_pretrained(encoder)
+    probe(replace(given, loop=replace(given.loop, resume=True)))
+    with pytest.raises(CheckpointError, match="is a head for another encoder"):
+        Segmenter.from_pretrained(tmp_path / "run" / "model")
+    Segmenter.from_pretrained(tmp_path / "run" / "model", encoder=place / "encoder")
+
+
+@pytest.mark.skipif(not hasattr(fsdp, "fully_shard"), reason="FSDP 2 needs torch 2.6")
+def test_what_is_sharded_is_saved_whole(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shard(task: finetuning.Finetuning, *_: object, **__: object) -> TrainResult:
+        fsdp.fully_shard(task.module, mesh=init_device_mesh("cpu", (1,)))
+        return TrainResult(1, 1)
+
+    dist.init_process_group("gloo", f"file://{tmp_path}/store", world_size=1, rank=0)
+    monkeypatch.setattr(probe_command, "train", shard)
+    try:
+        probe(config(place, tmp_path / "run"))
+    finally:
+        dist.destroy_process_group()
+    segmenter = Segmenter.from_pretrained(tmp_path / "run" / "model")
+    before = Concerto.from_pretrained(place / "encoder").state_dict()
+    assert all(torch.equal(segmenter.model.state_dict()[name], before[name]) for name in before)
 
 
 def test_adapters_of_a_published_size_are_at_most_two_percent_of_the_weights() -> None:
