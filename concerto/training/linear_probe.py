@@ -173,14 +173,16 @@ def _choose_decay(
 
 
 def _held_out(data: FeatureSet, seed: int) -> Tensor:
-    """(n,) bool: rows of a fifth of the scenes; of a single scene, a fifth of its rows."""
+    """(n,) bool: rows of a fifth of the labelled scenes; of a single one, a fifth of its rows."""
     random = np.random.default_rng(seed)
-    if len(data.ends) == 1:
+    sizes = np.diff(data.ends, prepend=0)
+    labelled = np.flatnonzero(sizes)
+    if len(labelled) == 1:
         return torch.from_numpy(random.random(len(data.labels)) < HELD_OUT)
-    count = max(1, round(HELD_OUT * len(data.ends)))
-    chosen = np.zeros(len(data.ends), bool)
-    chosen[random.permutation(len(chosen))[:count]] = True
-    return torch.from_numpy(np.repeat(chosen, np.diff(data.ends, prepend=0)))
+    count = max(1, round(HELD_OUT * len(labelled)))
+    chosen = np.zeros(len(sizes), bool)
+    chosen[labelled[random.permutation(len(labelled))[:count]]] = True
+    return torch.from_numpy(np.repeat(chosen, sizes))
 
 
 def _minimise(

@@ -72,6 +72,18 @@ def test_weight_decay_is_chosen_on_scenes_held_out() -> None:
     assert fit_linear(few, 2, LinearFit(weight_decays=(1e-6, 0.1))).weight_decay == 0.1
 
 
+def test_scenes_without_labels_are_not_among_those_held_out() -> None:
+    noise = np.random.default_rng(1).normal(size=(60, 40)).astype(np.float16)
+    few = FeatureSet(noise, np.arange(60) % 2, np.arange(20, 61, 20))
+    noise[:, 0] += 4 * few.labels.astype(np.float16)
+    fit = LinearFit(weight_decays=(1e-6, 0.1))
+    for ends in (few.ends, few.ends[-1:]):
+        among = replace(few, ends=np.concatenate([np.zeros(7, np.int64), ends, [60, 60]]))
+        for seed in range(4):
+            wanted = fit_linear(replace(few, ends=ends), 2, fit, seed)
+            assert fit_linear(among, 2, fit, seed).weight_decay == wanted.weight_decay
+
+
 def test_features_are_kept_within_the_bound_with_a_share_for_every_scene() -> None:
     kept = gather_features((scene(k) for k in range(4)), 4, points=100)
     np.testing.assert_array_equal(np.diff(kept.ends, prepend=0), [25] * 4)
