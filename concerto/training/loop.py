@@ -71,6 +71,7 @@ class LoopConfig:
     def __post_init__(self) -> None:
         """Raises ConfigError where a value is out of range."""
         for name, least in (
+            ("accumulate", 1),
             ("log_every", 1),
             ("save_every", 1),
             ("keep", 1),
@@ -84,11 +85,7 @@ class LoopConfig:
 
     def forward_size(self, processes: int) -> int:
         """Samples of one forward pass on one process. Raises ConfigError where it is no integer."""
-        if (
-            self.batch_size < 1
-            or self.accumulate < 1
-            or self.batch_size % (processes * self.accumulate)
-        ):
+        if self.batch_size < 1 or self.batch_size % (processes * self.accumulate):
             raise ConfigError(
                 f"A batch of {self.batch_size} samples does not divide into {processes} processes "
                 f"of {self.accumulate} forward passes each; it must be a multiple of "

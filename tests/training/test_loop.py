@@ -236,6 +236,7 @@ def test_a_full_disk_stops_neither_the_run_nor_loses_a_checkpoint(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        ({"accumulate": 0}, "accumulate is 0; it must be at least 1"),
         ({"log_every": 0}, "log_every is 0; it must be at least 1"),
         ({"save_every": 0}, "save_every is 0"),
         ({"keep": 0}, "keep is 0"),

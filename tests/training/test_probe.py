@@ -295,6 +295,7 @@ def test_repeated_scenes_change_neither_what_is_learnt_nor_what_is_measured(
         (["--fit.points", 0], "fit.points is 0; it must be at least 1."),
         (["--lr", 0], "--lr is 0; a learning rate is over 0."),
         (["--weight-decay", -1], "--weight-decay is -1; it must be 0 or more."),
+        (["--views.mix", 0, "--accumulate", 0], "accumulate is 0; it must be at least 1."),
         (["--workers", -1], "--workers is -1; 0 prepares scenes without any."),
     ],
 )
