@@ -34,12 +34,12 @@ def check_output(config: ProbeConfig) -> Target | None:
     where the folder holds a segmenter already.
     """
     check_writable(config.loop.output)
-    # The other protocol leaves this to the loop, which knows checkpoints too.
+    # The loop looks for checkpoints, and the cached protocol leaves none.
     made = (config.loop.output / FOLDER / CONFIG_FILE).exists()
-    if made and config.protocol == "cached" and not config.loop.resume:
+    if made and not config.loop.resume:
         raise ConfigError(
-            f"{config.loop.output} already holds a run. Replace it by --resume, which computes it "
-            "anew, or choose another --output."
+            f"{config.loop.output} already holds a run. Go on with it by --resume, which begins "
+            "anew where there is no checkpoint, or choose another --output."
         )
     if config.push_to_hub is None:
         return None

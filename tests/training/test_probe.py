@@ -218,11 +218,12 @@ def test_a_run_that_was_cut_off_goes_on_exactly(
         assert torch.equal(tensor, other["module"][name]), name
 
 
-def test_the_cached_protocol_does_not_replace_a_run(place: Path, tmp_path: Path) -> None:
+def test_neither_protocol_replaces_a_run(place: Path, tmp_path: Path) -> None:
     given = config(place, tmp_path, protocol="cached")
     probe(given)
-    with pytest.raises(ConfigError, match="already holds a run"):
-        probe(given)
+    for protocol in ("cached", "published"):
+        with pytest.raises(ConfigError, match="already holds a run"):
+            probe(replace(given, protocol=protocol))
     probe(replace(given, loop=replace(given.loop, resume=True)))
 
 
