@@ -115,7 +115,7 @@ def _runs(
 ) -> Iterator[list[float]]:
     """mIoU, IoU of table and of object, allAcc of each seed, in percent."""
     decoder = DecoderConfig()
-    if narrow:
+    if narrow and mode in ("decoder", "full"):
         decoder = DecoderConfig(channels=(32, 32, 64, 96), heads=(2, 2, 4, 6))
     for seed in seeds:
         with tempfile.TemporaryDirectory() as scratch:

@@ -92,6 +92,22 @@ class ProbeConfig:
                 "--protocol cached fits the map to the end, without a learning rate: leave "
                 "--lr and --block-lr out, or take --protocol published."
             )
+        if self.protocol == "cached" and (self.views, self.weight_decay) != (
+            LabelledViewConfig(),
+            ProbeConfig.weight_decay,
+        ):
+            raise ConfigError(
+                "--protocol cached takes scenes as they are, and chooses its weight decay itself, "
+                "from --fit.weight-decays: leave --views.… and --weight-decay out, or take "
+                "--protocol published."
+            )
+        if self.lora != LoraConfig() and self.mode != "lora":
+            raise ConfigError("--lora.… is for --mode lora; other modes have no adapters.")
+        if self.decoder != DecoderConfig() and self.mode in ("linear", "lora"):
+            raise ConfigError(
+                f"--decoder.… is for --mode decoder and full; --mode {self.mode} trains a linear "
+                "map."
+            )
         if self.protocol == "published" and self.fit != LinearFit():
             raise ConfigError(
                 "--fit.… is how --protocol cached fits the map; --protocol published has "

@@ -68,8 +68,9 @@ def config(place: Path, output: Path, **changes: Any) -> ProbeConfig:
         "encoder": str(place / "encoder"),
         "data": (str(place / "data"),),
         "workers": 0,
-        "decoder": DECODER,
     }
+    if changes.get("mode") in ("decoder", "full"):
+        values["decoder"] = DECODER
     return ProbeConfig(loop=LoopConfig(output, **loop), **(values | changes))
 
 
@@ -230,7 +231,8 @@ def test_neither_protocol_replaces_a_run(place: Path, tmp_path: Path) -> None:
 def test_blocks_learn_slower_than_the_rest(place: Path, tmp_path: Path) -> None:
     given = config(place, tmp_path, mode="full")
     assert given.rates() == (0.001, 0.0001)
-    assert replace(given, mode="linear").rates() == (0.002, 0.0002)
+    linear = config(place, tmp_path, mode="linear")
+    assert linear.rates() == (0.002, 0.0002)
     assert replace(given, lr=0.5).rates() == (0.5, 0.05)
     probe(replace(given, loop=replace(given.loop, max_steps=1)))
     assert max(entry["lr"] for entry in read_metrics(tmp_path)) <= 0.001
@@ -285,6 +287,10 @@ def test_repeated_scenes_change_neither_what_is_learnt_nor_what_is_measured(
     [
         (["--protocol", "cached", "--mode", "full"], "--protocol cached computes features once"),
         (["--protocol", "cached", "--lr", 0.1], "--protocol cached fits the map to the end"),
+        (["--protocol", "cached", "--weight-decay", 0.1], "--protocol cached takes scenes as they"),
+        (["--protocol", "cached", "--views.mix", 0], "--protocol cached takes scenes as they are"),
+        (["--lora.rank", 4], "--lora.… is for --mode lora; other modes have no adapters."),
+        (["--decoder.depths", 1, 1, 1, 1], "--decoder.… is for --mode decoder and full; --mode l"),
         (["--fit.points", 10], "--fit.… is how --protocol cached fits the map"),
         (["--merge"], "--merge is for --mode lora; other modes have no adapters."),
         (["--views.mix", 3], "views.mix is 3; it is a share in 0 … 1."),
