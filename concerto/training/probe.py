@@ -107,8 +107,10 @@ def labelled_source(config: ProbeConfig, accelerator: Accelerator) -> SceneSourc
     Raises InputError where there are no such scenes, or no classes.
     """
     opened = open_scenes(config.data, split=config.split)
-    names = None if config.classes is None else tuple(config.classes.split(","))
-    classes = ClassesOf(opened, names or opened.classes)
+    names = opened.classes
+    if config.classes is not None:
+        names = tuple(name.strip() for name in config.classes.split(","))
+    classes = ClassesOf(opened, names)
     scenes = choose_scenes(classes, config.scenes, config.loop.seed)
     source = Chosen(scenes, on_main(accelerator, lambda: distinct_samples(scenes)))
     if config.labels is None:

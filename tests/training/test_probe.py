@@ -33,9 +33,9 @@ from concerto.training import probe as probe_command
 from concerto.training.checkpointing import list_checkpoints, read_checkpoint
 from concerto.training.evaluate import evaluate
 from concerto.training.evaluate import main as main_of_evaluate
-from concerto.training.loop import LoopConfig, TrainResult
+from concerto.training.loop import LoopConfig, TrainResult, make_accelerator
 from concerto.training.metrics import read_metrics
-from concerto.training.probe import main, probe
+from concerto.training.probe import labelled_source, main, probe
 from concerto.training.probe_config import ProbeConfig, Protocol
 from concerto.training.probe_output import check_output
 from concerto.training.scenes import open_scenes
@@ -133,6 +133,11 @@ def test_scenes_that_come_one_at_a_time_are_not_said_to_be_mixed(
     with pytest.warns(ConcertoWarning, match="A forward pass has one scene, so none are mixed"):
         probe(config(place, tmp_path, loop={"accumulate": 2, "max_steps": 1}))
     assert "2 scenes, mixed with p 0 |" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_classes_may_be_given_with_spaces_between(place: Path, tmp_path: Path) -> None:
+    given = config(place, tmp_path, classes="wall, floor ")
+    assert labelled_source(given, make_accelerator(given.loop)).classes == ("wall", "floor")
 
 
 def test_adapters_are_saved_alone_and_merged_on_request(place: Path, tmp_path: Path) -> None:
