@@ -15,6 +15,7 @@ from torch import Tensor
 
 from concerto.config import ConcertoConfig
 from concerto.errors import ConfigError, InputError
+from concerto.grids import group_rows, pack, spans
 from concerto.training.augment import augment_color, augment_geometry
 from concerto.training.cells import one_a_cell
 from concerto.training.check_sample import check_sample
@@ -82,7 +83,8 @@ def make_labelled_view(
     if sample.segment is None:
         raise InputError(f"Sample {sample.name!r} has no labels.")
     random = np.random.default_rng(seed)
-    rows = _one_a_voxel(sample.coord * model.coord_scale, model.grid_size, random)
+    cells = _cells(sample.coord * model.coord_scale, model.grid_size)
+    rows = _one_a_voxel(cells, sample.segment, random)
     coord = sample.coord[rows]
     if len(rows) > config.most_points:
         distance = ((coord - coord[random.integers(len(coord))]) ** 2).sum(1)
@@ -102,7 +104,8 @@ def make_labelled_view(
         moved = coord.T
     moved = _centred(moved * np.float32(model.coord_scale), model)
     # Augmented points may share a voxel, and the encoder takes no two.
-    kept = _one_a_voxel(moved.T, model.grid_size, random)
+    cells = _cells(moved.T, model.grid_size)
+    kept = _one_a_voxel(cells, sample.segment[rows], random)
     moved, color, normal = moved[:, kept], color[:, kept], normal[:, kept]
     feat = np.ascontiguousarray(np.concatenate([moved, color, normal]).T, np.float32)
     return LabelledView(
@@ -134,7 +137,8 @@ def collate_labelled(views: list[LabelledView]) -> LabelledBatch:
 
 
 def _overlaid(views: list[LabelledView]) -> LabelledView:
-    """Scenes in one place; where two share a voxel, the seed decides which keeps it."""
+    """Scenes in one place; where two share a voxel, it is whose point has a class, else the seed
+    decides."""
     first = views[0]
     if len(views) == 1:
         return first
@@ -143,7 +147,7 @@ def _overlaid(views: list[LabelledView]) -> LabelledView:
         for name in ("feat", "grid_coord", "segment")
     )
     random = np.random.default_rng(first.seed + 1)
-    rows = torch.from_numpy(np.sort(one_a_cell(grid, random)))
+    rows = torch.from_numpy(_one_a_voxel(grid, segment.numpy(), random))
     return replace(first, feat=feat[rows], grid_coord=grid[rows], segment=segment[rows])
 
 
@@ -157,9 +161,19 @@ def _centred(coord: np.ndarray, model: ConcertoConfig) -> np.ndarray:
     return np.asarray(coord - shift)
 
 
-def _one_a_voxel(coord: np.ndarray, grid_size: float, random: np.random.Generator) -> np.ndarray:
-    """Rows, in order, of one random point (n, 3) of each voxel."""
-    return np.sort(one_a_cell(_cells(coord, grid_size), random))
+def _one_a_voxel(cells: Tensor, segment: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Rows, in order, of one random point of each voxel; of those with a class, where it has any.
+
+    Else most of few labels would be lost to points without one. cells: (n, 3), segment: (n,).
+    """
+    known = segment >= 0
+    rows = np.arange(len(cells))
+    if not known.all():
+        group = group_rows(pack(cells, torch.zeros((), dtype=torch.int64), spans(cells))).group
+        labelled = np.zeros(len(cells), bool)
+        labelled[group.numpy()[known]] = True
+        rows = np.flatnonzero(known | ~labelled[group.numpy()])
+    return np.asarray(rows[np.sort(one_a_cell(cells[torch.from_numpy(rows)], random))])
 
 
 def _cells(coord: np.ndarray, grid_size: float) -> Tensor:

@@ -100,6 +100,24 @@ def test_neighbours_are_laid_over_each_other_as_often_as_asked() -> None:
     assert 0.7 < np.mean(drawn) < 0.9
 
 
+def test_of_a_voxel_a_point_with_a_label_is_kept() -> None:
+    config, views = SMALL.replace(grid_size=0.5), []
+    for number in range(2):
+        crowded = sample(number, points=4000)
+        cells = np.floor(crowded.coord / np.float32(0.5))
+        few = np.unique(cells, axis=0, return_index=True)[1][number::5]
+        segment = np.full(4000, -1, np.int16)
+        segment[few] = number
+        for changes in (LabelledViewConfig(), PLAIN):
+            view = make_labelled_view(replace(crowded, segment=segment), 0, changes, config)
+            assert 0.8 * len(few) < (view.segment >= 0).sum() <= len(few)
+        views.append(replace(view, mix=0))
+    mixed = collate_labelled(views)
+    assert len(mixed.offsets) == 1
+    labelled = torch.cat([view.grid_coord[view.segment >= 0] for view in views])
+    assert (mixed.segment >= 0).sum() == len(labelled.unique(dim=0))
+
+
 def test_a_sample_without_labels_is_refused() -> None:
     with pytest.raises(InputError, match="'room_1' has no labels"):
         make_labelled_view(replace(sample(), segment=None), 0, PLAIN, MODEL)
