@@ -56,10 +56,11 @@ class ClassesOf:
         sample = self.source[index]
         if sample.segment is None:
             return sample
-        if not self.source.classes:
-            # Labels that nobody named are checked against the names given here.
+        # Of several places one may have labels without names, beside another that names its own.
+        known = self.source.classes or self.classes
+        if sample.segment.max(initial=-1) >= len(known):
             place = f"{sample.name!r}, its points in {self.source.scenes[index]}"
-            check_classes(sample.segment, self.classes, place)
+            check_classes(sample.segment, known, place)
         return replace(sample, segment=self._numbers[sample.segment])
 
     @cached_property

@@ -116,6 +116,15 @@ def test_a_label_without_a_name_is_said_with_the_place_of_its_points(tmp_path: P
         source[1]
 
 
+def test_labels_without_names_are_checked_beside_data_that_name_theirs(tmp_path: Path) -> None:
+    named = write_prepared(tmp_path / "named", [room(0)], classes=CLASSES)
+    wrong = replace(room(1), segment=np.full(400, len(CLASSES), np.int16))
+    source = ClassesOf(open_scenes([named, write_published(tmp_path / "bare", [wrong])]), CLASSES)
+    assert source[0].segment is not None
+    with pytest.raises(InputError, match=r"points in 1/room_1: point 0 has class 3\."):
+        source[1]
+
+
 def test_data_without_names_or_labels_cannot_be_learnt_from(tmp_path: Path) -> None:
     plain = open_scenes(write_prepared(tmp_path / "plain", [made(0, images=0)]))
     with pytest.raises(InputError, match="pass --classes"):
