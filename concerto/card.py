@@ -62,5 +62,10 @@ def card_data(config: ConcertoConfig) -> ModelCardData:
     )
 
 
+def cell(text: str) -> str:
+    """Text of any kind, as one cell of a Markdown table takes it."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def _row(values: tuple[int, ...]) -> str:
     return " ".join(map(str, values))

@@ -83,7 +83,7 @@ class Chosen:
         """Those of the source."""
         return self.source.classes
 
-    @property
+    @cached_property
     def scenes(self) -> Sequence[str]:
         """The scene of each chosen sample."""
         scenes = self.source.scenes

@@ -80,6 +80,8 @@ class LoopConfig:
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if not 0 < self.epochs < math.inf:
+            raise ConfigError(f"epochs is {self.epochs:g}; it must be over 0, and end.")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ConfigError(f"clip_norm is {self.clip_norm:g}; a bound is over 0.")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from concerto.card import cell
 from concerto.extras import import_extra
 from concerto.files import replacing
 from concerto.training.scores import Confusion, Scores
@@ -29,7 +30,7 @@ def markdown(classes: Sequence[str], scores: Scores, about: str) -> str:
     counted = sum(not math.isnan(value) for value in scores.iou)
     means = "all" if counted == len(classes) else f"{counted} of {len(classes)}"
     rows = "\n".join(
-        f"| {name} | {percent(iou)} | {percent(accuracy)} | {points:,} |"
+        f"| {cell(name)} | {percent(iou)} | {percent(accuracy)} | {points:,} |"
         for name, iou, accuracy, points in zip(
             classes, scores.iou, scores.accuracy, scores.points, strict=True
         )

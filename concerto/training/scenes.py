@@ -10,6 +10,7 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
@@ -82,7 +83,7 @@ class JoinedScenes:
         """Names of the classes of all sources. Raises InputError where they differ."""
         return same_classes({f"source {k}": one.classes for k, one in enumerate(self.sources)})
 
-    @property
+    @cached_property
     def scenes(self) -> Sequence[str]:
         """The scene of each sample; those of different sources are different ones."""
         return [f"{k}/{scene}" for k, one in enumerate(self.sources) for scene in one.scenes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from concerto.card import ANY_SOURCE, PAPER, card_data
+from concerto.card import ANY_SOURCE, PAPER, card_data, cell
 from concerto.translator.config import TranslatorConfig
 
 
@@ -56,12 +56,7 @@ def _taught(config: TranslatorConfig) -> str:
     """Rows on the names that labels taught the map, where they did."""
     if not config.names:
         return ""
-    rows = f"| names taught | {_cell(config.names)} |\n"
+    rows = f"| names taught | {', '.join(map(cell, config.names))} |\n"
     if config.name_templates != ("{}",):
-        rows += f"| taught in | {_cell(config.name_templates)} |\n"
+        rows += f"| taught in | {', '.join(map(cell, config.name_templates))} |\n"
     return rows
-
-
-def _cell(texts: tuple[str, ...]) -> str:
-    """Texts of any kind, as a table takes them."""
-    return ", ".join(" ".join(text.split()).replace("|", "\\|") for text in texts)
