@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from concerto.errors import InputError
@@ -56,6 +59,15 @@ def check_sample(sample: Sample, grid_size: float, patches: int) -> None:
         labels = getattr(sample, name)
         if labels is not None:
             _check_labels(sample, name, labels)
+
+
+@contextmanager
+def naming(sample: Sample) -> Iterator[None]:
+    """An InputError from within says which sample it is of."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"Sample {sample.name!r}: {error}") from error
 
 
 def _check_labels(sample: Sample, name: str, labels: np.ndarray) -> None:

@@ -23,6 +23,7 @@ from concerto.files import check_writable, replacing
 from concerto.segmenter import Segmenter
 from concerto.segmenter_card import write_results
 from concerto.segmenter_files import fingerprint
+from concerto.training.check_sample import naming
 from concerto.training.labelled_scenes import ClassesOf
 from concerto.training.pictures import cloud_of
 from concerto.training.results import draw_confusion, markdown, summary
@@ -145,7 +146,8 @@ def _count(segmenter: Segmenter, sample: Sample, votes: bool, confusion: Confusi
     if sample.segment is None:
         raise InputError(f"Sample {sample.name!r} has no labels to compare with.")
     cloud = cloud_of(sample)
-    found = vote(segmenter, cloud) if votes else segmenter(cloud)
+    with naming(sample):
+        found = vote(segmenter, cloud) if votes else segmenter(cloud)
     assert isinstance(found, torch.Tensor)
     confusion.add(sample.segment, found.cpu().numpy())
 

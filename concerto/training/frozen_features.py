@@ -8,6 +8,7 @@ from torch import Tensor
 
 from concerto.hierarchy import Hierarchy, Stages
 from concerto.model import Concerto
+from concerto.training.check_sample import naming
 from concerto.training.pictures import cloud_of
 from concerto.training.samples import Sample
 
@@ -15,7 +16,10 @@ from concerto.training.samples import Sample
 def frozen_features(
     model: Concerto, sample: Sample, classes: int, stages: Stages = "all"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, C) float32 and classes (n,) int64 of a scene's n voxels; -1 where none."""
+    """Features (n, C) float32 and classes (n,) int64 of a scene's n voxels; -1 where none.
+
+    Raises InputError, naming the sample, where its points cannot be encoded.
+    """
     labels = []
 
     def read(hierarchy: Hierarchy) -> Tensor:
@@ -26,7 +30,8 @@ def frozen_features(
         assert isinstance(features, Tensor)
         return features
 
-    found = model.infer(cloud_of(sample), read)
+    with naming(sample):
+        found = model.infer(cloud_of(sample), read)
     assert isinstance(found, Tensor)
     return found.to("cpu", torch.float32).numpy(), labels[0]
 

@@ -121,3 +121,11 @@ def test_frozen_features_are_those_of_the_voxels() -> None:
     np.testing.assert_array_equal(labels[hierarchy.voxel_of_point.numpy()], sample.segment)
     unlabelled = frozen_features(model, replace(sample, segment=None), 3)[1]
     assert (unlabelled == -1).all()
+
+
+def test_points_that_cannot_be_encoded_are_told_with_their_scene() -> None:
+    sample = labelled(1).decode()
+    sample.coord[3, 0] = np.nan
+    model = Concerto(ConcertoConfig.preset("tiny")).eval()
+    with pytest.raises(InputError, match=rf"Sample {sample.name!r}: coord is NaN.*index 3"):
+        frozen_features(model, sample, 3)

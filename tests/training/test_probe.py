@@ -35,6 +35,7 @@ from concerto.training.evaluate import evaluate
 from concerto.training.evaluate import main as main_of_evaluate
 from concerto.training.loop import LoopConfig, TrainResult, make_accelerator
 from concerto.training.metrics import read_metrics
+from concerto.training.parquet_scenes import ParquetScenes
 from concerto.training.probe import labelled_source, main, probe
 from concerto.training.probe_config import ProbeConfig, Protocol
 from concerto.training.probe_output import check_output
@@ -443,3 +444,17 @@ def test_data_of_other_classes_are_not_compared(trained: Path, tmp_path: Path) -
         evaluate(str(trained), (str(other),), tmp_path / "scores")
     with pytest.raises(InputError, match="no split 'test'"):
         evaluate(str(trained), (str(other),), tmp_path / "scores", split="test")
+
+
+def test_an_evaluation_says_which_scene_cannot_be_encoded(
+    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = ParquetScenes.__getitem__
+    broken = np.full_like(open_scenes(place / "data", split="val")[0].coord, np.nan)
+    monkeypatch.setattr(
+        ParquetScenes,
+        "__getitem__",
+        lambda source, index: replace(read(source, index), coord=broken),
+    )
+    with pytest.raises(InputError, match=r"Sample 'room.*': coord is NaN"):
+        evaluate(str(trained), (str(place / "data"),), tmp_path / "scores")
