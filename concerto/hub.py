@@ -92,13 +92,16 @@ def locate(
     filename: which file of a repo or folder. revision: a branch, tag or commit of a repo; given
     for a name, it overrides the name's pin.
 
-    Raises HubError where the name, repo, revision or file does not exist, also of what ships with
-    the library, or cannot be reached, and where a file is not the one that its name is pinned to.
+    Raises HubError where the name, repo, revision or file does not exist, also of what lies here,
+    which has no revisions, or cannot be reached, and where a file is not the one that its name is
+    pinned to.
     """
     path = Path(source)
     if str(source) and path.is_dir():
+        _refuse(f"{path} is a folder on this machine", revision=revision)
         return _in_folder(path, filename)
     if path.is_file():
+        _refuse(f"{path} is a file on this machine", revision=revision, filename=filename)
         return Source(path, _existing(path.with_name(CONFIG_FILE), path), _by_file(path.name))
     name = str(source)
     model = find_model(name)
@@ -109,11 +112,8 @@ def locate(
     if model is not None and model.unavailable:
         raise HubError(f"{name} cannot be loaded: {model.unavailable}")
     if model is not None and model.repo is None:
-        if revision is not None or filename not in (None, WEIGHTS_FILE):
-            given = f"revision={revision!r}" if revision is not None else f"filename={filename!r}"
-            raise HubError(
-                f"{name} ships with this library as it is; {given} is for repos: leave it out."
-            )
+        other = None if filename == WEIGHTS_FILE else filename
+        _refuse(f"{name} ships with this library as it is", revision=revision, filename=other)
         return Source(packaged(name, WEIGHTS_FILE), packaged(name, CONFIG_FILE), model)
     repo, _, at = (model.repo if model and model.repo else name).partition("@")
     pin = model if revision is None else None
@@ -133,6 +133,13 @@ def locate(
 def packaged(name: str, filename: str) -> Path:
     """A file of a model that ships with the library."""
     return Path(str(resources.files("concerto") / "assets" / name / filename))
+
+
+def _refuse(place: str, **options: str | None) -> None:
+    """Raise HubError where an option was given that means nothing in such a place."""
+    for name, value in options.items():
+        if value is not None:
+            raise HubError(f"{place}; {name}={value!r} means nothing there: leave it out.")
 
 
 def _in_folder(folder: Path, filename: str | None) -> Source:

@@ -188,7 +188,7 @@ def read_segmenter(source: hub.Source, over: str | None = None) -> SegmenterFile
     """Read a folder of ours, or a published head.
 
     over: the encoder's source, instead of the one the files name. Raises CheckpointError where the
-    files hold something else, ConfigError where the config is none.
+    files hold something else, ConfigError where the config is none, or the encoder is inside.
     """
     if source.config is None:
         return _published(source, over)
@@ -205,7 +205,12 @@ def read_segmenter(source: hub.Source, over: str | None = None) -> SegmenterFile
         beneath = None if named is None else Over.from_dict(named)
     except ConfigError as error:
         raise ConfigError(f"{source.config}: {error}") from error
-    if beneath is not None and over is not None:
+    if over is not None:
+        if beneath is None:
+            raise ConfigError(
+                f"{source.weights} brings its own encoder; encoder={over!r} is for heads that were "
+                "saved without theirs: leave it out."
+            )
         beneath = replace(beneath, source=over)
     return SegmenterFiles(read_weights(source.weights).tensors, config, beneath)
 

@@ -79,6 +79,18 @@ def test_what_ships_with_the_library_has_no_other_revision_or_file(
     assert load("concerto-tiny", filename="model.safetensors").config.channels[0] == 32
 
 
+def test_what_lies_on_this_machine_has_no_revisions(tmp_path: Path) -> None:
+    Concerto(SMALL).save_pretrained(tmp_path)
+    with pytest.raises(HubError, match=r"is a folder on this machine; revision='main' means no"):
+        locate(tmp_path, revision="main")
+    file = tmp_path / "model.safetensors"
+    with pytest.raises(HubError, match=r"is a file on this machine; revision='main' means no"):
+        locate(file, revision="main")
+    with pytest.raises(HubError, match=r"is a file on this machine; filename='a.pth' means no"):
+        locate(file, filename="a.pth")
+    assert locate(tmp_path, filename=file.name) == locate(file)
+
+
 def test_an_unknown_name_gets_the_closest_ones(load: Loader) -> None:
     with pytest.raises(HubError, match=r"'concerto-larg'\. Did you mean concerto-large"):
         load("concerto-larg")

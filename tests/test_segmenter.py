@@ -240,6 +240,12 @@ def test_a_head_saved_alone_finds_its_encoder_and_refuses_another(tmp_path: Path
     assert torch.equal(moved(cloud), segmenter(cloud))
 
 
+def test_another_encoder_for_a_segmenter_that_brings_its_own_is_refused(tmp_path: Path) -> None:
+    made().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"brings its own encoder; encoder='concerto-tiny' is"):
+        Segmenter.from_pretrained(tmp_path, encoder="concerto-tiny")
+
+
 def test_adapters_are_added_to_the_encoder(tmp_path: Path) -> None:
     segmenter = made()
     name = "encoder.stages.3.blocks.1.attention.qkv"
