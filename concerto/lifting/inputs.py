@@ -22,6 +22,7 @@ from concerto.lifting.conventions import inverse
 from concerto.lifting.frame import Frame, Intrinsics, Sizes, check_pose
 from concerto.lifting.recording import read_matrix
 from concerto.lifting.video_file import decoded, is_video
+from concerto.points.prepare import positive
 
 Attempt = Callable[[], Frame]
 Made = TypeVar("Made")
@@ -46,8 +47,7 @@ def attempts(
     Raises InputError at once where the counts differ, as far as they are known; else where one of
     the arguments ends before another.
     """
-    if depth_scale is not None and not depth_scale > 0:
-        raise InputError(f"depth_scale is {depth_scale:g}; it must be over 0 (steps a metre).")
+    positive(depth_scale, 1.0, "depth_scale")
     given = {"frames": frames, "depths": depths, "poses": poses, "intrinsics": intrinsics}
     missing = [name for name, values in given.items() if values is None]
     if missing:

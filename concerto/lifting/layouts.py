@@ -30,6 +30,7 @@ from concerto.lifting.phones import (
 )
 from concerto.lifting.recording import FrameFiles, Recording, read_matrix, read_table
 from concerto.lifting.sens import open_sens
+from concerto.points.prepare import positive
 
 KNOWN = (
     "NAME.color.jpg + NAME.depth.png + NAME.pose.txt (7-Scenes), rgb.txt + depth.txt + "
@@ -79,8 +80,7 @@ def open_recording(
     Raises InputError where the folder is none of the known ones, or lists no frames, or does not
     tell the intrinsics.
     """
-    if depth_scale is not None and not depth_scale > 0:
-        raise InputError(f"depth_scale is {depth_scale:g}; it must be over 0 (steps a metre).")
+    positive(depth_scale, 1.0, "depth_scale")
     if folder.suffix == SENS:
         return open_sens(folder, intrinsics, depth_scale)
     if not folder.is_dir():

@@ -17,6 +17,7 @@ from concerto.errors import InputError
 from concerto.lifting.camera import Camera
 from concerto.lifting.surface import noise
 from concerto.points.point_cloud import PointCloud
+from concerto.points.prepare import positive
 
 # Points nearer than this (m) are in the lens.
 NEAREST = 0.05
@@ -69,10 +70,7 @@ def rows_seen(
     if not isinstance(holes, Integral):
         raise InputError(f"holes is {holes!r}; it must be a whole number of pixels, 0 for none.")
     coord = cloud.coord.detach().cpu().numpy()
-    if spacing is None:
-        spacing = find_spacing(coord)
-    if not spacing > 0:
-        raise InputError(f"spacing is {spacing:g}; it must be over 0 (metres).")
+    spacing = find_spacing(coord) if spacing is None else positive(spacing, 1.0, "spacing")
     with np.errstate(invalid="ignore"):
         points = camera.to_camera(coord)
         row = (np.isfinite(points).all(0) & (points[2] > NEAREST)).nonzero()[0]

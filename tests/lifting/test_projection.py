@@ -129,8 +129,9 @@ def test_what_cannot_be_projected_is_told() -> None:
         concerto.project(torch.ones(3, 2), cloud, FRONT)
     with pytest.raises(InputError, match=r"pass values\[:, None\]"):
         concerto.project(torch.ones(len(cloud)), cloud, FRONT)
-    with pytest.raises(InputError, match="spacing is -1"):
-        concerto.project(torch.ones(len(cloud), 2), cloud, FRONT, spacing=-1)
+    for spacing in (-1, "wide"):
+        with pytest.raises(InputError, match=f"spacing is {spacing!r}; it must be a positive"):
+            concerto.project(torch.ones(len(cloud), 2), cloud, FRONT, spacing=spacing)
     for holes in (1.5, "2", None):
         with pytest.raises(InputError, match=f"holes is {holes!r}; it must be a whole number"):
             concerto.project(torch.ones(len(cloud), 2), cloud, FRONT, holes=holes)
