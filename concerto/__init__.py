@@ -14,8 +14,8 @@ from concerto.errors import (
     MissingExtraError,
 )
 from concerto.hierarchy import Hierarchy, Level
-from concerto.hub import list_models
 from concerto.io import read, write
+from concerto.known_models import list_models
 from concerto.lifting.camera import Camera
 from concerto.lifting.depth_model import DepthModel
 from concerto.lifting.frame import Frame, Intrinsics

@@ -1,6 +1,6 @@
 """Names → files. Knows where weights lie and how to fetch them; knows no model.
 
-A source is, in this order: a folder or file that exists, a name of the table below,
+A source is, in this order: a folder or file that exists, a name of `known_models`,
 or a Hub repo as "org/name" or "org/name@revision". Downloads go through huggingface_hub's cache.
 """
 
@@ -15,49 +15,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from concerto.checkpoints import CONFIG_FILE, WEIGHTS_FILE
 from concerto.client_errors import client_errors, http_status, reason
-from concerto.config import ConcertoConfig, PresetName
 from concerto.errors import HubError
+from concerto.known_models import (
+    CONCERTO_REPO,
+    PACKAGED,
+    PublishedModel,
+    find_model,
+    list_models,
+    model_of_file,
+)
 
-CONCERTO_REPO = "Pointcept/Concerto"
-PUBLISHED_LICENSE = "cc-by-nc-4.0"
-PACKAGED = "concerto-tiny"
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 HASH_CHUNK = 2**20
-
-
-@dataclass(frozen=True)
-class PublishedModel:
-    """A name, where its weights lie, and what they were trained for.
-
-    repo is None where the weights ship with the library, filename where nobody has published any.
-    unavailable: why this version cannot load the name, or None. over: the name of the encoder that
-    the file is a head for, or None where it holds an encoder. commit: what is fetched instead of
-    the newest state. sha256: the file's digest in hex; another file is refused.
-    """
-
-    name: str
-    about: str
-    repo: str | None
-    filename: str | None
-    config: ConcertoConfig
-    unavailable: str | None = None
-    over: str | None = None
-    commit: str | None = None
-    sha256: str | None = None
-
-
-def list_models() -> list[str]:
-    """Every name that `from_pretrained` knows, the packaged one first."""
-    return [model.name for model in MODELS]
-
-
-def find_model(name: str) -> PublishedModel | None:
-    """The table's entry of that name."""
-    return next((model for model in MODELS if model.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -102,7 +74,7 @@ def locate(
         return _in_folder(path, filename)
     if path.is_file():
         _refuse(f"{path} is a file on this machine", revision=revision, filename=filename)
-        return Source(path, _existing(path.with_name(CONFIG_FILE), path), _by_file(path.name))
+        return Source(path, _existing(path.with_name(CONFIG_FILE), path), model_of_file(path.name))
     name = str(source)
     model = find_model(name)
     if model is None and _looks_like_path(name):
@@ -127,7 +99,7 @@ def locate(
     if pin is not None and wanted == pin.filename:
         _check_pin(weights, pin)
     config = None if weights.suffix in PICKLES else download.file(CONFIG_FILE)
-    return Source(weights, config, _by_file(weights.name) if repo == CONCERTO_REPO else model)
+    return Source(weights, config, model_of_file(weights.name) if repo == CONCERTO_REPO else model)
 
 
 def packaged(name: str, filename: str) -> Path:
@@ -148,7 +120,7 @@ def _in_folder(folder: Path, filename: str | None) -> Source:
     weights = folder / chosen
     if not weights.is_file():
         raise HubError(f"{folder} has no {chosen}. It has: {', '.join(present) or 'no weights'}.")
-    return Source(weights, _existing(folder / CONFIG_FILE, weights), _by_file(chosen))
+    return Source(weights, _existing(folder / CONFIG_FILE, weights), model_of_file(chosen))
 
 
 def _in_repo(download: _Download) -> Source:
@@ -159,7 +131,7 @@ def _in_repo(download: _Download) -> Source:
         files = cached or download.list()
         weights = download.file(_choose([f for f in files if _is_weights(f)], download.repo))
     config = None if weights.suffix in PICKLES else download.file(CONFIG_FILE)
-    return Source(weights, config, _by_file(weights.name))
+    return Source(weights, config, model_of_file(weights.name))
 
 
 def _choose(files: list[str], place: str) -> str:
@@ -175,11 +147,6 @@ def _choose(files: list[str], place: str) -> str:
 def _existing(config: Path, weights: Path) -> Path | None:
     """A config belongs to safetensors; a pickle carries its own."""
     return config if weights.suffix not in PICKLES and config.is_file() else None
-
-
-def _by_file(filename: str) -> PublishedModel | None:
-    """The published model whose file has that name: its preprocessing is not in the file."""
-    return next((model for model in MODELS if model.filename == Path(filename).name), None)
 
 
 def _check_pin(file: Path, pin: PublishedModel) -> None:
@@ -329,79 +296,3 @@ class _Download:
 
 def _is_weights(filename: str) -> bool:
     return filename.endswith((".safetensors", *PICKLES))
-
-
-def _published(
-    name: str, filename: str, size: PresetName, about: str, **more: Any
-) -> PublishedModel:
-    """An entry whose weights lie in the authors' repo."""
-    preprocessing = more.pop("preprocessing", {})
-    repo = more.pop("repo", CONCERTO_REPO)
-    config = ConcertoConfig.preset(size).replace(
-        license=PUBLISHED_LICENSE, base_model=repo, **preprocessing
-    )
-    return PublishedModel(name, about, repo, filename, config, **more)
-
-
-# Source of every line: the Hub repos named, and the authors' own words there.
-MODELS = (
-    PublishedModel(
-        PACKAGED,
-        "ships with this library; rooms, at a small scale: trained on procedural ones",
-        None,
-        None,
-        ConcertoConfig.preset("tiny").replace(license="apache-2.0"),
-    ),
-    PublishedModel(
-        "concerto-tiny-words",
-        "ships with this library; concerto-tiny asked in words, by a sentence model (extra words)",
-        None,
-        None,
-        ConcertoConfig.preset("tiny").replace(license="apache-2.0"),
-    ),
-    _published(
-        "concerto-small", "concerto_small.pth", "small", "rooms; a pre-release of later work"
-    ),
-    _published("concerto-base", "concerto_base.pth", "base", "rooms; a pre-release of later work"),
-    _published(
-        "concerto-large", "concerto_large.pth", "large", "rooms; a pre-release of later work"
-    ),
-    _published(
-        "concerto-large-outdoor",
-        "concerto_large_outdoor.pth",
-        "large",
-        "LiDAR sweeps",
-        preprocessing={"coord_scale": 0.2, "grid_size": 0.01, "center": "xy"},
-    ),
-    _published(
-        "concerto-base-siglip",
-        "concerto_base_siglip.pth",
-        "base",
-        "rooms; trained against SigLIP2 instead of DINOv2",
-    ),
-    _published(
-        "concerto-large-video",
-        "pretrain-concerto-v1m1-2-large-video.pth",
-        "large",
-        "clouds lifted from video; the file is a whole training state",
-    ),
-    _published(
-        "concerto-large-scannet",
-        "concerto_large_linear_prob_head_sc.pth",
-        "large",
-        "ScanNet's 20 classes: a linear head over concerto-large",
-        over="concerto-large",
-    ),
-    _published("sonata", "sonata.pth", "base", "rooms; points alone", repo="facebook/sonata"),
-    PublishedModel(
-        "concerto-large-clip",
-        "features carried into CLIP's language space; nobody has published its weights",
-        None,
-        None,
-        ConcertoConfig.preset("large"),
-        unavailable="nobody has published a translator's weights. It is one linear map: "
-        "train it on images that see your scenes, `accelerate launch -m "
-        "concerto.training.translate --encoder concerto-large --clip ViT-L-14/openai "
-        "--data SCENES --output RUN`, then load RUN/translator.",
-    ),
-)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from concerto import Concerto
 from concerto.checkpoints import write_folder
-from concerto.hub import PACKAGED
+from concerto.known_models import PACKAGED
 
 ROOT = Path(__file__).parents[1]
 PLACES = {

@@ -20,7 +20,7 @@ from concerto.checkpoints import (
     tensor_names,
     write_published,
 )
-from concerto.hub import find_model
+from concerto.known_models import find_model
 from concerto.weight_files import read_weights
 from conftest import SMALL, random_cloud
 

@@ -13,7 +13,8 @@ from huggingface_hub import ModelCard
 import concerto
 from concerto import Concerto, HubError
 from concerto.card import card_data
-from concerto.hub import MODELS, PUBLISHED_LICENSE, find_model, locate
+from concerto.hub import locate
+from concerto.known_models import MODELS, PUBLISHED_LICENSE, find_model
 from conftest import GOLDEN, ROOT, SMALL, Loader
 from hub_server import FakeHub, Repo
 
@@ -142,7 +143,7 @@ def pinned(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> Pin:
     repo = hub.repos[entry.repo] = Repo({entry.filename: GOLDEN.read_bytes()})
 
     def pin(**pins: str) -> Repo:
-        monkeypatch.setattr("concerto.hub.MODELS", (replace(entry, **pins),))
+        monkeypatch.setattr("concerto.known_models.MODELS", (replace(entry, **pins),))
         return repo
 
     return pin

@@ -23,7 +23,7 @@ from concerto import (
 )
 from concerto.checkpoints import write_published
 from concerto.heads import DecoderConfig, KnnConfig, LinearConfig
-from concerto.hub import find_model
+from concerto.known_models import find_model
 from concerto.palette import SCANNET_CLASSES, distinct_colors
 from concerto.segmenter_card import write_results
 from concerto.segmenter_files import Over, fingerprint, merge_adapters, same_prints, write_segmenter

@@ -8,7 +8,8 @@ from huggingface_hub import ModelCard, constants
 
 from concerto import Concerto, ConcertoConfig, HubError
 from concerto.card import model_card
-from concerto.hub import MODELS, locate
+from concerto.hub import locate
+from concerto.known_models import MODELS
 from conftest import GOLDEN, SMALL, Loader
 from hub_server import FakeHub, Repo
 

@@ -10,8 +10,8 @@ import tyro
 
 from concerto.config import ConcertoConfig
 from concerto.errors import ConcertoWarning, InputError
-from concerto.hub import PublishedModel, find_model
 from concerto.io import FORMATS, read
+from concerto.known_models import PublishedModel, find_model
 from concerto.loading import from_pretrained
 from concerto.model import Concerto
 from concerto.points.voxels import voxelize

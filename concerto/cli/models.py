@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concerto.hub import MODELS
+from concerto.known_models import MODELS
 
 
 def models() -> None:

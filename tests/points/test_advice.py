@@ -6,7 +6,7 @@ import torch
 
 import concerto
 from concerto import Concerto, ConcertoWarning, PointCloud
-from concerto.hub import find_model
+from concerto.known_models import find_model
 from conftest import ROOT, SMALL, random_cloud
 
 
