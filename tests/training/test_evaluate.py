@@ -1,0 +1,155 @@
+"""Evaluation from end to end, on made scenes, in this process and by command."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import concerto
+from concerto import ConfigError, InputError, Segmenter
+from concerto.training.evaluate import evaluate
+from concerto.training.evaluate import main as main_of_evaluate
+from concerto.training.parquet_scenes import ParquetScenes
+from concerto.training.probe import probe
+from concerto.training.scenes import open_scenes
+from concerto.training.scores import Confusion
+from concerto.training.votes import moved, view_matrices, vote
+from made_samples import labelled, write_prepared
+from small_probes import config, make_place
+
+pytestmark = pytest.mark.filterwarnings("ignore::concerto.errors.ConcertoWarning")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rooms to learn from and to test on, and an encoder with random weights."""
+    return make_place(tmp_path_factory.mktemp("probe"))
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        probe(config(place, folder, protocol="cached"))
+    return folder / "model"
+
+
+def test_an_evaluation_that_was_cut_off_goes_on(
+    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = (str(place / "data"),)
+    whole = evaluate(str(trained), data, tmp_path / "whole")
+    first = tmp_path / "cut"
+    first.mkdir()
+    lines = (tmp_path / "whole" / "scenes.jsonl").read_text().splitlines()
+    (first / "scenes.jsonl").write_text("\n".join(lines[:3]) + "\n" + lines[3][:20])
+    seen = []
+    add = Confusion.add
+    monkeypatch.setattr(Confusion, "add", lambda self, *a: (seen.append(1), add(self, *a))[1])
+    assert repr(evaluate(str(trained), data, first)) == repr(whole)
+    assert len(seen) == 1
+    with pytest.raises(ConfigError, match="another votes"):
+        evaluate(str(trained), data, first, votes=True)
+    found = json.loads((first / "scores.json").read_text())
+    assert found["miou"] == whole.miou
+    assert found["classes"]["lamp"]["iou"] is None
+    assert (first / "confusion.png").stat().st_size > 1000
+
+
+def test_an_interruption_is_one_line(
+    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Confusion, "add", interrupt)
+    arguments = [trained, "--data", place / "data", "--output", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(SystemExit, match="interrupted; the same command goes on"):
+        main_of_evaluate()
+
+
+def test_votes_are_of_thirteen_views_and_do_no_harm(place: Path, trained: Path) -> None:
+    views = view_matrices()
+    assert len(views) == 13
+    assert sorted({round(float(view.det().abs() ** (1 / 3)), 3) for view in views}) == [
+        0.95,
+        1,
+        1.05,
+    ]
+    cloud = concerto.PointCloud(
+        torch.rand(50, 3), None, torch.nn.functional.normalize(torch.randn(50, 3))
+    )
+    turned = moved(cloud, views[1])
+    assert turned.normal is not None
+    torch.testing.assert_close(turned.normal.norm(dim=1), torch.ones(50))
+    segmenter = Segmenter.from_pretrained(trained)
+    sample = open_scenes(place / "data", split="val")[0]
+    assert sample.segment is not None
+    from concerto.training.pictures import cloud_of
+
+    found = vote(segmenter, cloud_of(sample)).numpy()
+    known = sample.segment >= 0
+    assert (found == sample.segment)[known].mean() > 0.9
+
+
+def test_views_that_vote_lie_where_the_cloud_does() -> None:
+    cloud = concerto.PointCloud(torch.rand(50, 3) + torch.tensor([9.0, -5.0, -2.0]))
+    low, high = cloud.coord[:, 2].aminmax()
+    for matrix in view_matrices():
+        turned = moved(cloud, matrix)
+        torch.testing.assert_close(turned.coord.mean(0), cloud.coord.mean(0))
+        assert low - 0.1 < turned.coord[:, 2].min() < turned.coord[:, 2].max() < high + 0.1
+
+
+def test_adapters_are_measured_with_their_encoder_wherever_it_lies(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "moved"
+    (place / "encoder").rename(moved)
+    try:
+        probe(config(place, tmp_path / "run", mode="lora", encoder=str(moved)))
+        moved.rename(place / "encoder")
+        arguments = [tmp_path / "run" / "model", "--data", place / "data", "--output"]
+        arguments.append(tmp_path / "scores")
+        monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        with pytest.raises(SystemExit, match=r"head without its encoder.*pass --encoder"):
+            main_of_evaluate()
+        sys.argv += ["--encoder", str(place / "encoder")]
+        main_of_evaluate()
+    finally:
+        if moved.exists():
+            moved.rename(place / "encoder")
+    assert (tmp_path / "scores" / "scores.json").exists()
+
+
+def test_data_of_other_classes_are_not_compared(trained: Path, tmp_path: Path) -> None:
+    other = write_prepared(tmp_path / "data", [labelled(0)], "val", ("a", "b", "c"))
+    with pytest.raises(InputError, match=r"classes are floor, wall, lamp.*which are a, b, c"):
+        evaluate(str(trained), (str(other),), tmp_path / "scores")
+    with pytest.raises(InputError, match="no split 'test'"):
+        evaluate(str(trained), (str(other),), tmp_path / "scores", split="test")
+
+
+def test_an_evaluation_says_which_scene_cannot_be_encoded(
+    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = ParquetScenes.__getitem__
+    broken = np.full_like(open_scenes(place / "data", split="val")[0].coord, np.nan)
+    monkeypatch.setattr(
+        ParquetScenes,
+        "__getitem__",
+        lambda source, index: replace(read(source, index), coord=broken),
+    )
+    with pytest.raises(InputError, match=r"Sample 'room.*': coord is NaN"):
+        evaluate(str(trained), (str(place / "data"),), tmp_path / "scores")
