@@ -48,6 +48,8 @@ class Options:
     """Split of both to score on."""
     teacher: str = "efficientnet-lite0"
     """The image encoder."""
+    beside: bool = False
+    """Also joint features with others beside them, which tells what they lack."""
     kinds: tuple[str, ...] = ()
     """Only these rows."""
     output: Path = Path("out/probing.json")
@@ -75,15 +77,22 @@ def kinds_of(
     """What is compared: kinds of features, and the seeds that each is probed with."""
     alone = encoded(concerto.Concerto.from_pretrained(options.alone))
     joint = concerto.Concerto.from_pretrained(options.joint)
-    images = lifted(teacher)
-    return {
+    images, own = lifted(teacher), encoded(joint)
+    random = [(encoded(_untrained(joint.config, seed)), (seed,)) for seed in SEEDS]
+    kinds = {
         "raw input": [(raw_input, SEEDS)],
-        "random weights": [(encoded(_untrained(joint.config, seed)), (seed,)) for seed in SEEDS],
+        "random weights": random,
         "2D alone": [(images, SEEDS)],
         "3D alone": [(alone, SEEDS)],
         "2D and 3D alone, side by side": [(together([images, alone]), SEEDS)],
-        "joint": [(encoded(joint), SEEDS)],
+        "joint": [(own, SEEDS)],
     }
+    if options.beside:
+        kinds |= {
+            f"joint, {name} beside": [(together([own, kind]), seeds) for kind, seeds in kinds[name]]
+            for name in ("random weights", "3D alone", "2D alone")
+        }
+    return kinds
 
 
 def print_table(name: str, results: dict[str, list[Result]]) -> None:

@@ -55,8 +55,9 @@ def segment(
         return
     if not isinstance(loaded, Segmenter):
         raise InputError(
-            f"{model.model} is an encoder, and knows no classes. Pass --model {DEFAULT}, or a "
-            "segmenter of your own: python -m concerto.training.probe trains one."
+            f"{model.model} is an encoder, and knows no classes. Pass --model {DEFAULT}, "
+            "concerto-tiny-words with --classes, or a segmenter of your own: "
+            "python -m concerto.training.probe trains one."
         )
     if classes is not None:
         raise InputError(

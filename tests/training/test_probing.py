@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.probing import protocol
+from benchmarks.probing.__main__ import Options, kinds_of
 from benchmarks.probing.kinds import lifted, raw_input, together
 from benchmarks.probing.protocol import Result, probe
 from benchmarks.probing.rooms import Scenes, whole_scenes
@@ -127,3 +128,20 @@ def test_lifted_features_are_those_of_the_pixels_averaged_over_images() -> None:
     side_by_side = together([raw_input, lambda sample: found])(seen)
     assert side_by_side.shape == (len(found), 12)
     assert torch.from_numpy(side_by_side).isfinite().all()
+
+
+def test_what_joint_features_lack_is_asked_by_others_beside_them() -> None:
+    options = Options(joint="concerto-tiny", alone="concerto-tiny")
+    names = set(kinds_of(options, Gradient()))
+    more = kinds_of(replace(options, beside=True), Gradient())
+    assert set(more) - names == {
+        f"joint, {n} beside" for n in ("random weights", "2D alone", "3D alone")
+    }
+    sample = scene(0)
+    ((joint, _),) = more["joint"]
+    for other in ("2D alone", "3D alone"):
+        ((both, seeds),) = more[f"joint, {other} beside"]
+        ((kind, _),) = more[other]
+        assert seeds == protocol.SEEDS
+        np.testing.assert_array_equal(both(sample), np.hstack([joint(sample), kind(sample)]))
+    assert [seeds for _, seeds in more["joint, random weights beside"]] == [(0,), (1,), (2,)]
