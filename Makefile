@@ -40,6 +40,9 @@ OSD ?= $(wildcard $(or $(CONCERTO_SHARED),../shared)/data/osd)
 PROBED := $(OUT)/probing/rooms/README.md $(if $(OSD),$(OUT)/probing/osd/README.md)
 PROBED_ON := --rooms $(OUT)/probing/rooms $(if $(OSD),--osd $(OUT)/probing/osd)
 
+# On Linux, memory that stays with the process, in huge pages: docs/pretraining.md says what it gives.
+table tiny: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=268435456:glibc.malloc.trim_threshold=1073741824
+
 # What the packaged weights know of rooms, made on the spot, and of the Object Segmentation Database
 # where it is at hand: docs/tiny.md.
 table: $(PROBED)

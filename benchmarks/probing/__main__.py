@@ -9,7 +9,6 @@ the first run, and holds the table.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -19,8 +18,8 @@ import torch
 import tyro
 
 import concerto
-from benchmarks.probing.kinds import Kind, encoded, lifted, raw_input, together
-from benchmarks.probing.protocol import FEW, SEEDS, Result, probe
+from benchmarks.probing.kinds import Kind, encoded, lifted, once, raw_input, together
+from benchmarks.probing.protocol import FEW, SEEDS, Kinds, Result, Seeds, probe
 from benchmarks.probing.rooms import whole_scenes
 from concerto.training.feature_cache import CachedTeacher
 from concerto.training.image_teacher import ImageTeacher
@@ -64,22 +63,21 @@ def main(options: Options) -> None:
         teacher = CachedTeacher(load_teacher(options.teacher), kept)
         for name, folder in (("rooms", options.rooms), ("osd", options.osd)):
             if folder is not None:
-                results = dict(_probe_all(options, folder, teacher))
+                results = _probe_all(options, folder, teacher)
                 print_table(name, results)
                 written[name] = {k: [asdict(r) for r in found] for k, found in results.items()}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(written, indent=1) + "\n")
 
 
-def kinds_of(
-    options: Options, teacher: ImageTeacher
-) -> dict[str, list[tuple[Kind, tuple[int, ...]]]]:
+def kinds_of(options: Options, teacher: ImageTeacher) -> Kinds:
     """What is compared: kinds of features, and the seeds that each is probed with."""
-    alone = encoded(concerto.Concerto.from_pretrained(options.alone))
     joint = concerto.Concerto.from_pretrained(options.joint)
-    images, own = lifted(teacher), encoded(joint)
+    # Asked for by themselves and beside others.
+    alone = once(encoded(concerto.Concerto.from_pretrained(options.alone)))
+    images, own = once(lifted(teacher)), once(encoded(joint))
     random = [(encoded(_untrained(joint.config, seed)), (seed,)) for seed in SEEDS]
-    kinds = {
+    kinds: dict[str, list[tuple[Kind, Seeds]]] = {
         "raw input": [(raw_input, SEEDS)],
         "random weights": random,
         "2D alone": [(images, SEEDS)],
@@ -107,23 +105,14 @@ def print_table(name: str, results: dict[str, list[Result]]) -> None:
         print(f"| {kind} | {' | '.join(cells)} |", flush=True)
 
 
-def _probe_all(
-    options: Options, folder: Path, teacher: ImageTeacher
-) -> Iterator[tuple[str, list[Result]]]:
+def _probe_all(options: Options, folder: Path, teacher: ImageTeacher) -> dict[str, list[Result]]:
     train, test = (
         whole_scenes(open_scenes(folder, split=split)) for split in (options.train, options.test)
     )
-    classes = len(train.source.classes)
-    for name, kinds in kinds_of(options, teacher).items():
-        if not options.kinds or name in options.kinds:
-            found = [
-                result
-                for kind, seeds in kinds
-                for result in probe(kind, train, test, classes, seeds)
-            ]
-            linear = _spread([result.miou for result in found if result.probe == "linear"])
-            print(f"{folder} {name}: {linear}", flush=True)
-            yield name, found
+    kinds = kinds_of(options, teacher)
+    if options.kinds:
+        kinds = {name: kind for name, kind in kinds.items() if name in options.kinds}
+    return probe(kinds, train, test, len(train.source.classes))
 
 
 def _untrained(config: concerto.ConcertoConfig, seed: int) -> concerto.Concerto:

@@ -7,7 +7,7 @@ scored on all points of the test scenes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,12 @@ KNN = KnnConfig(rows=20_000)
 # Test points whose neighbours are asked for: a comparison with 20,000 others each.
 KNN_POINTS = 2000
 
+Seeds = Sequence[int]
+# What is compared by name: one kind, or several that are each probed with seeds of their own.
+Kinds = Mapping[str, Sequence[tuple[Kind, Seeds]]]
+Parts = list[tuple[np.ndarray, np.ndarray]]
+Fits = dict[tuple[str, int], LinearMap | KnnHead]
+
 
 @dataclass(frozen=True)
 class Result:
@@ -45,59 +51,79 @@ class Result:
     accuracy: float
 
 
-def probe(
-    kind: Kind, train: Scenes, test: Scenes, classes: int, seeds: Sequence[int]
-) -> list[Result]:
-    """Fit on one collection of scenes, score on another, once for each seed."""
-    fits: dict[tuple[str, int], LinearMap | KnnHead] = {}
-    for seed, data in _gather(kind, train, seeds).items():
-        fits["linear", seed] = fit_linear(data, classes, FIT, seed)
-        order = np.random.default_rng(seed).permutation(len(train))
-        for few in FEW:
-            if few < len(train):
-                some = data.scenes(sorted(order[:few]))
-                fits[f"linear, {few} scenes", seed] = fit_linear(some, classes, FIT, seed)
-        fits["k-NN", seed] = fit_knn(data, classes, KNN, seed)
-    results = []
-    for (name, seed), confusion in _count(kind, test, classes, fits).items():
-        scores = confusion.scores()
-        results.append(Result(name, seed, 100 * scores.miou, 100 * scores.allacc))
+def probe(kinds: Kinds, train: Scenes, test: Scenes, classes: int) -> dict[str, list[Result]]:
+    """Fit on one collection of scenes, score on another, once for each seed.
+
+    A scene is read once for all kinds, as its images and points take longer to read than most kinds
+    to make of them.
+    """
+    rows = [(name, kind, seeds) for name, parts in kinds.items() for kind, seeds in parts]
+    gathered = _gather([(kind, seeds) for _, kind, seeds in rows], train)
+    fits = []
+    for name, _, _ in rows:
+        fits.append(_fit(gathered.pop(0), classes))
+        print(f"{name}: fitted", flush=True)
+    counted = _count([kind for _, kind, _ in rows], test, classes, fits)
+    results: dict[str, list[Result]] = {name: [] for name in kinds}
+    for (row, _, _), counts in zip(rows, counted, strict=True):
+        for (name, seed), confusion in counts.items():
+            scores = confusion.scores()
+            results[row].append(Result(name, seed, 100 * scores.miou, 100 * scores.allacc))
     return results
 
 
-def _gather(kind: Kind, scenes: Scenes, seeds: Sequence[int]) -> dict[int, FeatureSet]:
-    """Features and labels of some points of every scene, others for every seed."""
-    draws = {seed: np.random.default_rng(seed) for seed in seeds}
-    parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {seed: [] for seed in seeds}
+def _gather(kinds: Sequence[tuple[Kind, Seeds]], scenes: Scenes) -> list[dict[int, FeatureSet]]:
+    """Features and labels of some points of every scene, others for every seed, of each kind."""
+    draws = {seed: np.random.default_rng(seed) for _, seeds in kinds for seed in seeds}
+    parts: list[dict[int, Parts]] = [{seed: [] for seed in seeds} for _, seeds in kinds]
     for number in range(len(scenes)):
         scene = scenes.read(number)
-        features, labels = kind(scene), _labels(scene.segment)
+        labels = _labels(scene.segment)
         known = np.flatnonzero(labels >= 0)
-        for seed, random in draws.items():
-            rows = random.permutation(known)[:POINTS]
-            parts[seed].append((features[rows], labels[rows]))
-    return {
-        seed: gather_features(found, len(scenes), POINTS * len(scenes))
-        for seed, found in parts.items()
-    }
+        drawn = {seed: random.permutation(known)[:POINTS] for seed, random in draws.items()}
+        for (kind, seeds), kept in zip(kinds, parts, strict=True):
+            features = kind(scene)
+            for seed in seeds:
+                kept[seed].append((features[drawn[seed]], labels[drawn[seed]]))
+    total = POINTS * len(scenes)
+    return [
+        {seed: gather_features(found, len(scenes), total) for seed, found in kept.items()}
+        for kept in parts
+    ]
+
+
+def _fit(gathered: dict[int, FeatureSet], classes: int) -> Fits:
+    """Linear maps of all scenes and of a few, and neighbours, for every seed."""
+    fits: Fits = {}
+    for seed, data in gathered.items():
+        fits["linear", seed] = fit_linear(data, classes, FIT, seed)
+        order = np.random.default_rng(seed).permutation(len(data.ends))
+        for few in FEW:
+            if few < len(order):
+                some = data.scenes(sorted(order[:few]))
+                fits[f"linear, {few} scenes", seed] = fit_linear(some, classes, FIT, seed)
+        fits["k-NN", seed] = fit_knn(data, classes, KNN, seed)
+    return fits
 
 
 def _count(
-    kind: Kind, scenes: Scenes, classes: int, fits: dict[tuple[str, int], LinearMap | KnnHead]
-) -> dict[tuple[str, int], Confusion]:
+    kinds: Sequence[Kind], scenes: Scenes, classes: int, fits: Sequence[Fits]
+) -> list[dict[tuple[str, int], Confusion]]:
     """True against predicted classes: of all points, of neighbours' votes for some."""
-    counts = {name: Confusion(classes) for name in fits}
+    counts = [{name: Confusion(classes) for name in own} for own in fits]
     random = np.random.default_rng(0)
     for number in range(len(scenes)):
         scene = scenes.read(number)
-        features, truth = kind(scene), _labels(scene.segment)
+        truth = _labels(scene.segment)
         some = random.permutation(len(truth))[:KNN_POINTS]
-        for name, fit in fits.items():
-            if isinstance(fit, LinearMap):
-                counts[name].add(truth, fit.predict(features))
-            else:
-                votes = fit.votes(torch.from_numpy(features[some]))
-                counts[name].add(truth[some], votes.argmax(1).numpy())
+        for kind, own, counted in zip(kinds, fits, counts, strict=True):
+            features = kind(scene)
+            for name, fit in own.items():
+                if isinstance(fit, LinearMap):
+                    counted[name].add(truth, fit.predict(features))
+                else:
+                    votes = fit.votes(torch.from_numpy(features[some]))
+                    counted[name].add(truth[some], votes.argmax(1).numpy())
     return counts
 
 

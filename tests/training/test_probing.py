@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.probing import protocol
 from benchmarks.probing.__main__ import Options, kinds_of
-from benchmarks.probing.kinds import lifted, raw_input, together
+from benchmarks.probing.kinds import lifted, once, raw_input, together
 from benchmarks.probing.protocol import Result, probe
 from benchmarks.probing.rooms import Scenes, whole_scenes
 from concerto.training.image_teacher import ImageTeacher
@@ -87,19 +87,23 @@ def test_features_that_name_the_class_score_all_and_noise_scores_little() -> Non
         return np.random.default_rng(len(sample.name)).random((len(sample.coord), 4), np.float32)
 
     train, test = scenes(0, 6), scenes(100, 3)
-    known = probe(knowing, train, test, CLASSES, (0, 1))
+    both = {"knowing": [(knowing, (0, 1))], "noise": [(noise, (0, 1))]}
+    results = probe(both, train, test, CLASSES)
+    known = results["knowing"]
     assert {result.probe for result in known} == {
         *("linear", "linear, 1 scenes", "linear, 5 scenes", "k-NN")
     }
     assert score(known, "linear") == score(known, "k-NN") == [100, 100]
-    assert max(score(probe(noise, train, test, CLASSES, (0, 1)), "linear")) < 60
+    assert max(score(results["noise"], "linear")) < 60
 
 
 def test_a_seed_gives_the_same_scores_whatever_others_are_asked_for() -> None:
     train, test = scenes(0, 6), scenes(100, 3)
-    both = probe(raw_input, train, test, CLASSES, (0, 1))
-    one = probe(raw_input, train, test, CLASSES, (1,))
-    assert [result for result in both if result.seed == 1] == one
+    asked = {"several": [(raw_input, (0, 1))], "apart": [(raw_input, (0,)), (raw_input, (1,))]}
+    both = probe(asked, train, test, CLASSES)
+    one = probe({"one": [(raw_input, (1,))]}, train, test, CLASSES)["one"]
+    for name in asked:
+        assert [result for result in both[name] if result.seed == 1] == one
 
 
 def test_samples_of_one_room_come_together_with_the_images_of_all() -> None:
@@ -145,3 +149,17 @@ def test_what_joint_features_lack_is_asked_by_others_beside_them() -> None:
         assert seeds == protocol.SEEDS
         np.testing.assert_array_equal(both(sample), np.hstack([joint(sample), kind(sample)]))
     assert [seeds for _, seeds in more["joint, random weights beside"]] == [(0,), (1,), (2,)]
+
+
+def test_a_kind_asked_for_several_times_in_a_row_is_computed_once_a_scene() -> None:
+    asked: list[str] = []
+
+    def counting(sample: Sample) -> np.ndarray:
+        asked.append(sample.name)
+        return raw_input(sample)
+
+    kind = once(counting)
+    first, other = scene(0), scene(1)
+    for sample in (first, first, other, first):
+        np.testing.assert_array_equal(kind(sample), raw_input(sample))
+    assert asked == ["scene0", "scene1", "scene0"]
