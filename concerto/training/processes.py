@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from concerto.errors import ConcertoError, ConcertoWarning, ConfigError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
 
 T = TypeVar("T")
 
@@ -46,6 +47,29 @@ def check_distribution(accelerator: Accelerator) -> None:
             ConcertoWarning,
             stacklevel=3,
         )
+
+
+def spread(
+    accelerator: Accelerator, module: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[nn.Module, AcceleratedOptimizer]:
+    """Module and optimiser as accelerate has the processes share them, the module under autocast.
+
+    accelerate leaves mixed precision of sharded parameters to FSDP, which would round coordinates
+    too, and hands out the main process' weights in a way that fails on buffers. Here they are cast
+    as in copies, and every process has made the same weights.
+    """
+    sharded = getattr(accelerator, "is_fsdp2", False)
+    if sharded:
+        plugin = accelerator.state.fsdp_plugin
+        plugin.mixed_precision_policy, plugin.cpu_ram_efficient_loading = None, False
+    module, optimizer = accelerator.prepare(module, optimizer)
+    if sharded and accelerator.native_amp:
+        from accelerate.utils import convert_outputs_to_fp32
+
+        # By this name accelerate finds what to put back in the end.
+        module._original_forward = module.forward  # type: ignore[assignment]
+        module.forward = convert_outputs_to_fp32(accelerator.autocast()(module.forward))
+    return module, cast("AcceleratedOptimizer", optimizer)
 
 
 def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:

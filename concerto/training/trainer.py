@@ -24,7 +24,7 @@ from concerto.errors import CheckpointError, ConcertoWarning, TrainingError
 from concerto.training.checkpointing import map_checkpoint, step_of, write_checkpoint
 from concerto.training.metrics import Window
 from concerto.training.optimizer import Optimizer
-from concerto.training.processes import gather_lists, mean_over, on_main
+from concerto.training.processes import gather_lists, mean_over, on_main, spread
 from concerto.training.run_folder import as_json, open_run
 from concerto.training.seeds import sample_seed
 from concerto.training.signals import ASKED_BY, StopSignals
@@ -69,7 +69,7 @@ class Trainer(Generic[BatchT]):
         # Not the groups: they would keep whole parameters alive beside their shards.
         self.bases = [(group.lr, group.decay) for group in groups]
         del groups
-        self.module, self.optimizer = accelerator.prepare(task.module, optimizer)
+        self.module, self.optimizer = spread(accelerator, task.module, optimizer)
         self.done = self.bad_in_row = self.skipped = 0
         self.window = Window()
         self.saved: int | None = None

@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -126,11 +127,12 @@ def test_data_that_fail_on_one_process_end_all_with_a_checkpoint(config: LoopCon
     assert latest(config.output) == 4
 
 
+@pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_shards_train_as_copies_do_and_go_on_with_any_number_of_processes(
-    config: LoopConfig, tmp_path: Path
+    config: LoopConfig, tmp_path: Path, precision: Literal["no", "bf16"]
 ) -> None:
-    copies = replace(config, output=tmp_path / "copies", clip_norm=0.5)
-    shards = replace(config, clip_norm=0.5)
+    copies = replace(config, output=tmp_path / "copies", clip_norm=0.5, precision=precision)
+    shards = replace(copies, output=config.output)
     assert [one.end() for one in group(Plan(copies, bad=(2,)))] == [0, 0]
     assert [one.end() for one in group(Plan(shards, bad=(2,), shard=True, fail_at=7))] == [1, 1]
     assert latest(config.output) == 7

@@ -52,6 +52,7 @@ class ToyModule(nn.Module):
         self.average.load_state_dict(self.student.state_dict())
         self.average.requires_grad_(False)
         self.scale = nn.Parameter(torch.ones(1))
+        self.register_buffer("unit", torch.ones(1))
 
     def forward(self, inputs: Tensor, targets: Tensor) -> ToyOutput:
         out = self.student(inputs) * self.scale
@@ -169,9 +170,11 @@ def run_toy(
     accelerator = make_accelerator(config)
     if shard:
         accelerator.state.distributed_type = DistributedType.FSDP
-        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
-            fsdp_version=2, cpu_ram_efficient_loading=False
-        )
+        # As `accelerate launch` fills in what its configuration leaves out.
+        plugin = FullyShardedDataParallelPlugin(fsdp_version=2, cpu_ram_efficient_loading=True)
+        if config.precision != "no":
+            plugin.set_mixed_precision(config.precision)
+        accelerator.state.fsdp_plugin = plugin
     size = config.forward_size(accelerator.num_processes)
     rank, processes = accelerator.process_index, accelerator.num_processes
     batches = toy_batches(size, rank, processes, bad, fail_at)
