@@ -126,7 +126,8 @@ class OnePass:
         self.window.add({}, len(self.blocks[self.done]), seconds, waited)
         self.done += 1
         last = self.done == len(self.blocks)
-        _check_broken(self.broken, min(self.done * self.config.batch_size, len(self.data.source)))
+        samples = len(self.data.source)
+        check_broken(self.broken, min(self.done * self.config.batch_size, samples), samples)
         if last or self.done % self.config.log_every == 0:
             entry = self._fit() | {"samples_per_second": self.window.samples / self.window.seconds}
             self.tracking.log({"step": self.done, **entry})
@@ -240,9 +241,12 @@ def _asked_to_stop(accelerator: Accelerator, signals: StopSignals) -> int | None
     return next((int(n) for n, share in zip(ASKED_BY, asked, strict=True) if share), None)
 
 
-def _check_broken(broken: int, drawn: int) -> None:
-    if (drawn >= FEWEST_DRAWN and broken > MOST_BROKEN * drawn) or broken == drawn:
+def check_broken(broken: int, drawn: int, samples: int) -> None:
+    """Raise InputError where too many are broken: of all samples, as those of a scene lie together,
+    and break together; or where none of those drawn could be read."""
+    none_read = broken == drawn and drawn >= min(samples, FEWEST_DRAWN)
+    if none_read or (drawn >= FEWEST_DRAWN and broken > MOST_BROKEN * samples):
         raise InputError(
-            f"{broken} of the {drawn} samples read so far are broken, over {MOST_BROKEN:.0%}: "
-            "something is wrong with the data as a whole. What was left out is told above."
+            f"{broken} of the {drawn} samples read so far are broken, over {MOST_BROKEN:.0%} of "
+            "all: something is wrong with the data as a whole. What was left out is told above."
         )

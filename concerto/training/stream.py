@@ -27,6 +27,8 @@ BROKEN = (InputError, OSError, ValueError)
 # More than this share of broken samples, once so many were drawn, stops the run.
 MOST_BROKEN = 0.05
 FEWEST_DRAWN = 20
+# The share is of so many at least, or of all of the source: in fewer, more are broken by chance.
+ENOUGH_DRAWN = 400
 
 # A sample and its seed → views: `SampleViews`, or whatever else the stream's `collate` takes.
 Transform = Callable[[Sample, int], Any]
@@ -73,11 +75,11 @@ class SampleStream:
     def batches(self, start: int = 0) -> Iterator[Any]:
         """This process' part of batch `start` and of all that follow.
 
-        A broken sample is replaced by the next of its source, with that one's seed.
+        A broken sample is replaced by another of its source, with that one's seed.
 
         Raises InputError where over 5 % of the samples drawn here are broken.
         """
-        tally = _Tally()
+        tally = _Tally(len(self.source))
         for drawn in self._load(start):
             for sample in drawn.broken:
                 if self.on_broken is not None:
@@ -150,10 +152,11 @@ class _Drawn:
 
 @dataclass(frozen=True)
 class _DrawnBatch:
-    """What came of the positions of one batch."""
+    """What came of the positions of one batch. replaced: of how many the sample was broken."""
 
     batch: Any
     drawn: int
+    replaced: int
     broken: tuple[BrokenSample, ...]
     failure: ConcertoError | None
 
@@ -170,6 +173,8 @@ class _Positions(Dataset[_Drawn]):
         samples = len(self.source)
         epoch, index = sample_at(position, samples, self.seed)
         broken: list[BrokenSample] = []
+        # Not the next: samples of a scene lie together, and break together.
+        others = np.random.default_rng(sample_seed(self.seed, epoch, index))
         while len(broken) < FEWEST_DRAWN:
             seed = sample_seed(self.seed, epoch, index)
             drawn = prepare(self.source, self.transform, index, seed)
@@ -178,7 +183,7 @@ class _Positions(Dataset[_Drawn]):
             if not isinstance(drawn, BrokenSample):
                 return _Drawn(drawn, tuple(broken))
             broken.append(drawn)
-            index = (index + 1) % samples
+            index = int(others.integers(samples))
         return _Drawn(None, tuple(broken))
 
 
@@ -201,7 +206,8 @@ def _collate(collate: Callable[[list[Any]], Any], drawn: list[_Drawn]) -> _Drawn
     broken = tuple(sample for one in drawn for sample in one.broken)
     return _DrawnBatch(
         batch=collate(views) if len(views) == len(drawn) else None,
-        drawn=len(views) + len(broken),
+        drawn=len(drawn),
+        replaced=sum(bool(one.broken) for one in drawn),
         broken=broken,
         failure=next((one.failure for one in drawn if one.failure is not None), None),
     )
@@ -209,16 +215,18 @@ def _collate(collate: Callable[[list[Any]], Any], drawn: list[_Drawn]) -> _Drawn
 
 @dataclass
 class _Tally:
-    """How many samples were drawn, and how many of them broken."""
+    """How many samples of a source of so many were drawn, and how many of them broken."""
 
+    samples: int
     drawn: int = 0
     broken: int = 0
 
     def count(self, batch: _DrawnBatch) -> None:
         """Raise InputError where the share of broken samples is too large."""
         self.drawn += batch.drawn
-        self.broken += len(batch.broken)
-        if self.drawn < FEWEST_DRAWN or self.broken <= MOST_BROKEN * self.drawn:
+        self.broken += batch.replaced
+        judged = max(self.drawn, min(self.samples, ENOUGH_DRAWN))
+        if self.drawn < FEWEST_DRAWN or self.broken <= MOST_BROKEN * judged:
             return
         last = batch.broken[-1].reason if batch.broken else ""
         raise InputError(
