@@ -12,6 +12,8 @@ from concerto.training.samples import Sample
 
 # Metres: the voxels that indoor models are trained with.
 GRID_SIZE = 0.02
+# Metres from the origin up to which float32 keeps a tenth of a millimetre; surveys go far beyond.
+NEAR = 1000.0
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,10 @@ class EncodedSample:
             segment=self.segment,
             instance=self.instance,
         )
+
+
+def near_origin(coord: np.ndarray) -> np.ndarray:
+    """Coordinates (n, 3) as float32, moved by whole metres where they are too far out for it."""
+    if coord.size and np.abs(coord).max() > NEAR:
+        coord = coord - np.floor(coord.min(0))
+    return coord.astype(np.float32)

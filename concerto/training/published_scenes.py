@@ -17,7 +17,7 @@ import numpy as np
 
 from concerto.errors import InputError
 from concerto.io.pictures import read_bytes
-from concerto.training.encoded import EncodedSample
+from concerto.training.encoded import EncodedSample, near_origin
 from concerto.training.samples import Sample
 from concerto.training.whole_numbers import whole_numbers
 
@@ -85,7 +85,7 @@ class PublishedScenes:
             self._paths(name, entry, "correspondences"),
         )
         points = self._place(self._points[index], self._dropped)
-        coord = _load(points / "coord.npy").astype(np.float32)
+        coord = near_origin(_load(points / "coord.npy"))
         normal = points / "normal.npy"
         return EncodedSample(
             name=name,

@@ -243,6 +243,16 @@ def test_a_broken_file_of_a_published_sample_is_named(
         open_scenes(folder)[2]
 
 
+def test_surveyed_coordinates_of_a_published_scene_keep_their_millimetres(tmp_path: Path) -> None:
+    folder = write_published(tmp_path, SAMPLES)
+    file = folder / "train" / "room_2" / "coord.npy"
+    near = open_scenes(folder)[2].coord
+    np.save(file, near.astype(np.float64) + np.array([448_262.25, 5_411_932.5, 312.75]))
+    moved = open_scenes(folder)[2].coord
+    np.testing.assert_allclose(moved - moved[0], near - near[0], atol=1e-5)
+    assert np.abs(moved).max() < 1000
+
+
 @pytest.mark.parametrize(
     ("listing", "reason"),
     [

@@ -18,15 +18,13 @@ from concerto.folders import files_in
 from concerto.io import WITH_SCALARS, read_scalars
 from concerto.points.normals import estimate_normals
 from concerto.points.point_cloud import PointCloud
-from concerto.training.encoded import EncodedSample
+from concerto.training.encoded import EncodedSample, near_origin
 from concerto.training.prepare.label_map import LabelMap, ask_for_map, read_label_map
 from concerto.training.prepare.labelled_scenes import Converted, ConvertOptions, DataSet, convert
 from concerto.training.prepare.output import Destination
 from concerto.training.whole_numbers import whole_numbers
 
 SPLITS = ("train", "val", "test")
-# Metres from the origin up to which float32 keeps a tenth of a millimetre; surveys go far beyond.
-NEAR = 1000.0
 SEED = 0
 
 
@@ -179,15 +177,13 @@ def _sample(
         cloud = estimate_normals(cloud)
     assert cloud.normal is not None
     coord = cloud.coord.double().numpy() * scale
-    if np.abs(coord).max() > NEAR:
-        coord = coord - np.floor(coord.min(0))
     color = np.zeros(coord.shape, np.uint8)
     if cloud.color is not None:
         color = (cloud.color.clamp(0, 1) * 255).round().byte().numpy()
     return EncodedSample(
         name=name,
         scene=name,
-        coord=coord.astype(np.float32),
+        coord=near_origin(coord),
         color=color,
         normal=cloud.normal.numpy(),
         segment=segment,
