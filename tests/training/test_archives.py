@@ -44,6 +44,10 @@ def test_parts_are_found_and_joined_in_the_order_of_their_numbers(tmp_path: Path
     parts = cut(archive(members), tmp_path, "rooms.tar.gz", 12)
     (tmp_path / "other.tar.gz").write_bytes(archive({"b": b"b"}))
     (tmp_path / "README.md").write_text("no archive")
+    notes = tmp_path / ".cache" / "huggingface" / "download"
+    notes.mkdir(parents=True)
+    for kind in ("lock", "metadata"):
+        (notes / f"other.tar.gz.{kind}").write_text("of a download")
     found = find_archives(tmp_path)
     assert found == {"other.tar.gz": [tmp_path / "other.tar.gz"], "rooms.tar.gz": parts}
     unpack(found["rooms.tar.gz"], tmp_path / "out")

@@ -22,11 +22,14 @@ ARCHIVE = re.compile(r"(?P<name>.+\.(tar\.gz|tgz))(\.(?P<part>[^.]+))?", re.IGNO
 
 
 def find_archives(folder: Path) -> dict[str, list[Path]]:
-    """The archives in a folder and below: their parts, in order, by name."""
+    """The archives in a folder and below: their parts, in order, by name. Hidden folders are left
+    out, as downloads keep notes in them that are named like the archives."""
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*"), key=_natural):
-        match = ARCHIVE.fullmatch(file.relative_to(folder).as_posix())
-        if match is not None and file.is_file():
+        place = file.relative_to(folder)
+        match = ARCHIVE.fullmatch(place.as_posix())
+        hidden = any(part.startswith(".") for part in place.parts)
+        if match is not None and not hidden and file.is_file():
             found.setdefault(match["name"], []).append(file)
     return found
 
