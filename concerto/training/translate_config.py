@@ -16,6 +16,7 @@ from concerto.training.loop import LoopConfig
 # What makes no difference to the result, so that a run may go on with other values.
 HOW = ("loop", "workers", "streaming", "image_cache", "with_encoder", "push_to_hub", "private")
 OF_IMAGES = ("image_features", "image_size", "image_cache")
+OF_STEPS = ("epochs", "max_steps", "accumulate", "clip_norm", "picture_every", "max_bad_steps")
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Steps are short: an encoder and an image tower on a few scenes.
 BATCH_SIZE = 8
@@ -78,15 +79,17 @@ class TranslateConfig:
 
     def __post_init__(self) -> None:
         """Raises ConfigError where an option would have no say."""
-        usual = {field.name: field.default for field in dataclasses.fields(self)}
-        for owner, chosen, names in (
-            ("--solver sgd", self.solver == "sgd", ("lr", "weight_decay", "whiten_by")),
-            ("--solver ridge", self.solver == "ridge", ("ridge",)),
-            ("--targets images", self.targets == "images", OF_IMAGES),
-            ("--targets labels", self.targets == "labels", ("templates",)),
+        sgd, ridge = self.solver == "sgd", self.solver == "ridge"
+        for options, owner, chosen, names in (
+            (self, "--solver sgd", sgd, ("lr", "weight_decay", "whiten_by")),
+            (self.loop, "--solver sgd", sgd, OF_STEPS),
+            (self, "--solver ridge", ridge, ("ridge",)),
+            (self, "--targets images", self.targets == "images", OF_IMAGES),
+            (self, "--targets labels", self.targets == "labels", ("templates",)),
         ):
+            usual = {field.name: field.default for field in dataclasses.fields(options)}
             for name in names:
-                if not chosen and getattr(self, name) != usual[name]:
+                if not chosen and getattr(options, name) != usual[name]:
                     option = name.replace("_", "-")
                     raise ConfigError(f"--{option} is for {owner}; leave it out, or pass that.")
 

@@ -259,6 +259,8 @@ def test_a_map_to_clip_is_trained_from_images(
     ("options", "trouble"),
     [
         ({"lr": 0.1}, "--lr is for --solver sgd"),
+        ({"loop": LoopConfig(Path("run"), 8, max_steps=5)}, "--max-steps is for --solver sgd"),
+        ({"loop": LoopConfig(Path("run"), 8, epochs=2)}, "--epochs is for --solver sgd"),
         ({"solver": "sgd", "ridge": 1.0}, "--ridge is for --solver ridge"),
         ({"targets": "labels", "image_size": 224}, "--image-size is for --targets images"),
         ({"templates": ("a {}",)}, "--templates is for --targets labels"),
@@ -266,7 +268,7 @@ def test_a_map_to_clip_is_trained_from_images(
 )
 def test_options_that_would_have_no_say_are_refused(options: dict[str, Any], trouble: str) -> None:
     with pytest.raises(ConfigError, match=trouble):
-        config(Path("concerto-tiny"), "minilm", Path("rooms"), Path("run"), **options)
+        replace(config(Path("concerto-tiny"), "minilm", Path("rooms"), Path("run")), **options)
 
 
 def test_an_encoder_named_by_a_relative_path_is_found_from_elsewhere(
