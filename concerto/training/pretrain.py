@@ -12,12 +12,13 @@ from dataclasses import replace
 from functools import partial
 from typing import cast, get_args
 
+import numpy as np
 import torch
 import tyro
 
 from concerto import hub
 from concerto.checkpoints import read_checkpoint
-from concerto.errors import ConcertoWarning
+from concerto.errors import ConcertoError, ConcertoWarning
 from concerto.io import read
 from concerto.points.point_cloud import PointCloud
 from concerto.training.commands import run_trainer
@@ -31,7 +32,7 @@ from concerto.training.published import warm_start
 from concerto.training.recipes import RECIPES, Recipe, RecipeName
 from concerto.training.samples import Sample, SampleViews
 from concerto.training.scenes import SceneSource, open_scenes
-from concerto.training.stream import BrokenSample, SampleStream
+from concerto.training.stream import FEWEST_DRAWN, BrokenSample, SampleStream, prepare
 from concerto.training.views import ViewConfig, make_views
 
 DEFAULT: RecipeName = "concerto-base"
@@ -47,7 +48,7 @@ def pretrain(recipe: Recipe) -> TrainResult:
     source = open_scenes(recipe.data, split=recipe.split, streaming=recipe.streaming)
     start = None if recipe.start_from is None else hub.locate(recipe.start_from)
     if start is not None:
-        recipe = _inherit_licence(recipe, start)
+        recipe = _inherit(recipe, start)
     image_encoder = _image_encoder(recipe, accelerator.device)
     scene = _picture_scene(recipe, source)
     torch.manual_seed(recipe.loop.seed)  # the same first weights in every process
@@ -56,7 +57,7 @@ def pretrain(recipe: Recipe) -> TrainResult:
         warm_start(task.module, start.weights, start.config)
     stream = SampleStream(
         source,
-        partial(_views, recipe.views),
+        partial(_views, recipe.views, recipe.model.coord_scale),
         batch_size=recipe.loop.batch_size // recipe.loop.accumulate,
         seed=recipe.loop.seed,
         process=accelerator.process_index,
@@ -92,10 +93,20 @@ def _recipe_name(arguments: Sequence[str]) -> RecipeName:
     return cast(RecipeName, name) if name in get_args(RecipeName) else DEFAULT
 
 
-def _inherit_licence(recipe: Recipe, start: hub.Source) -> Recipe:
-    """What is made from weights is bound by their licence, unless the recipe states one."""
+def _inherit(recipe: Recipe, start: hub.Source) -> Recipe:
+    """What is made from weights is bound by their licence, unless the recipe states one. Warns
+    where they are to be given another input than they know."""
     known = start.model.config if start.model is not None else None
     before = read_checkpoint(start.weights, start.config, known).config
+    for name in ("grid_size", "coord_scale"):
+        old, new = getattr(before, name), getattr(recipe.model, name)
+        if old != new:
+            warnings.warn(
+                f"{recipe.start_from} was trained with {name} {old:g}, and goes on with {new:g}. "
+                f"If that is not meant, pass --model.{name.replace('_', '-')} {old:g}.",
+                ConcertoWarning,
+                stacklevel=3,
+            )
     model = recipe.model.replace(
         license=recipe.model.license or before.license,
         base_model=recipe.model.base_model or before.base_model,
@@ -115,10 +126,22 @@ def _image_encoder(recipe: Recipe, device: torch.device) -> ImageTeacher | None:
 def _picture_scene(recipe: Recipe, source: SceneSource) -> PointCloud | None:
     if not recipe.loop.picture_every:
         return None
-    return cloud_of(source[0]) if recipe.picture_scene is None else read(recipe.picture_scene)
+    if recipe.picture_scene is not None:
+        return read(recipe.picture_scene)
+    for index in range(min(len(source), FEWEST_DRAWN)):
+        first = prepare(source, lambda sample, _: cloud_of(sample), index, recipe.loop.seed)
+        if isinstance(first, PointCloud):
+            return first
+        if isinstance(first, ConcertoError):
+            raise first
+        _tell_broken(first)
+    return None
 
 
-def _views(config: ViewConfig, sample: Sample, seed: int) -> SampleViews:
+def _views(config: ViewConfig, scale: float, sample: Sample, seed: int) -> SampleViews:
+    """Views as the encoder will be given points: coordinates times its coord_scale."""
+    if scale != 1:
+        sample = replace(sample, coord=sample.coord * np.float32(scale))
     return make_views(sample, config, seed)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -187,6 +189,42 @@ def test_it_starts_from_an_encoder_and_takes_over_its_licence(scenes: Path, tmp_
     assert settings["model"]["license"] == "cc-by-nc-4.0"
     for name, tensor in start.encoder.state_dict().items():
         assert torch.equal(found[1]["module"][f"student.encoder.{name}"], tensor)
+
+
+def test_starting_from_weights_that_know_another_input_is_told(
+    scenes: Path, tmp_path: Path
+) -> None:
+    Concerto(SMALL.replace(grid_size=0.01, coord_scale=0.2)).save_pretrained(tmp_path / "start")
+    recipe = small_recipe(scenes, tmp_path / "run", max_steps=1)
+    with pytest.warns(ConcertoWarning) as told:
+        pretrain(replace(recipe, start_from=str(tmp_path / "start")))
+    said = " ".join(str(warning.message) for warning in told)
+    assert "trained with grid_size 0.01, and goes on with 0.04" in said
+    assert "pass --model.coord-scale 0.2" in said
+
+
+def test_views_are_of_the_scale_that_the_encoder_will_be_given(
+    scenes: Path, tmp_path: Path
+) -> None:
+    recipe = small_recipe(scenes, tmp_path / "run", max_steps=1)
+    pretrain(recipe)
+    for scene in ("room0", "room1", "room2"):
+        place = scenes.parent / "far" / scene
+        shutil.copytree(scenes / scene, place)
+        np.save(place / "coord.npy", np.load(place / "coord.npy") * np.float32(4))
+    shutil.copytree(scenes / "splits", scenes.parent / "far" / "splits")
+    far = small_recipe(scenes.parent / "far", tmp_path / "scaled", max_steps=1)
+    pretrain(replace(far, model=far.model.replace(coord_scale=0.25)))
+    assert losses(tmp_path / "scaled") == losses(tmp_path / "run")
+
+
+def test_a_first_sample_that_is_broken_leaves_the_pictures_to_the_next(tmp_path: Path) -> None:
+    data = write_scenes(tmp_path / "scenes", samples=24)
+    (data / "room0" / "color.npy").write_bytes(b"")
+    recipe = small_recipe(data, tmp_path / "run", max_steps=1, picture_every=1)
+    with pytest.warns(ConcertoWarning, match="Left out: .*room0"):
+        pretrain(recipe)
+    assert (tmp_path / "run" / "pictures" / "features-00000001.png").exists()
 
 
 def test_an_image_encoder_of_other_sizes_is_refused_with_the_options_to_pass(

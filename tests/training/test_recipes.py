@@ -183,6 +183,7 @@ def test_what_no_recipe_has_is_refused(
         (["--views.grid-size", "0.05"], "--model.grid-size"),
         (["--images.name", "None"], "--objective.cross-modal-weight 0"),
         (["--images.cache", "features"], "--views.no-augment-images"),
+        (["--model.center", "none"], "views are always centred"),
     ],
 )
 def test_parts_that_do_not_fit_are_told_with_the_option_to_pass(

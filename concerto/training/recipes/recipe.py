@@ -87,6 +87,11 @@ class Recipe:
                 f"Views are cut into voxels of {self.views.grid_size:g} m, and the model says "
                 f"{self.model.grid_size:g} m. Set --views.grid-size and --model.grid-size alike."
             )
+        if self.model.center != "xyz":
+            raise ConfigError(
+                f'--model.center is "{self.model.center}", and views are always centred: leave it '
+                'at "xyz".'
+            )
         if bool(self.objective.cross_modal_weight) != (self.images.name is not None):
             raise ConfigError(
                 f"The cross-modal term weighs {self.objective.cross_modal_weight:g}, and the image "
