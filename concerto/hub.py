@@ -125,11 +125,9 @@ def _in_folder(folder: Path, filename: str | None) -> Source:
 
 def _in_repo(download: _Download) -> Source:
     """A repo without a filename: a config and weights as this library saves them, or one file."""
-    cached = download.cached()
-    weights = None if cached else download.find(WEIGHTS_FILE)
+    weights = download.find(WEIGHTS_FILE)
     if weights is None:
-        files = cached or download.list()
-        weights = download.file(_choose([f for f in files if _is_weights(f)], download.repo))
+        weights = download.file(_choose(download.weights(), download.repo))
     config = None if weights.suffix in PICKLES else download.file(CONFIG_FILE)
     return Source(weights, config, model_of_file(weights.name))
 
@@ -213,7 +211,9 @@ class _Download:
                     library_name="concerto",
                 )
             except LocalEntryNotFoundError:
-                raise
+                if not self._lacks(filename):
+                    raise
+                return None
             except EntryNotFoundError:
                 return None
         return Path(path)
@@ -221,30 +221,43 @@ class _Download:
     def file(self, filename: str) -> Path:
         path = self.find(filename)
         if path is None:
-            has = ", ".join(f for f in self.list() if _is_weights(f)) or "no weights"
+            has = ", ".join(self.weights()) or "no weights"
             raise HubError(f"{self._place} has no {filename}. It has: {has}.")
         return path
 
-    def cached(self) -> list[str]:
-        """The repo's files in the cache, where the Hub is not to be asked; else nothing."""
-        from huggingface_hub import constants, snapshot_download
+    def weights(self) -> list[str]:
+        """The repo's files of weights; of these the cached, where the Hub is not to be asked."""
+        from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import LocalEntryNotFoundError
 
-        if not (self.local_files_only or constants.HF_HUB_OFFLINE):
-            return []
+        with self._explained("the list of its files"):
+            if not (self.local_files_only or constants.HF_HUB_OFFLINE):
+                files = HfApi(token=self.token).list_repo_files(self.repo, revision=self.revision)
+                return [file for file in files if _is_weights(file)]
+            if not (cached := self._cached()):
+                raise LocalEntryNotFoundError("HF_HUB_OFFLINE is set")
+            return cached
+
+    def _cached(self) -> list[str]:
+        """The files of weights that the cache has."""
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
         try:
             folder = snapshot_download(
                 self.repo, revision=self.revision, cache_dir=self.cache_dir, local_files_only=True
             )
         except LocalEntryNotFoundError:
             return []
-        return sorted(file.name for file in Path(folder).iterdir() if _is_weights(file.name))
+        files = (file.relative_to(folder).as_posix() for file in Path(folder).rglob("*"))
+        return sorted(file for file in files if _is_weights(file))
 
-    def list(self) -> list[str]:
-        from huggingface_hub import HfApi
+    def _lacks(self, filename: str) -> bool:
+        """Whether the cache knows from the Hub that the repo has no such file."""
+        from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
-        with self._explained("the list of its files"):
-            return HfApi(token=self.token).list_repo_files(self.repo, revision=self.revision)
+        known = try_to_load_from_cache(self.repo, filename, self.cache_dir, self.revision)
+        return known is _CACHED_NO_EXIST
 
     @property
     def _place(self) -> str:
@@ -272,10 +285,12 @@ class _Download:
                 f'{self.repo} has no revision {self.revision}; its newest state is revision="main".'
             ) from error
         except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+            others = ", ".join(self._cached()) if _is_weights(wanted) else ""
+            hint = f" pass filename= for what is there ({others})," if others else ""
             raise HubError(
                 f"{wanted} of {self._place} is not in the cache, and the Hub was not asked or did "
-                f"not answer: {self._reason(error)}. Fetch it once with a connection, pass a local "
-                f'path, or use "{PACKAGED}", which ships with the library.'
+                f"not answer: {self._reason(error)}. Fetch it once with a connection,{hint} pass a "
+                f'local path, or use "{PACKAGED}", which ships with the library.'
             ) from error
         except client_errors() as error:
             if http_status(error) == 401:

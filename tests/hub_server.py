@@ -100,10 +100,11 @@ def _owner(repo_id: str) -> str:
 
 
 class _Refusal(Exception):
-    """An answer other than success, with the Hub's error code and message."""
+    """An answer other than success, with the Hub's error code and message, and of which commit."""
 
-    def __init__(self, status: int, code: str = "", message: str = "") -> None:
+    def __init__(self, status: int, code: str = "", message: str = "", commit: str = "") -> None:
         self.status, self.code, self.message = status, code, message or code
+        self.commit = commit
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -131,6 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
                     answer(self, *parts, *([body] if body else []))
                 except _Refusal as refusal:
                     headers = {"X-Error-Code": refusal.code, "X-Error-Message": refusal.message}
+                    if refusal.commit:
+                        headers["X-Repo-Commit"] = refusal.commit
                     self._send(refusal.status, b"", headers)
                 return
         self._send(404, b"", {})
@@ -143,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         if repo.refusal is not None:
             raise _Refusal(403, repo.refusal)
         if name not in files:
-            raise _Refusal(404, "EntryNotFound")
+            raise _Refusal(404, "EntryNotFound", commit=commit)
         content = files[name]
         headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": commit}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))

@@ -177,3 +177,30 @@ def test_a_repo_of_one_published_file_loads_again_without_the_hub(
     hub.requests.clear()
     assert load("me/one", local_files_only=True).config.channels[0] == 8
     assert hub.requests == []
+
+
+def test_offline_another_file_is_taken_only_where_there_is_known_to_be_no_default_one(
+    hub: FakeHub, repo: Repo, load: Loader, saved: dict[str, bytes]
+) -> None:
+    repo.commit({"other.safetensors": saved["model.safetensors"]})
+    load("me/mine", filename="other.safetensors")
+    hub.requests.clear()
+    with pytest.raises(
+        HubError,
+        match=r"model\.safetensors of me/mine is not in the cache.*local_files_only=True.*"
+        r"filename= for what is there \(other\.safetensors\)",
+    ):
+        load("me/mine", local_files_only=True)
+    chosen = load("me/mine", filename="other.safetensors", local_files_only=True)
+    assert chosen.config == SMALL
+    assert hub.requests == []
+
+
+def test_offline_a_repo_of_which_nothing_was_chosen_is_not_said_to_be_empty(
+    hub: FakeHub, load: Loader
+) -> None:
+    hub.repos["me/two"] = Repo({"a.pth": GOLDEN.read_bytes(), "b.pth": GOLDEN.read_bytes()})
+    with pytest.raises(HubError, match=r"pass filename=, one of a\.pth, b\.pth"):
+        load("me/two")
+    with pytest.raises(HubError, match=r"list of its files of me/two is not in the cache"):
+        load("me/two", local_files_only=True)
