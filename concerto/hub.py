@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from concerto.checkpoints import CONFIG_FILE, WEIGHTS_FILE
 from concerto.client_errors import client_errors, http_status, reason
@@ -61,8 +61,8 @@ def locate(
 ) -> Source:
     """Find the files of a source, downloading them where they are not here yet.
 
-    filename: which file of a repo or folder. revision: a branch, tag or commit of a repo; given
-    for a name, it overrides the name's pin.
+    filename: which file of a repo or folder; its config lies beside it, or else at the root.
+    revision: a branch, tag or commit of a repo; given for a name, it overrides the name's pin.
 
     Raises HubError where the name, repo, revision or file does not exist, also of what lies here,
     which has no revisions, or cannot be reached, and where a file is not the one that its name is
@@ -74,7 +74,7 @@ def locate(
         return _in_folder(path, filename)
     if path.is_file():
         _refuse(f"{path} is a file on this machine", revision=revision, filename=filename)
-        return Source(path, _existing(path.with_name(CONFIG_FILE), path), model_of_file(path.name))
+        return Source(path, _config_in_folder(path.parent, path), model_of_file(path.name))
     name = str(source)
     model = find_model(name)
     if model is None and _looks_like_path(name):
@@ -98,7 +98,7 @@ def locate(
     weights = download.file(wanted)
     if pin is not None and wanted == pin.filename:
         _check_pin(weights, pin)
-    config = None if weights.suffix in PICKLES else download.file(CONFIG_FILE)
+    config = _config_in_repo(download, wanted)
     return Source(weights, config, model_of_file(weights.name) if repo == CONCERTO_REPO else model)
 
 
@@ -120,16 +120,16 @@ def _in_folder(folder: Path, filename: str | None) -> Source:
     weights = folder / chosen
     if not weights.is_file():
         raise HubError(f"{folder} has no {chosen}. It has: {', '.join(present) or 'no weights'}.")
-    return Source(weights, _existing(folder / CONFIG_FILE, weights), model_of_file(chosen))
+    return Source(weights, _config_in_folder(folder, weights), model_of_file(chosen))
 
 
 def _in_repo(download: _Download) -> Source:
     """A repo without a filename: a config and weights as this library saves them, or one file."""
-    weights = download.find(WEIGHTS_FILE)
+    chosen, weights = WEIGHTS_FILE, download.find(WEIGHTS_FILE)
     if weights is None:
-        weights = download.file(_choose(download.weights(), download.repo))
-    config = None if weights.suffix in PICKLES else download.file(CONFIG_FILE)
-    return Source(weights, config, model_of_file(weights.name))
+        chosen = _choose(download.weights(), download.repo)
+        weights = download.file(chosen)
+    return Source(weights, _config_in_repo(download, chosen), model_of_file(weights.name))
 
 
 def _choose(files: list[str], place: str) -> str:
@@ -142,9 +142,20 @@ def _choose(files: list[str], place: str) -> str:
     raise HubError(f"{place} holds several: pass filename=, one of {', '.join(sorted(files))}.")
 
 
-def _existing(config: Path, weights: Path) -> Path | None:
-    """A config belongs to safetensors; a pickle carries its own."""
-    return config if weights.suffix not in PICKLES and config.is_file() else None
+def _config_in_folder(folder: Path, weights: Path) -> Path | None:
+    """The config beside weights, else that of the folder. A pickle carries its own."""
+    if weights.suffix in PICKLES:
+        return None
+    places = (weights.with_name(CONFIG_FILE), folder / CONFIG_FILE)
+    return next((config for config in places if config.is_file()), None)
+
+
+def _config_in_repo(download: _Download, weights: str) -> Path | None:
+    """As `_config_in_folder`, of a file of a repo."""
+    if weights.endswith(PICKLES):
+        return None
+    beside = PurePosixPath(weights).with_name(CONFIG_FILE)
+    return download.find(str(beside)) or download.file(CONFIG_FILE)
 
 
 def _check_pin(file: Path, pin: PublishedModel) -> None:

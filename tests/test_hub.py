@@ -92,6 +92,18 @@ def test_what_lies_on_this_machine_has_no_revisions(tmp_path: Path) -> None:
     assert locate(tmp_path, filename=file.name) == locate(file)
 
 
+def test_a_file_further_down_a_folder_has_the_config_beside_it_else_that_of_the_folder(
+    tmp_path: Path,
+) -> None:
+    outdoor = SMALL.replace(grid_size=0.1, coord_scale=0.2)
+    Concerto(SMALL).save_pretrained(tmp_path)
+    Concerto(outdoor).save_pretrained(tmp_path / "outdoor")
+    file = "outdoor/model.safetensors"
+    assert concerto.from_pretrained(tmp_path, filename=file).config == outdoor
+    (tmp_path / "outdoor/config.json").unlink()
+    assert concerto.from_pretrained(tmp_path, filename=file).config == SMALL
+
+
 def test_an_unknown_name_gets_the_closest_ones(load: Loader) -> None:
     with pytest.raises(HubError, match=r"'concerto-larg'\. Did you mean concerto-large"):
         load("concerto-larg")

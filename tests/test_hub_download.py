@@ -90,6 +90,20 @@ def test_a_hub_that_cannot_be_reached_is_said_and_the_cache_still_serves(
         load("me/other")
 
 
+def test_a_file_further_down_a_repo_has_the_config_beside_it_else_that_of_the_root(
+    repo: Repo, load: Loader, saved: dict[str, bytes]
+) -> None:
+    config = saved["config.json"].replace(b'"license": null', b'"license": "mit"')
+    weights = saved["model.safetensors"]
+    repo.commit({"own/model.safetensors": weights, "own/config.json": config})
+    repo.commit({"bare/model.safetensors": weights})
+    for known in (False, True):  # the second time by what the cache knows
+        own = load("me/mine", filename="own/model.safetensors", local_files_only=known)
+        assert own.config == SMALL.replace(license="mit")
+        bare = load("me/mine", filename="bare/model.safetensors", local_files_only=known)
+        assert bare.config == SMALL
+
+
 def test_a_missing_repo_or_revision_is_said(repo: Repo, load: Loader) -> None:
     with pytest.raises(HubError, match=r"no repo me/none\. Check the name"):
         load("me/none")
