@@ -41,7 +41,8 @@ def through_names(asked: Tensor, names: Tensor, taught: Tensor, temperature: flo
     (K, D) those that the map was fitted to. temperature: of the text tower.
     """
     centre = taught.mean(0)
-    mixed = share_out(asked, names, temperature) @ F.normalize(taught - centre, dim=1)
+    with torch.autocast(asked.device.type, enabled=False):
+        mixed = share_out(asked, names, temperature) @ F.normalize(taught - centre, dim=1)
     return Alternatives(F.normalize(mixed, dim=1), centre)
 
 

@@ -184,7 +184,7 @@ class Translator(nn.Module, SavedModel):
                 f"(N, {self.map.in_features}), those of stages {self.config.chosen} of the encoder "
                 f"that it was trained on: encoder.encode(points, stages={self.config.chosen})."
             )
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             weight, bias = self.map.weight.float(), self.map.bias.float()
             return F.normalize(F.linear(features.to(weight), weight, bias), dim=1)
 

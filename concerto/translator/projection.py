@@ -48,14 +48,17 @@ class Projection:
         """What `function` makes of the vectors, (n, D) → (n, …), for all rows.
 
         values: how many it works on for each row, if that is more than D.
+
+        In float32 under autocast too, which would round class numbers along with cosines.
         """
         rows = max(1, min(SLICE_ROWS, SLICE_VALUES // max(values, len(self.bias))))
         out: Tensor | None = None
-        for part, vectors in self.slices(rows):
-            found = function(vectors)
-            if out is None:
-                out = found.new_empty(len(self), *found.shape[1:])
-            out[part] = found
+        with torch.autocast(self.bias.device.type, enabled=False):
+            for part, vectors in self.slices(rows):
+                found = function(vectors)
+                if out is None:
+                    out = found.new_empty(len(self), *found.shape[1:])
+                out[part] = found
         assert out is not None  # no cloud is empty
         return out
 

@@ -92,8 +92,10 @@ class TextFeatures:
         """
         asked, sentences = as_texts(texts), check_templates(templates)
         prompts = [sentence.replace("{}", text) for text in asked for sentence in sentences]
-        with _guard:
-            vectors = self._encode(prompts, torch.device(device))
+        place = torch.device(device)
+        # Vectors are kept, so who asks under autocast must not round them for who asks later.
+        with _guard, torch.autocast(place.type, enabled=False):
+            vectors = self._encode(prompts, place)
         means = vectors.view(len(asked), len(sentences), -1).mean(1)
         return F.normalize(means, dim=1)
 
