@@ -30,7 +30,7 @@ from concerto.translator.alternatives import Alternatives, as_asked, through_nam
 from concerto.translator.card import translator_card
 from concerto.translator.config import TranslatorConfig
 from concerto.translator.projection import Projection
-from concerto.translator.regions import CANONICAL, Region, components, ranked, relevance
+from concerto.translator.regions import CANONICAL, Region, Search, relevance
 from concerto.translator.storing import read_translator, write_translator
 from concerto.translator.texts import TextFeatures, as_texts
 from concerto.translator.towers import TextTower
@@ -213,6 +213,7 @@ class Translator(nn.Module, SavedModel):
         """
         if type(top) is not int or top < 1:
             raise InputError(f"top is {top!r}; it must be a positive integer.")
+        search = Search(threshold, least_voxels, top)
         wanted = self.texts(_one_and_others(text, against), templates, self.device)
         heat = self._temperature(temperature)
         if isinstance(points, Hierarchy):
@@ -235,15 +236,8 @@ class Translator(nn.Module, SavedModel):
         def look(hierarchy: Hierarchy) -> Tensor:
             projection = Projection(hierarchy, self.config.chosen, self.map)
             score = projection.reduce(lambda vectors: relevance(vectors @ wanted.T, heat))
-            rows = (score > threshold).nonzero().flatten()
-            number = torch.full_like(score, -1, dtype=torch.int64)
-            number[rows] = components(hierarchy.levels[projection.stage], rows)
-            # Raised by one, so that points left out, which get zeros, belong to no region.
-            raised = hierarchy.at_points(number + 1, projection.stage)
-            member = (raised if isinstance(raised, Tensor) else raised[0]) - 1
-            for region, mean in ranked(score[rows], number[rows], least_voxels, top):
-                regions.append(_region(cloud.coord, (member == region).nonzero().flatten(), mean))
-            return member
+            regions.extend(search.regions(hierarchy, projection.stage, score, cloud.coord))
+            return hierarchy.voxel_of_point  # a row a point, which `infer` wants to have
 
         if hierarchy is None:
             self.encoder.infer(cloud, look, **options)
@@ -390,8 +384,3 @@ def _check_single(scenes: int, what: str) -> None:
 def _segments(found: Tensor) -> Segments:
     """Of columns of labels raised by one, and probabilities."""
     return Segments(found[:, 0].long() - 1, found[:, 1])
-
-
-def _region(coord: Tensor, points: Tensor, score: float) -> Region:
-    inside = coord[points.to(coord.device)]
-    return Region(points, inside.amin(0), inside.amax(0), score)

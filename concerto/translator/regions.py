@@ -9,7 +9,7 @@ from torch import Tensor
 
 from concerto.connected import connected, touching
 from concerto.grids import cloud_of_row
-from concerto.hierarchy import Level
+from concerto.hierarchy import Hierarchy, Level
 
 # What a text is compared with where it is asked for alone: LERF's canonical phrases
 # (arXiv 2303.09553).
@@ -28,6 +28,32 @@ class Region:
     low: Tensor
     high: Tensor
     score: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which regions are looked for. threshold: what the relevance of their voxels is above.
+    least_voxels: of a region. top: how many, at most."""
+
+    threshold: float
+    least_voxels: int
+    top: int
+
+    def regions(
+        self, hierarchy: Hierarchy, stage: int, score: Tensor, coord: Tensor
+    ) -> list[Region]:
+        """Regions of one scene, the best first.
+
+        score: (n,) in 0-1, the relevance of the rows of a stage. coord: (N, 3) of the points.
+        """
+        rows = (score > self.threshold).nonzero().flatten()
+        number = torch.full_like(score, -1, dtype=torch.int64)
+        number[rows] = components(hierarchy.levels[stage], rows)
+        # Raised by one, so that points left out, which get zeros, belong to no region.
+        raised = hierarchy.at_points(number + 1, stage)
+        member = (raised if isinstance(raised, Tensor) else raised[0]) - 1
+        best = ranked(score[rows], number[rows], self.least_voxels, self.top)
+        return [_region(coord, (member == n).nonzero().flatten(), mean) for n, mean in best]
 
 
 def relevance(cosines: Tensor, temperature: float) -> Tensor:
@@ -56,3 +82,8 @@ def ranked(score: Tensor, number: Tensor, least: int, top: int) -> list[tuple[in
     large = (count >= least).nonzero().flatten()
     best = large[mean[large].argsort(descending=True, stable=True)][:top]
     return [(int(n), float(mean[n])) for n in best]
+
+
+def _region(coord: Tensor, points: Tensor, score: float) -> Region:
+    inside = coord[points.to(coord.device)]
+    return Region(points, inside.amin(0), inside.amax(0), score)
