@@ -56,6 +56,31 @@ def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Sc
     return Scenes([cloud[part] for part in rows], False, torch.cat(rows))
 
 
+def with_coordinates(
+    points: Any, color_range: tuple[float, float] | None = None
+) -> tuple[Any, Tensor]:
+    """One scene, read where it is a path, and the coordinates (N, 3) of its points.
+
+    Raises InputError where it cannot be used as given, also for ready voxels without coordinates.
+    """
+    if get(points, "grid_coord") is None:
+        cloud = to_point_cloud(points, color_range)
+        return cloud, cloud.coord
+    if get(points, "coord") is None:
+        raise InputError(
+            "grid_coord and feat were given without coord. Where things are is told in coord: pass "
+            "it too, (N, 3), a row a voxel."
+        )
+    coord = to_point_cloud({"coord": get(points, "coord")}).coord
+    grid = _integers(get(points, "grid_coord"), "grid_coord")
+    if grid.shape != coord.shape:
+        raise InputError(
+            f"coord has shape {tuple(coord.shape)} and grid_coord {tuple(grid.shape)}; both must "
+            "be (N, 3), of the same rows."
+        )
+    return points, coord
+
+
 def is_list(points: Any) -> bool:
     """Whether these are several scenes, whose results are a list."""
     return isinstance(points, (list, tuple)) and not hasattr(points, "_fields")

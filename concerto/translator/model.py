@@ -22,9 +22,8 @@ from concerto.encoder import Backend
 from concerto.errors import ConfigError, InputError
 from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
-from concerto.points.convert import to_point_cloud
 from concerto.points.prepare import positive
-from concerto.points.scenes import rows_of_scenes
+from concerto.points.scenes import rows_of_scenes, with_coordinates
 from concerto.saved_model import SavedModel
 from concerto.translator.alternatives import Alternatives, as_asked, through_names
 from concerto.translator.card import translator_card
@@ -209,7 +208,8 @@ class Translator(nn.Module, SavedModel):
         `least_voxels`. Naming in `against` what else is there sharpens the answer. hierarchy: of
         these points, to not encode them again. Otherwise as `forward`.
 
-        Raises InputError also for several scenes, in a list or packed together.
+        Raises InputError also for several scenes, in a list or packed together, and for voxels made
+        beforehand that come without coord.
         """
         if type(top) is not int or top < 1:
             raise InputError(f"top is {top!r}; it must be a positive integer.")
@@ -226,8 +226,8 @@ class Translator(nn.Module, SavedModel):
                 f"find looks in one scene at a time; this is a list of {len(points)}. Call it for "
                 "each."
             )
-        cloud = to_point_cloud(points, options.get("color_range"))
-        _check_single(len(rows_of_scenes(points, len(cloud))), "these points are")
+        scene, coord = with_coordinates(points, options.get("color_range"))
+        _check_single(len(rows_of_scenes(points, len(coord))), "these points are")
         if hierarchy is not None:
             _check_no_options([name for name in options if name != "color_range"])
             _check_single(len(hierarchy.levels[0].offsets), "the hierarchy is")
@@ -236,17 +236,17 @@ class Translator(nn.Module, SavedModel):
         def look(hierarchy: Hierarchy) -> Tensor:
             projection = Projection(hierarchy, self.config.chosen, self.map)
             score = projection.reduce(lambda vectors: relevance(vectors @ wanted.T, heat))
-            regions.extend(search.regions(hierarchy, projection.stage, score, cloud.coord))
+            regions.extend(search.regions(hierarchy, projection.stage, score, coord))
             return hierarchy.voxel_of_point  # a row a point, which `infer` wants to have
 
         if hierarchy is None:
-            self.encoder.infer(cloud, look, **options)
-        elif len(hierarchy.voxel_of_point) == len(cloud):
+            self.encoder.infer(scene, look, **options)
+        elif len(hierarchy.voxel_of_point) == len(coord):
             look(hierarchy)
         else:
             raise InputError(
                 f"The hierarchy is of {len(hierarchy.voxel_of_point)} points, not of these "
-                f"{len(cloud)}."
+                f"{len(coord)}."
             )
         return regions
 
