@@ -126,6 +126,15 @@ def read_checkpoint(
         raise ConfigError(f"{config_file or weights}: {error}") from error
 
 
+def needs_config(pickle: Path) -> bool:
+    """Whether a pickle holds tensors by our names and no config, as a saved state dict does."""
+    try:
+        content = read_weights(pickle)
+    except CheckpointError:
+        return False  # said by whoever reads it
+    return content.config is None and any(name.endswith(_ANCHOR[1]) for name in content.tensors)
+
+
 def check_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path) -> None:
     """Raise CheckpointError where names or shapes are not those of the model."""
     problems = []

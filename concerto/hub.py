@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from concerto.checkpoints import CONFIG_FILE, WEIGHTS_FILE
+from concerto.checkpoints import CONFIG_FILE, WEIGHTS_FILE, needs_config
 from concerto.client_errors import client_errors, http_status, reason
 from concerto.errors import HubError
 from concerto.known_models import (
@@ -98,7 +98,8 @@ def locate(
     weights = download.file(wanted)
     if pin is not None and wanted == pin.filename:
         _check_pin(weights, pin)
-    config = _config_in_repo(download, wanted)
+    published = model is not None and wanted == model.filename
+    config = None if published else _config_in_repo(download, wanted, weights)
     return Source(weights, config, model_of_file(weights.name) if repo == CONCERTO_REPO else model)
 
 
@@ -129,7 +130,7 @@ def _in_repo(download: _Download) -> Source:
     if weights is None:
         chosen = _choose(download.weights(), download.repo)
         weights = download.file(chosen)
-    return Source(weights, _config_in_repo(download, chosen), model_of_file(weights.name))
+    return Source(weights, _config_in_repo(download, chosen, weights), model_of_file(weights.name))
 
 
 def _choose(files: list[str], place: str) -> str:
@@ -143,19 +144,24 @@ def _choose(files: list[str], place: str) -> str:
 
 
 def _config_in_folder(folder: Path, weights: Path) -> Path | None:
-    """The config beside weights, else that of the folder. A pickle carries its own."""
-    if weights.suffix in PICKLES:
-        return None
-    places = (weights.with_name(CONFIG_FILE), folder / CONFIG_FILE)
-    return next((config for config in places if config.is_file()), None)
+    """The config beside weights, else that of the folder, where they do not carry their own."""
+    for config in (weights.with_name(CONFIG_FILE), folder / CONFIG_FILE):
+        if config.is_file():
+            return None if _carries_config(weights) else config
+    return None
 
 
-def _config_in_repo(download: _Download, weights: str) -> Path | None:
+def _config_in_repo(download: _Download, filename: str, weights: Path) -> Path | None:
     """As `_config_in_folder`, of a file of a repo."""
-    if weights.endswith(PICKLES):
+    if _carries_config(weights):
         return None
-    beside = PurePosixPath(weights).with_name(CONFIG_FILE)
+    beside = PurePosixPath(filename).with_name(CONFIG_FILE)
     return download.find(str(beside)) or download.file(CONFIG_FILE)
+
+
+def _carries_config(weights: Path) -> bool:
+    """Whether no config.json goes with them: a published pickle says itself what it is."""
+    return weights.suffix in PICKLES and not needs_config(weights)
 
 
 def _check_pin(file: Path, pin: PublishedModel) -> None:

@@ -202,8 +202,9 @@ class Concerto(nn.Module, SavedModel):
         pretrained_model_name_or_path: a name of `concerto.list_models()`, "org/name[@revision]",
         a folder, or a .pth or .safetensors file. filename: which file of a repo or folder.
         device: the CPU unless said. dtype: float32 unless said; "auto" keeps the file's. backend:
-        see `PointTransformer`. On the CPU, weights of a .safetensors file in their own dtype stay
-        mapped to it: replace such a file by another, and do not write into it, while it is in use.
+        see `PointTransformer`. On the CPU, weights of a file beside a config.json stay mapped to it
+        in their own dtype: replace such a file by another, and do not write into it, while it is in
+        use.
 
         Raises HubError where there is no such thing, CheckpointError where a file is damaged,
         unsafe or does not fit, ConfigError where no published encoder has its config or the device

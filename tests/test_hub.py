@@ -11,8 +11,9 @@ import torch
 from huggingface_hub import ModelCard
 
 import concerto
-from concerto import Concerto, HubError
+from concerto import CheckpointError, Concerto, HubError, Segmenter, SegmenterConfig
 from concerto.card import card_data
+from concerto.heads import LinearConfig
 from concerto.hub import locate
 from concerto.known_models import MODELS, PUBLISHED_LICENSE, find_model
 from conftest import GOLDEN, ROOT, SMALL, Loader
@@ -102,6 +103,41 @@ def test_a_file_further_down_a_folder_has_the_config_beside_it_else_that_of_the_
     assert concerto.from_pretrained(tmp_path, filename=file).config == outdoor
     (tmp_path / "outdoor/config.json").unlink()
     assert concerto.from_pretrained(tmp_path, filename=file).config == SMALL
+
+
+@pytest.mark.parametrize("kind", ["encoder", "segmenter"])
+def test_a_state_dict_saved_by_torch_has_the_config_beside_it(
+    hub: FakeHub, load: Loader, tmp_path: Path, kind: str
+) -> None:
+    model: Concerto | Segmenter = Concerto(SMALL)
+    if kind == "segmenter":
+        model = Segmenter(SegmenterConfig(SMALL, LinearConfig(), ("wall", "floor")))
+    model.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    file = tmp_path / "pytorch_model.bin"
+    torch.save(model.state_dict(), file)
+    config = (tmp_path / "config.json").read_bytes()
+    hub.repos["me/old"] = Repo({file.name: file.read_bytes(), "config.json": config})
+    for loaded in (concerto.from_pretrained(tmp_path), concerto.from_pretrained(file)):
+        assert loaded.config == model.config
+        wanted = model.state_dict()
+        assert all(torch.equal(wanted[k], v) for k, v in loaded.state_dict().items())
+    assert load("me/old").config == model.config
+    assert load("me/old", local_files_only=True).config == model.config
+
+
+def test_a_published_file_has_no_use_for_a_config_beside_it(
+    hub: FakeHub, load: Loader, tmp_path: Path
+) -> None:
+    (tmp_path / "weights.pth").write_bytes(GOLDEN.read_bytes())
+    (tmp_path / "config.json").write_text("what somebody else wrote")
+    assert concerto.from_pretrained(tmp_path).config.channels[0] == 8
+    hub.repos["me/one"] = Repo({file.name: file.read_bytes() for file in tmp_path.iterdir()})
+    assert load("me/one").config.channels[0] == 8
+    assert not any(path.endswith("config.json") for _, path in hub.requests)
+    (tmp_path / "weights.pth").write_bytes(GOLDEN.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="the end of the archive is missing"):
+        concerto.from_pretrained(tmp_path)
 
 
 def test_an_unknown_name_gets_the_closest_ones(load: Loader) -> None:
