@@ -69,10 +69,11 @@ def locate(
     pinned to.
     """
     path = Path(source)
-    if str(source) and path.is_dir():
+    # By os.path: pathlib raises where a name is longer than any file's may be.
+    if str(source) and os.path.isdir(path):
         _refuse(f"{path} is a folder on this machine", revision=revision)
         return _in_folder(path, filename)
-    if path.is_file():
+    if os.path.isfile(path):
         _refuse(f"{path} is a file on this machine", revision=revision, filename=filename)
         return Source(path, _config_in_folder(path.parent, path), model_of_file(path.name))
     name = str(source)
@@ -119,7 +120,7 @@ def _in_folder(folder: Path, filename: str | None) -> Source:
     present = sorted(p.name for p in folder.iterdir() if _is_weights(p.name))
     chosen = filename or _choose(present, str(folder))
     weights = folder / chosen
-    if not weights.is_file():
+    if not os.path.isfile(weights):
         raise HubError(f"{folder} has no {chosen}. It has: {', '.join(present) or 'no weights'}.")
     return Source(weights, _config_in_folder(folder, weights), model_of_file(chosen))
 
@@ -189,6 +190,14 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _is_repo(name: str) -> bool:
+    """Whether a repo may be called so, by the rules that the client applies."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name.partition("@")[0])
+    except HFValidationError:
+        return False
     return re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", name) is not None
 
 

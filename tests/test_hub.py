@@ -91,6 +91,8 @@ def test_what_lies_on_this_machine_has_no_revisions(tmp_path: Path) -> None:
     with pytest.raises(HubError, match=r"is a file on this machine; filename='a.pth' means no"):
         locate(file, filename="a.pth")
     assert locate(tmp_path, filename=file.name) == locate(file)
+    with pytest.raises(HubError, match=r"has no x+\. It has: model\.safetensors"):
+        locate(tmp_path, filename="x" * 300)
 
 
 def test_a_file_further_down_a_folder_has_the_config_beside_it_else_that_of_the_folder(
@@ -262,4 +264,16 @@ def digest(content: bytes) -> str:
 def test_a_mistyped_path_is_not_looked_for_on_the_hub(hub: FakeHub, name: str) -> None:
     with pytest.raises(HubError, match=f"There is no file or folder '{name}'"):
         locate(name)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize(
+    "name", ["runs/exp--1", "runs/exp.", "runs/-exp", "runs/a..b", "runs/" + "x" * 120, "x" * 300]
+)
+def test_a_name_that_no_repo_may_have_is_not_looked_for_on_the_hub(
+    hub: FakeHub, name: str, offline: bool
+) -> None:
+    with pytest.raises(HubError, match=f"no file, folder or model called '{re.escape(name)}'"):
+        locate(name, local_files_only=offline)
     assert hub.requests == []
