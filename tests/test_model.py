@@ -66,6 +66,18 @@ def test_encode_within_a_bound_on_memory_gives_the_same(model: Concerto) -> None
     assert relative_l2(model.encode(cloud, max_memory="190MiB"), model.encode(cloud)) <= 1e-6
 
 
+@pytest.mark.parametrize("points", [1, 3, 20, 100, 400, 3000])
+def test_the_number_of_threads_hardly_changes_features(model: Concerto, points: int) -> None:
+    cloud, before = random_cloud(points), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = model.encode(cloud)
+        torch.set_num_threads(3)
+        assert relative_l2(model.encode(cloud), alone) <= SAME
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_encode_refuses_a_bound_that_cannot_hold(model: Concerto) -> None:
     with pytest.raises(InputError, match=r"need about .* MiB.*max_memory is 1 MiB"):
         model.encode(random_cloud(20_000), max_memory="1MiB")

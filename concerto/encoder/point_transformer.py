@@ -105,7 +105,7 @@ class PointTransformer(nn.Module):
         token replaces. seeds: (B,) int64, what the order of the curves and the drop path of each
         cloud are drawn from in training; drawn themselves where not given. slice_rows: in
         inference, work on at most about that many rows at a time where rows are independent;
-        bounds memory without changing the result.
+        bounds memory, and changes the result by rounding at most.
 
         Raises InputError for shapes or grids that no curve fits.
         """
