@@ -279,6 +279,21 @@ def test_a_copy_a_state_dict_and_a_hook_work_as_in_any_module(model: Concerto) -
     assert seen == [1]
 
 
+def test_hooks_on_stages_and_blocks_see_all_rows_without_gradients_too(model: Concerto) -> None:
+    cloud = random_cloud(20_000, extent=4.0)
+    seen: list[int] = []
+    watched = [model.encoder, *model.encoder.stages, *model._blocks()]
+    handles = [m.register_forward_hook(lambda *args: seen.append(len(args[2]))) for m in watched]
+    with torch.enable_grad():
+        model(cloud)
+    wanted, seen[:] = list(seen), []
+    model.encode(cloud, max_memory="190MiB")
+    for handle in handles:
+        handle.remove()
+    assert seen == wanted
+    assert len(wanted) == len(watched)
+
+
 def test_gradients_reach_the_callers_colours(model: Concerto) -> None:
     cloud = random_cloud(300)
     color = cloud.color.clone().requires_grad_()
