@@ -12,8 +12,12 @@ from huggingface_hub import PyTorchModelHubMixin
 
 from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from concerto.errors import ConfigError
 from concerto.files import replacing
 from concerto.upload import COMMIT_MESSAGE, make_target
+
+# What says where and how to upload.
+UPLOAD_OPTIONS = ("repo_id", "private", "token", "commit_message", "revision")
 
 
 class SavedModel(PyTorchModelHubMixin):
@@ -32,12 +36,16 @@ class SavedModel(PyTorchModelHubMixin):
         A README.md that is there already is kept. push_to_hub: then upload the three, to `repo_id`
         or a repo of the folder's name; returns the URL of the commit. Options and errors are those
         of `push_to_hub`.
+
+        Raises ConfigError for other options, and for these where nothing is uploaded.
         """
         folder = Path(save_directory)
+        given = {name: value for name, value in push_to_hub_kwargs.items() if value is not None}
+        _check_options([*given, *(["repo_id"] if repo_id is not None else [])], push_to_hub)
         target = None
         if push_to_hub:
             name = folder.resolve().name if repo_id is None else repo_id
-            target = make_target(name, **push_to_hub_kwargs)
+            target = make_target(name, **given)
         self._write(folder)
         card = folder / CARD_FILE
         if not card.exists():
@@ -86,3 +94,18 @@ class SavedModel(PyTorchModelHubMixin):
     @abstractmethod
     def _card(self, source: str) -> str:
         """The text of README.md. source: what `from_pretrained` is given in its example."""
+
+
+def _check_options(given: list[str], upload: bool) -> None:
+    """Raise ConfigError for options of `save_pretrained` that nothing would come of."""
+    unknown = [name for name in given if name not in UPLOAD_OPTIONS]
+    if unknown:
+        raise ConfigError(
+            f"save_pretrained has no option {', '.join(unknown)}. With push_to_hub=True it takes "
+            f"{', '.join(UPLOAD_OPTIONS)}."
+        )
+    if given and not upload:
+        raise ConfigError(
+            f"{', '.join(given)} would have no effect, as nothing is uploaded: pass "
+            "push_to_hub=True too, or leave that out."
+        )

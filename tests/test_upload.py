@@ -6,7 +6,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, constants
 
-from concerto import Concerto, ConcertoConfig, HubError
+from concerto import Concerto, ConcertoConfig, ConfigError, HubError
 from concerto.card import model_card
 from concerto.hub import locate
 from concerto.known_models import MODELS
@@ -91,6 +91,22 @@ def test_a_saved_folder_is_pushed_with_the_card_it_holds(
     assert files["README.md"].endswith(b"Mine.\n")
     model.save_pretrained(folder, push_to_hub=True)
     assert hub.repos["me/my-concerto"].at("main") == files
+
+
+def test_options_that_nothing_would_come_of_are_refused_before_anything_is_written(
+    model: Concerto, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    for options in ({"repo_id": "me/x"}, {"private": True}):
+        with pytest.raises(ConfigError, match=rf"{next(iter(options))} would.*push_to_hub=True"):
+            model.save_pretrained(folder, **options)
+    for upload in (False, True):
+        with pytest.raises(ConfigError, match=r"has no option nonsense.*takes repo_id, private"):
+            model.save_pretrained(folder, push_to_hub=upload, nonsense=1)
+    assert not folder.exists()
+    # As huggingface_hub's own callers may: what it takes, and nothing in it.
+    model.save_pretrained(folder, config=None, repo_id=None, token=None, model_card_kwargs=None)
+    assert {file.name for file in folder.iterdir()} == FILES
 
 
 def test_weights_that_derive_from_published_ones_say_so(
