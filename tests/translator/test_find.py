@@ -1,4 +1,4 @@
-"""What `find` makes of points in their several forms, and of what it is asked for."""
+"""`Translator.find`: regions of a scene that a text speaks of."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 import torch
 from word_tower import WIDTH, WordTower
 
-from concerto import InputError, Translator, TranslatorConfig
-from conftest import SMALL
+from concerto import InputError, PointCloud, Translator, TranslatorConfig
+from concerto.translator.projection import Projection
+from conftest import SMALL, random_cloud
 
 ROWS = 400
 
@@ -28,6 +29,54 @@ def voxels() -> dict[str, Any]:
     grid = torch.stack([place // 20, place % 20, torch.zeros_like(place)], dim=1)
     coord, feat = torch.rand(ROWS, 3, generator=random), torch.rand(ROWS, 9, generator=random)
     return {"coord": coord * 0.1, "grid_coord": grid, "feat": feat}
+
+
+@pytest.fixture(scope="module")
+def cloud() -> PointCloud:
+    return random_cloud(3000)
+
+
+def test_regions_are_connected_and_ranked(translator: Translator) -> None:
+    one, two = random_cloud(6000), random_cloud(6000, seed=3)
+    apart = torch.cat([one.coord, two.coord + torch.tensor([5.0, 0, 0])])
+    cloud = PointCloud(apart, torch.cat([one.color, two.color]))
+    regions = translator.find(cloud, "chair", top=50, threshold=0.0, least_voxels=1)
+    assert [len(region.points) for region in regions] == [6000, 6000]
+    for region in regions:
+        inside = apart[region.points]
+        assert torch.equal(region.low, inside.amin(0))
+        assert torch.equal(region.high, inside.amax(0))
+        assert inside[:, 0].max() < 2 or inside[:, 0].min() >= 5
+    assert regions[0].score >= regions[1].score
+    assert len(translator.find(cloud, "chair", top=1, threshold=0.0)) == 1
+    assert translator.find(cloud, "chair", threshold=1.0) == []
+
+
+def test_relevance_compares_with_the_nearest_of_the_others(
+    translator: Translator, cloud: PointCloud
+) -> None:
+    (region,) = translator.find(cloud, "chair", against=["table", "lamp"], threshold=0.0, top=1)
+    with torch.no_grad():
+        hierarchy = translator.encoder.hierarchy(cloud)
+    again = translator.find(
+        cloud, "chair", against=["table", "lamp"], threshold=0.0, top=1, hierarchy=hierarchy
+    )
+    assert again[0].score == pytest.approx(region.score)
+    projection = Projection(hierarchy, (2, 3, 4), translator.map)
+    wanted = translator.texts(["chair", "table", "lamp"])
+    cosine = projection.reduce(lambda vectors: vectors @ wanted.T)
+    pairs = torch.stack([cosine[:, 0] - cosine[:, k] for k in (1, 2)], 1) / 0.1
+    assert region.score == pytest.approx(float(pairs.sigmoid().amin(1).mean()), rel=1e-4)
+
+
+def test_a_text_is_not_compared_with_itself(translator: Translator, cloud: PointCloud) -> None:
+    options = {"threshold": 0.3, "least_voxels": 1}
+    wanted = translator.find(cloud, "chair", against=["table"], **options)
+    given = translator.find(cloud, "chair", against=["chair", "table"], **options)
+    assert [region.score for region in given] == [region.score for region in wanted]
+    assert any(region.score != pytest.approx(0.5) for region in given)
+    with pytest.raises(InputError, match="nothing but 'chair' itself"):
+        translator.find(cloud, "chair", against="chair")
 
 
 def test_voxels_made_beforehand_are_searched_as_they_are(
