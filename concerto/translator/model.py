@@ -22,6 +22,7 @@ from concerto.encoder import Backend
 from concerto.errors import ConfigError, InputError
 from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
+from concerto.points.convert import as_tensor
 from concerto.points.prepare import positive
 from concerto.points.scenes import rows_of_scenes, with_coordinates
 from concerto.saved_model import SavedModel
@@ -172,11 +173,12 @@ class Translator(nn.Module, SavedModel):
         """
         return self._answer(points, lambda vectors: vectors, options)
 
-    def translate(self, features: Tensor) -> Tensor:
+    def translate(self, features: Any) -> Tensor:
         """Unit vectors (N, D) float32 of features (N, C) of the stages that the map reads.
 
-        Raises InputError where they are those of others.
+        features: a tensor or an array. Raises InputError where they are those of others.
         """
+        features = as_tensor(features, "features")
         if features.ndim != 2 or features.shape[1] != self.map.in_features:
             raise InputError(
                 f"Features have shape {tuple(features.shape)}; the map takes "

@@ -221,6 +221,17 @@ def test_an_answer_that_fits_no_memory_is_told(
         translator.embed(cloud)
 
 
+def test_features_at_hand_may_be_an_array_or_a_list(
+    translator: Translator, cloud: PointCloud
+) -> None:
+    features = translator.encoder.encode(cloud)
+    wanted = translator.translate(features)
+    for given in (features.numpy(), features.double().numpy(), features.tolist()):
+        assert torch.equal(translator.translate(given), wanted)
+    with pytest.raises(InputError, match="features has dtype"):
+        translator.translate("room1.npz")
+
+
 def test_features_of_other_stages_are_refused(translator: Translator, cloud: PointCloud) -> None:
     features = translator.encoder.encode(cloud, stages="all")
     with pytest.raises(InputError, match=r"shape \(3000, 96\); the map takes \(N, 72\)"):
