@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from concerto.heads import make_head
 from concerto.heads.instances import group_voxels
 from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
+from concerto.points.prepare import positive_integer
 from concerto.points.scenes import is_list
 from concerto.saved_model import SavedModel
 from concerto.segmenter_card import segmenter_card
@@ -97,13 +99,11 @@ class Segmenter(nn.Module, SavedModel):
         `similarity`. Of fewer than `min_points` points there is no thing. Each scene of a list has
         numbers from 0; in scenes packed together they go on from one to the next.
 
-        Raises InputError where one of these is out of range.
+        Raises InputError where one of these is no number, or out of range.
         """
-        if not -1 <= similarity <= 1:
-            raise InputError(f"similarity is {similarity:g}; it is a cosine, from -1 to 1.")
-        if min_points < 1:
-            raise InputError(f"min_points is {min_points}; a thing has at least 1 point.")
-
+        if not (isinstance(similarity, Real) and -1 <= similarity <= 1):
+            raise InputError(f"similarity is {similarity!r}; it is a cosine, from -1 to 1.")
+        min_points = positive_integer(min_points, "min_points")
         packed, before = not is_list(points), 0
 
         def read(hierarchy: Hierarchy) -> Tensor:

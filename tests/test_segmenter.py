@@ -108,10 +108,16 @@ def test_things_are_of_one_class_and_numbered_by_size() -> None:
     for number in range(len(counts)):
         assert len(things.segment[things.instance == number].unique()) == 1
     assert len(segmenter.instances([cloud, cloud])) == 2
-    with pytest.raises(InputError, match="similarity is 3; it is a cosine"):
-        segmenter.instances(cloud, similarity=3)
-    with pytest.raises(InputError, match="min_points is 0"):
-        segmenter.instances(cloud, min_points=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [("similarity", (3, "0.9", None, float("nan"))), ("min_points", (0, "5", None, 2.5))],
+)
+def test_what_bounds_no_thing_is_refused(option: str, values: tuple) -> None:
+    for value in values:
+        with pytest.raises(InputError, match=f"{option} is {value!r}; it"):
+            made().instances(random_cloud(50), **{option: value})
 
 
 def test_things_of_scenes_packed_together_have_numbers_of_their_own() -> None:

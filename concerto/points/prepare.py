@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,3 +68,10 @@ def positive(given: float | None, default: float, name: str) -> float:
     if not (isinstance(given, Real) and 0 < given < float("inf")):
         raise InputError(f"{name} is {given!r}; it must be a positive number.")
     return float(given)
+
+
+def positive_integer(given: Any, name: str) -> int:
+    """`given`. Raises InputError for what is not a positive integer."""
+    if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
+        raise InputError(f"{name} is {given!r}; it must be a positive integer.")
+    return int(given)
