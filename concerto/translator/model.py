@@ -213,8 +213,6 @@ class Translator(nn.Module, SavedModel):
         Raises InputError also for several scenes, in a list or packed together, and for voxels made
         beforehand that come without coord.
         """
-        if type(top) is not int or top < 1:
-            raise InputError(f"top is {top!r}; it must be a positive integer.")
         search = Search(threshold, least_voxels, top)
         wanted = self.texts(_one_and_others(text, against), templates, self.device)
         heat = self._temperature(temperature)

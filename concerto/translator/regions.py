@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from concerto.connected import connected, touching
+from concerto.errors import InputError
 from concerto.grids import cloud_of_row
 from concerto.hierarchy import Hierarchy, Level
+from concerto.points.prepare import positive_integer
 
 # What a text is compared with where it is asked for alone: LERF's canonical phrases
 # (arXiv 2303.09553).
@@ -38,6 +42,16 @@ class Search:
     threshold: float
     least_voxels: int
     top: int
+
+    def __post_init__(self) -> None:
+        """Raises InputError where one of these is no number, or bounds nothing."""
+        if not (isinstance(self.threshold, Real) and math.isfinite(self.threshold)):
+            raise InputError(
+                f"threshold is {self.threshold!r}; it must be a number, as relevance is, which "
+                "lies in 0-1."
+            )
+        positive_integer(self.least_voxels, "least_voxels")
+        positive_integer(self.top, "top")
 
     def regions(
         self, hierarchy: Hierarchy, stage: int, score: Tensor, coord: Tensor

@@ -79,6 +79,22 @@ def test_a_text_is_not_compared_with_itself(translator: Translator, cloud: Point
         translator.find(cloud, "chair", against="chair")
 
 
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("threshold", (None, "0.4", float("nan"))),
+        ("least_voxels", (None, 0, 2.5)),
+        ("top", (None, 0, 2.5)),
+    ],
+)
+def test_what_bounds_no_search_is_refused(
+    translator: Translator, cloud: PointCloud, option: str, values: tuple[object, ...]
+) -> None:
+    for value in values:
+        with pytest.raises(InputError, match=f"{option} is {value!r}; it must be"):
+            translator.find(cloud, "chair", **{option: value})
+
+
 def test_voxels_made_beforehand_are_searched_as_they_are(
     translator: Translator, voxels: dict[str, Any]
 ) -> None:
