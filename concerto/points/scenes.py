@@ -35,7 +35,11 @@ class Scenes:
 
 
 def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Scenes:
-    """Tell scenes apart. Raises InputError for an empty list, or packing that does not add up."""
+    """Tell scenes apart.
+
+    Raises InputError for an empty list, packing that does not add up, or a color_range of ready
+    voxels.
+    """
     if is_list(points):
         if not points:
             raise InputError("The list of scenes is empty.")
@@ -48,6 +52,10 @@ def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Sc
     if not _is_packed(points):
         return Scenes([points], as_list=False)
     if get(points, "grid_coord") is not None:
+        if color_range is not None:
+            raise InputError(
+                "color_range has no say where grid_coord is given: feat holds colours in 0-1."
+            )
         voxels = _voxels(points)
         rows = rows_of_scenes(points, len(voxels.feat))
         return Scenes([_scene_of(voxels, part) for part in rows], False, torch.cat(rows))

@@ -104,8 +104,12 @@ def test_packing_that_does_not_add_up_is_refused(points: object, message: str) -
         to_scenes(points)
 
 
-def test_scale_has_no_say_over_voxels_that_are_made(model: Concerto) -> None:
+def test_neither_scale_nor_color_range_has_a_say_over_voxels_that_are_made(
+    model: Concerto,
+) -> None:
     made = {"grid_coord": np.arange(6).reshape(2, 3), "feat": np.zeros((2, 9))}
     for option in ({"scale": 2.0}, {"grid_size": 0.1}, {"drop_invalid": True}):
         with pytest.raises(InputError, match="have no say where grid_coord"):
             model(made, **option)
+    with pytest.raises(InputError, match="color_range has no say where grid_coord"):
+        model(made, color_range=(0, 255))
