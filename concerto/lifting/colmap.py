@@ -100,20 +100,23 @@ def read_depth_map(file: Path) -> NDArray[np.float32]:
 
 
 Image = tuple[str, int, NDArray[np.float64]]
+# A camera, and the height and width of the images that it is of.
+Sized = tuple[Intrinsics, tuple[int, int]]
 
 
-def _frame(folder: Path, name: str, camera: Intrinsics, pose: NDArray[np.float64]) -> FrameFiles:
+def _frame(folder: Path, name: str, camera: Sized, pose: NDArray[np.float64]) -> FrameFiles:
     depth = folder / "stereo" / "depth_maps" / f"{name}.geometric.bin"
     return FrameFiles(
         f"{folder.name}/{name}",
         folder / "images" / name,
         partial(read_depth_map, depth) if depth.is_file() else None,
         pose,
-        camera=camera,
+        camera=camera[0],
+        size=camera[1],
     )
 
 
-def _camera(lens: str, size: tuple[int, int], values: list[float]) -> Intrinsics:
+def _camera(lens: str, width: int, height: int, values: list[float]) -> Sized:
     known = next((known for known in LENSES if known.name == lens), None)
     if known is None:
         raise InputError(f"A camera is {lens}; expected one of {_names()}. {FIX}")
@@ -121,8 +124,8 @@ def _camera(lens: str, size: tuple[int, int], values: list[float]) -> Intrinsics
     focal = values[:1] * 2 if known.one_focal else values[:2]
     rest = values[1 if known.one_focal else 2 :]
     camera = first_pixel_at_half(focal[0], focal[1], rest[0], rest[1])
-    check_pinhole(lens, camera, size, rest[2:4], FIX)
-    return camera
+    check_pinhole(lens, camera, (width, height), rest[2:4], FIX)
+    return camera, (height, width)
 
 
 def _pose(values: list[float]) -> NDArray[np.float64]:
@@ -131,12 +134,12 @@ def _pose(values: list[float]) -> NDArray[np.float64]:
     return inverse(rigid(quaternion([x, y, z, w]), values[4:7]))
 
 
-def _text_cameras(file: Path) -> Iterator[tuple[int, Intrinsics]]:
+def _text_cameras(file: Path) -> Iterator[tuple[int, Sized]]:
     for line in _lines(file):
         if line:
             number, lens, width, height, *values = line.split()
-            size = int(width), int(height)
-            yield int(number), _camera(lens, size, [float(value) for value in values])
+            numbers = [float(value) for value in values]
+            yield int(number), _camera(lens, int(width), int(height), numbers)
 
 
 def _text_images(file: Path) -> Iterator[Image]:
@@ -152,7 +155,7 @@ def _lines(file: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if not line.startswith("#")]
 
 
-def _binary_cameras(file: Path) -> Iterator[tuple[int, Intrinsics]]:
+def _binary_cameras(file: Path) -> Iterator[tuple[int, Sized]]:
     content = read_bytes(file)
     (count,), at = struct.unpack_from("<Q", content), 8
     for _ in range(count):
@@ -161,7 +164,7 @@ def _binary_cameras(file: Path) -> Iterator[tuple[int, Intrinsics]]:
             raise InputError(f"A camera's lens has number {lens}; expected {_names()}. {FIX}")
         values = struct.unpack_from(f"<{LENSES[lens].parameters}d", content, at + 24)
         at += 24 + 8 * len(values)
-        yield number, _camera(LENSES[lens].name, (width, height), list(values))
+        yield number, _camera(LENSES[lens].name, width, height, list(values))
 
 
 def _binary_images(file: Path) -> Iterator[Image]:

@@ -28,9 +28,9 @@ class Folder:
         """Where the frames lie, with the cameras that were given."""
         return self.recording.frames
 
-    def camera(self, number: int) -> Intrinsics:
-        """Of a frame's colour image."""
-        return self.frames[number].camera or self.recording.camera
+    def camera(self, number: int, image: NDArray[np.uint8]) -> Intrinsics:
+        """Of a frame's colour image (H, W, 3). Raises InputError as `Recording.camera_of` does."""
+        return self.recording.camera_of(self.frames[number], image)
 
     def pose(self, number: int) -> NDArray[np.float64]:
         """(4, 4) camera to world. Raises InputError where it cannot be read."""
@@ -62,7 +62,6 @@ def open_folder(
     if isinstance(cameras, list):
         check_counts({"frames": recording.frames, "intrinsics": cameras})
         frames = zip(recording.frames, cameras, strict=True)
-        recording = replace(
-            recording, frames=tuple(replace(files, camera=camera) for files, camera in frames)
-        )
+        own = tuple(replace(files, camera=camera, size=None) for files, camera in frames)
+        recording = replace(recording, frames=own)
     return Folder(recording, placed, world_to_camera)

@@ -11,6 +11,10 @@ from concerto.errors import InputError
 
 # How far a pose's rotation may be from orthonormal: poses are often written with four digits.
 RIGID = 1e-2
+# Sides of one view's images at two sizes may be off a common ratio by rounding.
+SAME_RATIO = 0.02
+# Of the width or height of an image: with a shorter focal length a camera sees 178°, as none does.
+SHORTEST_FOCAL = 0.01
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class Frame:
     may be of another size; both cameras are taken to be in one place. confidence: (h, w) float32,
     what each depth weighs beside others, 0 where it is not to be used; None where all weigh alike.
 
-    Raises InputError where the pose is no rigid motion, or the images cannot be what they should.
+    Raises InputError where the pose is no rigid motion, the images cannot be what they should, or
+    a camera cannot be that of its image.
     """
 
     name: str
@@ -81,6 +86,8 @@ class Frame:
         check_pose(self.pose, self.name)
         _check_cameras(self)
         _check_images(self)
+        _check_view(self.name, self.camera, self.color.shape)
+        _check_view(self.name, self.depth_camera, self.depth.shape)
         _check_confidence(self)
 
     def to_camera(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -107,6 +114,13 @@ class Sizes:
                 f"{name}: the image is {width} x {height}, the first one's was {first[1]} x "
                 f"{first[0]}; one camera's images are of one size. Pass intrinsics for each frame."
             )
+
+
+def same_view(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether images of two sizes, (height, width) each, may be scaled copies of each other."""
+    if min(*one, *other) < 1:
+        return False
+    return abs(one[0] / one[1] * other[1] / other[0] - 1) <= SAME_RATIO
 
 
 def check_pose(pose: NDArray[np.float64], name: str) -> None:
@@ -171,6 +185,19 @@ def _check_images(frame: Frame) -> None:
         raise InputError(
             f"{frame.name}: the depth is {measured[0]:g} m everywhere; a camera measured no such "
             "thing."
+        )
+
+
+def _check_view(name: str, camera: Intrinsics, shape: tuple[int, ...]) -> None:
+    """Raise InputError where a camera cannot be that of an image of a shape (H, W, …)."""
+    height, width = shape[:2]
+    inside = 0 <= camera.cx <= width - 1 and 0 <= camera.cy <= height - 1
+    if not inside or camera.fx < SHORTEST_FOCAL * width or camera.fy < SHORTEST_FOCAL * height:
+        told = " ".join(f"{value:g}" for value in camera.values)
+        raise InputError(
+            f"{name}: the intrinsics fx fy cx cy are {told}, and no camera sees an image of "
+            f"{width} x {height} so; expected pixels of this image, cx and cy within it. Do they "
+            "belong to another resolution (Intrinsics.resized scales them), or are they normalised?"
         )
 
 

@@ -149,7 +149,7 @@ def _shot_of_folder(folder: Folder, number: int) -> _Shot:
     files = folder.frames[number]
     image = decode_photo(files.image(), files.name)
     metric = folder.recording.metric or folder.poses is not None
-    return _Shot(files.name, image, folder.camera(number), folder.pose(number), metric)
+    return _Shot(files.name, image, folder.camera(number, image), folder.pose(number), metric)
 
 
 def _of_parts(

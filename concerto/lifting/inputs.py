@@ -19,16 +19,14 @@ from numpy.typing import NDArray
 from concerto.errors import InputError
 from concerto.io.pictures import IMAGES, read_depth, read_photo
 from concerto.lifting.conventions import inverse
-from concerto.lifting.frame import Frame, Intrinsics, Sizes, check_pose
-from concerto.lifting.recording import read_matrix
+from concerto.lifting.frame import Frame, Intrinsics, Sizes, check_pose, same_view
+from concerto.lifting.recording import read_matrix, size_of
 from concerto.lifting.video_file import decoded, is_video
 from concerto.points.prepare import positive
 
 Attempt = Callable[[], Frame]
 Made = TypeVar("Made")
 MILLIMETRES = 1000.0
-# Sides of one camera's images at two sizes may be off a common ratio by rounding.
-SAME_RATIO = 0.02
 _END = object()
 
 
@@ -199,8 +197,8 @@ def make_frame(
     color, meters = as_image(image, name), as_depth(depth, name, depth_scale)
     depth_camera = camera
     if _is_image(color) and meters.ndim == 2 and color.shape[:2] != meters.shape:
-        _check_ratio(name, color.shape, meters.shape)
-        old, new = (color.shape[0], color.shape[1]), (meters.shape[0], meters.shape[1])
+        old, new = size_of(color), size_of(meters)
+        _check_ratio(name, old, new)
         depth_camera = camera.resized(old, new)
     return Frame(
         name=name,
@@ -338,13 +336,13 @@ def _by_number(file: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
-def _check_ratio(name: str, color: tuple[int, ...], depth: tuple[int, ...]) -> None:
-    if 0 in (*color[:2], *depth):
+def _check_ratio(name: str, color: tuple[int, int], depth: tuple[int, int]) -> None:
+    if 0 in (*color, *depth):
         raise InputError(
             f"{name}: the image is {color[1]} x {color[0]}, the depth {depth[1]} x {depth[0]}; "
             "each needs a pixel at least."
         )
-    if abs(color[0] / color[1] * depth[1] / depth[0] - 1) > SAME_RATIO:
+    if not same_view(color, depth):
         raise InputError(
             f"{name}: the image is {color[1]} x {color[0]}, the depth {depth[1]} x {depth[0]}; "
             "they must show the same view: of one size, or one a scaled copy of the other."

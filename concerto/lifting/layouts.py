@@ -153,7 +153,7 @@ def _given(
     """The same with what the caller says instead."""
     frames = recording.frames
     if intrinsics is not None:
-        frames = tuple(replace(frame, camera=intrinsics) for frame in frames)
+        frames = tuple(replace(frame, camera=intrinsics, size=None) for frame in frames)
     return replace(recording, frames=frames, depth_scale=depth_scale or recording.depth_scale)
 
 

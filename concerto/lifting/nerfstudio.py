@@ -65,16 +65,19 @@ def _frame(folder: Path, values: dict[str, Any]) -> FrameFiles:
     pose = np.array(values["transform_matrix"], np.float64)
     if pose.shape != (4, 4):
         raise InputError(f"{folder / name}: the pose is of shape {pose.shape}; expected (4, 4).")
+    camera, size = _camera(str(folder / name), values)
     return FrameFiles(
         f"{folder.name}/{Path(name).stem}",
         folder / name,
         None if depth is None else folder / depth,
         pose @ FROM_OPENGL,
-        camera=_camera(str(folder / name), values),
+        camera=camera,
+        size=size,
     )
 
 
-def _camera(name: str, values: dict[str, Any]) -> Intrinsics:
+def _camera(name: str, values: dict[str, Any]) -> tuple[Intrinsics, tuple[int, int]]:
+    """The camera, and the height and width of the images that it is of."""
     # instant-ngp's name for it.
     fisheye = "OPENCV_FISHEYE" if values.get("is_fisheye") else None
     model = fisheye or values.get("camera_model") or "PINHOLE"
@@ -95,4 +98,4 @@ def _camera(name: str, values: dict[str, Any]) -> Intrinsics:
             "finite numbers."
         )
     check_pinhole(name, camera, (int(width), int(height)), radial, UNDISTORT)
-    return camera
+    return camera, (int(height), int(width))

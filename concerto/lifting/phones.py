@@ -48,6 +48,7 @@ def read_record3d(folder: Path) -> list[FrameFiles]:
         shared = np.array(values["K"], np.float64).reshape(3, 3).T
         own = values.get("perFrameIntrinsicCoeffs") or [None] * len(values["poses"])
         shape = int(values.get("dh", 256)), int(values.get("dw", 192))
+        size = int(values["h"]), int(values["w"])
         poses = np.array(values["poses"], np.float64).reshape(-1, 7)
         cameras = [
             Intrinsics.from_matrix(shared) if each is None else Intrinsics(*map(float, each[:4]))
@@ -65,6 +66,7 @@ def read_record3d(folder: Path) -> list[FrameFiles]:
             rigid(quaternion(list(pose[:4])), pose[4:]) @ FROM_OPENGL,
             camera=camera,
             confidence=_confidence(folder / "rgbd" / f"{number}.conf", shape),
+            size=size,
         )
         for number, (pose, camera) in enumerate(zip(poses, cameras, strict=True))
     ]
@@ -87,13 +89,15 @@ def read_arkitscenes(folder: Path) -> list[FrameFiles]:
         near = np.abs(values[:, 0] - _time(image))
         if not (len(near) and near.min() <= APART and depth.is_file() and camera.is_file()):
             continue
+        intrinsics, size = _pincam(camera)
         frames.append(
             FrameFiles(
                 f"{folder.name}/{image.stem}",
                 image,
                 depth,
                 _from_axis_angle(values[near.argmin(), 1:]),
-                camera=_pincam(camera),
+                camera=intrinsics,
+                size=size,
             )
         )
     return frames
@@ -106,12 +110,14 @@ def _from_axis_angle(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return inverse(rigid(Rotation.from_rotvec(values[:3]).as_matrix(), list(values[3:])))
 
 
-def _pincam(file: Path) -> Intrinsics:
-    """From width, height, fx, fy, cx, cy."""
+def _pincam(file: Path) -> tuple[Intrinsics, tuple[int, int]]:
+    """The camera, and its image's height and width, from width, height, fx, fy, cx, cy."""
     values = read_matrix(file).ravel()
-    if len(values) != 6:
-        raise InputError(f"{file} holds {len(values)} numbers; expected width height fx fy cx cy.")
-    return Intrinsics(*map(float, values[2:]))
+    if len(values) != 6 or not np.isfinite(values).all():
+        raise InputError(
+            f"{file} holds {len(values)} numbers; expected width height fx fy cx cy, all finite."
+        )
+    return Intrinsics(*map(float, values[2:])), (int(values[1]), int(values[0]))
 
 
 def _time(file: Path) -> float:

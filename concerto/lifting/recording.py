@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from concerto.errors import InputError
 from concerto.io.pictures import decode_photo, read_bytes, read_depth
-from concerto.lifting.frame import Frame, Intrinsics, Sizes
+from concerto.lifting.frame import Frame, Intrinsics, Sizes, same_view
 from concerto.lifting.parts import Part
 
 ReadDepth = Callable[[], NDArray[np.float32]]
@@ -24,7 +24,8 @@ class FrameFiles:
 
     depth: a 16-bit image, what reads (h, w) float32 metres, or None where none was recorded. pose:
     a text file of a 4×4 matrix, camera to world, or that matrix. camera: of the image, where frames
-    have each their own. confidence: what reads (h, w) float32.
+    have each their own. confidence: what reads (h, w) float32. size: (height, width) of the images
+    that camera was found for, where it is told; they may lie here reduced.
     """
 
     name: str
@@ -33,6 +34,7 @@ class FrameFiles:
     pose: Path | NDArray[np.float64]
     camera: Intrinsics | None = None
     confidence: ReadDepth | None = None
+    size: tuple[int, int] | None = None
 
     def image(self) -> bytes:
         """The colour image as it is encoded. Raises InputError where it cannot be read."""
@@ -60,7 +62,7 @@ class Recording:
         """One of the frames. Raises InputError where it cannot be read or used."""
         place = files.color if isinstance(files.color, Path) else files.name
         color, depth = decode_photo(files.image(), str(place)), self._depth(files)
-        camera = files.camera or self.camera
+        camera = self.camera_of(files, color)
         depth_camera = None if files.camera else self.depth_camera
         frame = Frame(
             name=files.name,
@@ -73,6 +75,22 @@ class Recording:
         )
         self._sizes.check(frame.name, frame.camera, frame.color)
         return frame
+
+    def camera_of(self, files: FrameFiles, image: NDArray[np.uint8]) -> Intrinsics:
+        """The camera of a frame's image (H, W, 3), in its pixels.
+
+        Raises InputError where the image is no scaled copy of what the camera was found for.
+        """
+        camera, old, new = files.camera or self.camera, files.size, size_of(image)
+        if old in (None, new):
+            return camera
+        if not same_view(old, new):
+            raise InputError(
+                f"{files.name}: the image is {new[1]} x {new[0]}, and its intrinsics are those of "
+                f"{old[1]} x {old[0]}; expected this size, or a scaled copy. Pass intrinsics= of "
+                "the images as they are now."
+            )
+        return camera.resized(old, new)
 
     def pose(self, files: FrameFiles) -> NDArray[np.float64]:
         """One frame's pose. Raises InputError where it cannot be read."""

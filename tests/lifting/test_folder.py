@@ -82,9 +82,9 @@ def test_a_frame_that_lacks_a_part_is_named_and_can_be_left_out(
 def test_images_of_another_size_are_refused_where_one_camera_took_all(room: Path) -> None:
     for file in room.glob("frame-000003.[cd]*.png"):
         image = Image.open(file)
-        image.resize((48, 36), Image.Resampling.NEAREST).save(file)
+        image.resize((80, 60), Image.Resampling.NEAREST).save(file)
     with pytest.raises(
-        InputError, match=r"frame-000003: the image is 48 x 36, the first .* 96 x 72"
+        InputError, match=r"frame-000003: the image is 80 x 60, the first .* 96 x 72"
     ):
         concerto.lift(room)
     with pytest.warns(ConcertoWarning, match="1 frame is left out"):

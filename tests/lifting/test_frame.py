@@ -73,3 +73,16 @@ def test_a_camera_that_is_a_matrix_is_refused_with_what_makes_one_of_it(name: st
 def test_intrinsics_that_no_camera_has_are_refused(values: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="fx fy cx cy"):
         Intrinsics(*values)
+
+
+@pytest.mark.parametrize("name", ["camera", "depth_camera"])
+@pytest.mark.parametrize(
+    "values",
+    [(140, 140, 95.5, 71.5), (70, 70, 47.5, -1), (0.73, 0.97, 0.5, 0.5)],
+    ids=["of twice the resolution", "above the image", "normalised"],
+)
+def test_intrinsics_that_are_of_another_image_are_refused(
+    values: tuple[float, ...], name: str
+) -> None:
+    with pytest.raises(InputError, match=r"frame 7: .* 96 x 72 so.*another resolution.*normalised"):
+        replace(FRAME, **{name: Intrinsics(*values)})

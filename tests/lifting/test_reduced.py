@@ -1,0 +1,78 @@
+"""Images that lie reduced beside the intrinsics of the large ones: the cameras are scaled."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import concerto
+from concerto.errors import InputError
+from concerto.lifting.frame import Intrinsics
+from concerto.lifting.layouts import open_recording
+from recordings import CAMERA, frames
+from test_tools import (
+    write_arkitscenes,
+    write_colmap_binary,
+    write_colmap_text,
+    write_nerfstudio,
+    write_record3d,
+)
+
+FRAMES = frames()
+SMALL = CAMERA.resized((72, 96), (36, 48))
+WRITERS = [
+    write_nerfstudio, write_colmap_text, write_colmap_binary, write_arkitscenes, write_record3d
+]  # fmt: skip
+Write = Callable[[Path], Path]
+
+
+def resize(folder: Path, size: tuple[int, int]) -> Path:
+    """The colour images of a recording, made (width, height)."""
+    for part in ("images", "lowres_wide", "rgbd"):
+        for file in (folder / part).glob("*.[pj][np]g"):
+            with Image.open(file) as image:
+                kind, small = image.format, image.resize(size, Image.Resampling.BOX)
+            small.save(file, kind)
+    return folder
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_reduced_images_have_the_camera_of_their_own_size(write: Write, tmp_path: Path) -> None:
+    recording = open_recording(resize(write(tmp_path / "room"), (48, 36)))
+    frame = recording.read(recording.frames[1])
+    np.testing.assert_allclose(frame.camera.values, SMALL.values, atol=1e-6)
+    np.testing.assert_allclose(frame.depth_camera.values, CAMERA.values, atol=1e-6)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_images_that_are_cut_from_larger_ones_are_refused(write: Write, tmp_path: Path) -> None:
+    recording = open_recording(resize(write(tmp_path / "room"), (48, 48)))
+    with pytest.raises(InputError, match=r"the image is 48 x 48, and its intrinsics .* 96 x 72"):
+        recording.read(recording.frames[1])
+
+
+def test_a_geometry_is_shown_the_camera_of_the_reduced_image(tmp_path: Path) -> None:
+    def geometry(images: object, intrinsics: list[Intrinsics], poses: list) -> concerto.Views:
+        np.testing.assert_allclose([camera.values for camera in intrinsics], 8 * [SMALL.values])
+        return concerto.Views([frame.depth for frame in FRAMES], intrinsics, poses)
+
+    concerto.lift(resize(write_nerfstudio(tmp_path / "room"), (48, 36)), geometry=geometry)
+
+
+def test_given_intrinsics_are_of_the_images_as_they_are(tmp_path: Path) -> None:
+    folder = resize(write_nerfstudio(tmp_path / "room"), (48, 36))
+    given = concerto.lift(folder, intrinsics=SMALL).cameras
+    each = concerto.lift(folder, intrinsics=[SMALL] * len(FRAMES)).cameras
+    assert {camera.intrinsics for camera in (*given, *each)} == {SMALL}
+
+
+def test_a_camera_of_images_without_a_pixel_is_refused(tmp_path: Path) -> None:
+    folder = write_nerfstudio(tmp_path / "room")
+    content = json.loads((folder / "transforms.json").read_text())
+    (folder / "transforms.json").write_text(json.dumps(content | {"w": 0}))
+    recording = open_recording(folder)
+    with pytest.raises(InputError, match="intrinsics are those of 0 x 72"):
+        recording.read(recording.frames[0])
