@@ -18,16 +18,12 @@ from numpy.typing import NDArray
 
 from concerto.errors import InputError
 from concerto.io.pictures import IMAGES
+from concerto.lifting.arkitscenes import is_arkitscenes, read_arkitscenes
 from concerto.lifting.colmap import find_model, read_colmap
 from concerto.lifting.conventions import quaternion, rigid
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.nerfstudio import FILE, read_nerfstudio
-from concerto.lifting.phones import (
-    is_arkitscenes,
-    is_record3d,
-    read_arkitscenes,
-    read_record3d,
-)
+from concerto.lifting.record3d import is_record3d, read_record3d
 from concerto.lifting.recording import FrameFiles, Recording, read_matrix, read_table
 from concerto.lifting.sens import open_sens
 from concerto.points.prepare import positive
