@@ -104,8 +104,7 @@ def write_arkitscenes(folder: Path) -> Path:
         pincam.write_text(f"96 72 {CAMERA.fx} {CAMERA.fy} {CAMERA.cx} {CAMERA.cy}")
         inverse = np.linalg.inv(frame.pose)
         values = (*Rotation.from_matrix(inverse[:3, :3]).as_rotvec(), *inverse[:3, 3])
-        time = 6791.4 + number / 10 + 0.01
-        lines.append(f"{time:.4f} " + " ".join(f"{value:.9f}" for value in values))
+        lines.append(f"{6791.4 + number / 10:.4f} " + " ".join(f"{value:.9f}" for value in values))
     (folder / "lowres_wide.traj").write_text("\n".join(lines))
     return folder
 
