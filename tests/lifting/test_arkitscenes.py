@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from tool_recordings import write_arkitscenes
 
 from concerto.errors import InputError
 from concerto.lifting.arkitscenes import read_arkitscenes
 from concerto.lifting.conventions import inverse, rigid
 from recordings import frames
-from test_tools import write_arkitscenes
 
 FRAMES = frames()
 

@@ -7,25 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tool_recordings import WRITERS, write_nerfstudio
 
 import concerto
 from concerto.errors import InputError
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.layouts import open_recording
 from recordings import CAMERA, frames
-from test_tools import (
-    write_arkitscenes,
-    write_colmap_binary,
-    write_colmap_text,
-    write_nerfstudio,
-    write_record3d,
-)
 
 FRAMES = frames()
 SMALL = CAMERA.resized((72, 96), (36, 48))
-WRITERS = [
-    write_nerfstudio, write_colmap_text, write_colmap_binary, write_arkitscenes, write_record3d
-]  # fmt: skip
 Write = Callable[[Path], Path]
 
 
