@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import tyro
+from numpy.typing import NDArray
 
 from concerto.errors import InputError
 from concerto.lifting.depth_model import DepthModel
@@ -14,7 +17,7 @@ from concerto.lifting.folder import open_folder
 from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE
 from concerto.lifting.geometry import Geometry
 from concerto.lifting.keyframes import Keyframes
-from concerto.lifting.lift import lift
+from concerto.lifting.lift import images_again, lift
 from concerto.lifting.lifted import LiftedCloud
 from concerto.lifting.vggt import VGGT
 from concerto.lifting.video_file import is_video
@@ -30,7 +33,8 @@ class LiftOptions:
     intrinsics: Annotated[
         tuple[float, float, float, float] | None, tyro.conf.arg(metavar="FX FY CX CY")
     ] = None
-    """Of a video's camera, in pixels, or in place of a recording's own."""
+    """Of a video's camera, in pixels of its images as players show them, or in place of a
+    recording's own."""
     world_to_camera: bool = False
     """The poses lead from world to camera."""
     depth_model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
@@ -71,6 +75,12 @@ class LiftOptions:
             align=self.align or ("up" if self._metric(source) else None),
             skip_bad=self.skip_bad,
             progress=True,
+        )
+
+    def images(self, source: Path, cloud: LiftedCloud) -> Iterator[NDArray[np.uint8]]:
+        """The images (H, W, 3) of the frames that `lift` made the cloud of, once more."""
+        return images_again(
+            source, cloud, self.every, upright=self.intrinsics is None and self.poses is None
         )
 
     def _metric(self, source: Path) -> bool:

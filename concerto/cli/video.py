@@ -13,7 +13,6 @@ from concerto.cli.lifting import LiftOptions, describe
 from concerto.cli.options import ModelOptions
 from concerto.errors import InputError
 from concerto.files import check_writable
-from concerto.lifting.lift import images_again
 from concerto.lifting.projection import find_spacing, project
 from concerto.lifting.video_file import check_video, video_writer
 from concerto.visualize.pca import pca_colors
@@ -48,7 +47,7 @@ def video(
     print(describe(cloud))
     colors = pca_colors(model.encode(encoder, cloud)) * 255
     spacing = find_spacing(cloud.coord.numpy())
-    images = images_again(source, cloud, options.every)
+    images = options.images(source, cloud)
     bar = tqdm(
         zip(cloud.cameras, images, strict=True), "painting", len(cloud.cameras), unit="frame"
     )

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from concerto.errors import InputError
 
@@ -27,9 +27,21 @@ def decode_photo(content: bytes, name: str) -> NDArray[np.uint8]:
     return _decode(content, name, lambda image: np.array(image.convert("RGB")))
 
 
-def read_photo(file: Path) -> NDArray[np.uint8]:
-    """A file's image as (H, W, 3) uint8 RGB. Raises InputError where it cannot be read."""
-    return decode_photo(read_bytes(file), str(file))
+def read_photo(file: Path, upright: bool = False) -> NDArray[np.uint8]:
+    """A file's image as (H, W, 3) uint8 RGB, its pixels as they are stored.
+
+    upright: as viewers show it, which is by its EXIF orientation. Cameras that other tools found
+    are of the stored pixels.
+
+    Raises InputError where it cannot be read.
+    """
+    if not upright:
+        return decode_photo(read_bytes(file), str(file))
+    return _decode(
+        read_bytes(file),
+        str(file),
+        lambda image: np.array(ImageOps.exif_transpose(image).convert("RGB")),
+    )
 
 
 def decode_depth(

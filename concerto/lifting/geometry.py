@@ -177,6 +177,7 @@ def _shot(
     placed = None if pose is None else as_pose(pose, name, world_to_camera)
     if placed is not None:
         check_pose(placed, name)
-    color = as_image(image, name)
+    # A camera is of the pixels as they are stored; without any, a photo on its side is set upright.
+    color = as_image(image, name, upright=camera is None and pose is None)
     check_image(color, name)
     return _Shot(name, color, camera, placed)

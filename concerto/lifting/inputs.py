@@ -119,12 +119,15 @@ def as_intrinsics(given: Any) -> Intrinsics | list[Intrinsics]:
     )
 
 
-def as_image(given: Any, name: str) -> NDArray[np.uint8]:
-    """An array, tensor, PIL image or path as (H, W, 3) uint8; of one that is lost, why it is."""
+def as_image(given: Any, name: str, upright: bool = False) -> NDArray[np.uint8]:
+    """An array, tensor, PIL image or path as (H, W, 3) uint8; of one that is lost, why it is.
+
+    upright: turn a file's image by its EXIF orientation.
+    """
     if isinstance(given, InputError):
         raise given
     if isinstance(given, (str, Path)):
-        return read_photo(Path(given))
+        return read_photo(Path(given), upright)
     image = _array(given, f"{name}: the image")
     if image.dtype != np.uint8 and np.issubdtype(image.dtype, np.floating):
         if not (image.size and np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):

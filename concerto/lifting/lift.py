@@ -187,16 +187,19 @@ class _Run:
         warnings.warn(f"{many} left out. {told}", ConcertoWarning, stacklevel=4)
 
 
-def images_again(source: Path, cloud: LiftedCloud, every: int = 1) -> Iterator[NDArray[np.uint8]]:
+def images_again(
+    source: Path, cloud: LiftedCloud, every: int = 1, upright: bool = False
+) -> Iterator[NDArray[np.uint8]]:
     """The images of the frames that a cloud was fused from, once more.
 
-    source, every: as `lift` was given them: a video, or a recording's folder.
+    source, every: as `lift` was given them: a video, a folder of images, or a recording's. upright:
+    whether neither intrinsics nor poses were given, so that photos were set upright.
     """
     wanted = set(cloud.names)
     if is_video(source) or not is_recording(source):
         for number, image in enumerate(images_of(source)):
             if f"frame {number}" in wanted:
-                yield as_image(image, f"frame {number}")
+                yield as_image(image, f"frame {number}", upright)
         return
     for files in open_recording(source, cloud.cameras[0].intrinsics).frames[::every]:
         if files.name in wanted:

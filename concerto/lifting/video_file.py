@@ -32,7 +32,7 @@ def is_video(path: object) -> bool:
 
 
 def read_video(file: str | Path) -> Iterator[NDArray[np.uint8]]:
-    """The images of a video, (H, W, 3) uint8 RGB, one after another.
+    """The images of a video, (H, W, 3) uint8 RGB, one after another, upright as players show them.
 
     Raises InputError at once where the file cannot be read or holds no video; while they are read,
     where an image cannot be decoded, or there is none.
@@ -78,13 +78,22 @@ def _decoded(file: Path, container: Any) -> Iterator[NDArray[np.uint8] | InputEr
                 if isinstance(image, str):
                     yield InputError(f"frame {count} of {file} cannot be decoded: {image}.")
                 else:
-                    yield image.to_ndarray(format="rgb24")
+                    yield _upright(image)
                 count += 1
         except (OSError, ValueError, av.error.FFmpegError) as error:
             where = f" after {count} images" if count else ""
             raise InputError(f"Cannot read the video {file}{where}: {_reason(error)}.") from error
     if not count:
         raise InputError(f"The video {file} is empty: it holds no image.")
+
+
+def _upright(image: Any) -> NDArray[np.uint8]:
+    """A decoded image, turned as the file says: phones store what they film in their sensor's way.
+
+    PyAV's degrees, and numpy's turns, are counter-clockwise.
+    """
+    stored = image.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(stored, round(image.rotation / 90)))
 
 
 def _images(stream: Any, packets: Iterator[Any]) -> Iterator[Any]:
