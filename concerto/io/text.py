@@ -2,7 +2,8 @@
 
 A first line may name the columns, also as a comment ("//X Y Z R G B"). Without one their number
 says what they are: 3 are xyz; 4 xyz and intensity; 6 xyz and rgb, or normals; 7 xyz, rgb and
-intensity in either order; 9 xyz, rgb and normals. Comments begin with // or #.
+intensity in either order; 9 xyz, rgb and normals. Where there are more names than columns, or
+fewer, it is an error. Comments begin with // or #.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ def read(path: Path) -> Fields:
     """Coordinates in float64, colours and normals; other columns are ignored."""
     # Latin-1 reads any bytes, one a character; what is not a number is found out below.
     with path.open(encoding="latin-1") as file:
-        names, first = _head(file)
+        headers, first = _head(file)
         if first is None:
             raise InputError("There are no points in it.")
         separator = next((s for s in ";," if s in first), None)
         lines = itertools.chain([first], lines_of(file))
-        width = len(first.split(separator))
-        named = find_columns(names) if len(names) == width else {}
+        named = _named(headers, separator, len(first.split(separator)))
         # Columns that have a name and no meaning may hold words.
         wanted = sorted(itertools.chain(*named.values())) or None
         values = np.loadtxt(lines, delimiter=separator, usecols=wanted, comments=None, ndmin=2)
@@ -55,22 +55,49 @@ def _pick(values: np.ndarray, columns: list[int], field: str) -> np.ndarray:
 
 
 def _head(file: TextIO) -> tuple[list[str], str | None]:
-    """The names of the columns, where a line before the first point has them, and that point."""
-    names: list[str] = []
+    """The lines before the first point that name x, y and z, and that point."""
+    headers: list[str] = []
     for line in lines_of(file, comments=True):
         text = line.removeprefix(MARK)
         is_comment = text.startswith(COMMENTS)
         if not is_comment:
             text = without_comment(text)
-        words = text.lstrip("/#").replace(",", " ").replace(";", " ").split()
+        words = _words(text)
         if not is_comment and len(words) > 1 and all(map(_is_number, words)):
-            return names, text
-        if find_triple([word.strip('"') for word in words], "coord"):
-            names = [word.strip('"') for word in words]
+            return headers, text
+        if find_triple(words, "coord"):
+            headers.append(text)
         elif not is_comment and not (len(words) == 1 and _is_number(words[0])):
             # Neither names nor the number of points, which some write first: a point and words.
-            return names, text
-    return names, None
+            return headers, text
+    return headers, None
+
+
+def _named(headers: list[str], separator: str | None, width: int) -> dict[str, list[int]]:
+    """Where the fields stand among the columns, by the last header that names each; {} by none.
+
+    Raises InputError where there are headers and none fits, other than a comment on plain xyz.
+    """
+    for header in reversed(headers):
+        # Names may have spaces in them; but not all write them as they write the points.
+        parts = (header.lstrip("/#").split(s) for s in (separator, "\t"))
+        for names in (*([_name(part) for part in some] for some in parts), _words(header)):
+            if len(names) == width and find_triple(names, "coord"):
+                return find_columns(names)
+    if not headers or (width == len(COORD) and headers[-1].startswith(COMMENTS)):
+        return {}
+    raise InputError(
+        f"Its points have {width} columns, and its header {headers[-1][:200]!r} names another "
+        "number. Name each column once, separated as the points are, or remove the header."
+    )
+
+
+def _words(text: str) -> list[str]:
+    return [_name(word) for word in text.lstrip("/#").replace(",", " ").replace(";", " ").split()]
+
+
+def _name(text: str) -> str:
+    return text.strip().strip('"')
 
 
 def _is_number(word: str) -> bool:

@@ -95,6 +95,22 @@ def test_a_header_names_the_columns_whatever_else_they_hold(tmp_path: Path, head
     assert lists(cloud.color) == COLOR * 2
 
 
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("X,Y,Z,Return Number,Number Of Returns,Scan Angle", "1,2,3,1,1,0"),
+        ('"X";"Y";"Z";"Return Number";"Scan Angle"', "1;2;3;1;0"),
+        ("// X\tY\tZ\tScan Angle\tReturn Number", "1\t2\t3\t0\t1"),
+        ("X,Y,Z,a,b,c\n# x y z in metres", "1,2,3,1,1,0"),
+    ],
+)
+def test_names_with_spaces_are_no_colours(tmp_path: Path, header: str, row: str) -> None:
+    cloud = read(tmp_path, f"{header}\n{row}\n{row}\n")
+    assert lists(cloud.coord) == [[1, 2, 3]] * 2
+    assert cloud.color is None
+    assert cloud.normal is None
+
+
 @pytest.mark.parametrize("start", ["", "\ufeff", "2\n", "# points\n\n", "// x y z of the roof\n"])
 def test_what_stands_before_the_points_is_passed_over(tmp_path: Path, start: str) -> None:
     (tmp_path / "a.xyz").write_text(f"{start}1 2 3\r\n# in between\r\n4 5 nan")
@@ -114,6 +130,9 @@ def test_what_stands_before_the_points_is_passed_over(tmp_path: Path, start: str
         ("1 2 3\n4 5\n", "cannot be read as XYZ: the number of columns"),
         ("1 2 3\n4 5 six\n", "cannot be read as XYZ: could not convert"),
         ("a b c\n", "cannot be read as XYZ"),
+        ("x y z Return Number a b\n1 2 3 1 1 1\n", "have 6 columns.*'x y z Return Number a b' "),
+        ("# x y z roof\n1 2 3 4 5 6\n", "have 6 columns.*names another number"),
+        ("y x z label\n1 2 3\n", "have 3 columns.*'y x z label' names another number"),
         ("1 2 3 -4 5 6\n", "If these are normals"),
         ("1 2 3\n" + "4 " * 6000, "a line of 10,000 characters"),
         ("\x00\x01" * 99, "cannot be read as XYZ"),
