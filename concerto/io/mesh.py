@@ -178,7 +178,7 @@ def _sample(
 
 
 def _colors(shape: Any) -> ColorAt | None:
-    """Colours of vertices or triangles, or of the texture, else of the whole material."""
+    """Of the texture, else of vertices or triangles, else of the whole material."""
     if isinstance(shape, ObjMesh):
         return _obj_colors(shape)
     visual = shape.visual
@@ -186,13 +186,7 @@ def _colors(shape: Any) -> ColorAt | None:
         of_faces = np.asarray(visual.face_colors)[:, :3]
         return lambda face, weight: of_faces[face]
     if visual.kind == "vertex":
-        of_vertices = np.asarray(visual.vertex_colors)[:, :3]
-
-        def blended(face: np.ndarray, weight: np.ndarray) -> np.ndarray:
-            color = blend(of_vertices[shape.faces[face]], weight)
-            return color.round().astype(np.uint8)
-
-        return blended
+        return _blended(shape, np.asarray(visual.vertex_colors)[:, :3])
     if visual.kind != "texture":
         return None
     material = visual.material
@@ -203,20 +197,45 @@ def _colors(shape: Any) -> ColorAt | None:
     plain = getattr(material, "baseColorFactor", None)
     if plain is None and getattr(material, "name", None):  # one without a name is trimesh's own
         plain = getattr(material, "diffuse", None)
+    row: np.ndarray = np.full(3, 255) if plain is None else np.asarray(plain[:3])
+    of_vertices = _beside_material(visual.vertex_attributes.get("color"))
+    if of_vertices is not None:  # glTF multiplies them with the material's
+        return _blended(shape, of_vertices * (row / 255))
     if plain is None:
         return None
-    row: np.ndarray = np.asarray(plain[:3]).astype(np.uint8)
-    return lambda face, weight: np.tile(row, (len(face), 1))
+    return lambda face, weight: np.tile(row.astype(np.uint8), (len(face), 1))
+
+
+def _blended(shape: Any, of_vertices: np.ndarray) -> ColorAt:
+    """Of colours (V, 3), 0-255."""
+
+    def color_at(face: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        color = blend(of_vertices[shape.faces[face]], weight)
+        return color.round().astype(np.uint8)
+
+    return color_at
+
+
+def _beside_material(colors: np.ndarray | None) -> np.ndarray | None:
+    """What trimesh keeps of glTF's COLOR_0 where there is a material: as (V, 3), 0-255, or None."""
+    if colors is None or colors.ndim != 2 or colors.shape[1] < 3:
+        return None
+    most = 1 if colors.dtype.kind == "f" else np.iinfo(colors.dtype).max
+    return np.nan_to_num(colors[:, :3] / most).clip(0, 1) * 255
 
 
 def _obj_colors(mesh: ObjMesh) -> ColorAt | None:
-    """Of the materials, black where there is none; of the vertices, where no material has any."""
+    """Of the materials where one has a texture, else of the vertices, else of plain materials.
+
+    Of materials it is black where there is none.
+    """
+    images, of_vertices = mesh.materials.image_numbers()[mesh.used], mesh.colors
+    textured = mesh.uv_faces is not None and (images != NONE).any()
+    if of_vertices is not None and not textured:
+        return lambda face, weight: blend(of_vertices[mesh.faces[face]], weight).astype(np.float32)
     if mesh.materials.give_color() and (mesh.used != NONE).any():
         return _material_colors(mesh)
-    of_vertices = mesh.colors
-    if of_vertices is None:
-        return None
-    return lambda face, weight: blend(of_vertices[mesh.faces[face]], weight).astype(np.float32)
+    return None
 
 
 def _material_colors(mesh: ObjMesh) -> ColorAt:

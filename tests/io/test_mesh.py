@@ -1,3 +1,4 @@
+import base64
 import json
 import struct
 from pathlib import Path
@@ -67,6 +68,44 @@ def test_colours_of_vertices_are_blended(tmp_path: Path, suffix: str) -> None:
     )
     cloud = concerto.read(save(box, tmp_path / f"a{suffix}"), points=2000)
     assert torch.allclose(cloud.color.double(), cloud.coord + 0.5, atol=0.01)
+
+
+def colored_glb(colors: np.ndarray, factor: list[float]) -> bytes:
+    """A triangle (0, 0, 0), (1, 0, 0), (0, 1, 0) with colours of vertices and a plain material."""
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
+    content = corners.tobytes() + colors.tobytes()
+    uri = "data:application/octet-stream;base64," + base64.b64encode(content).decode()
+    kind = {"u1": 5121, "u2": 5123, "f4": 5126}[colors.dtype.str[1:]]
+    whole = {"count": 3, "componentType": kind, "normalized": kind != 5126, "type": "VEC4"}
+    triangle = {"attributes": {"POSITION": 0, "COLOR_0": 1}, "material": 0}
+    return glb({
+        "buffers": [{"uri": uri, "byteLength": len(content)}],
+        "bufferViews": [
+            {"buffer": 0, "byteLength": 36},
+            {"buffer": 0, "byteOffset": 36, "byteLength": colors.nbytes},
+        ],
+        "accessors": [
+            {"bufferView": 0, "count": 3, "componentType": 5126, "type": "VEC3"},
+            {"bufferView": 1, **whole},
+        ],
+        "materials": [{"pbrMetallicRoughness": {"baseColorFactor": factor}}],
+        "meshes": [{"primitives": [triangle]}],
+        "nodes": [{"mesh": 0}],
+        "scenes": [{"nodes": [0]}],
+        "scene": 0,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["<u1", "<u2", "<f4"])
+def test_colours_of_vertices_tint_a_plain_material(tmp_path: Path, dtype: str) -> None:
+    most = 1 if dtype == "<f4" else np.iinfo(dtype).max
+    red_green_blue = np.hstack([np.eye(3), np.ones((3, 1))])
+    content = colored_glb((red_green_blue * most).astype(dtype), [1, 0.2, 0.5, 1])
+    (tmp_path / "a.glb").write_bytes(content)
+    cloud = concerto.read(tmp_path / "a.glb", points=500)
+    x, y, _ = cloud.coord.T
+    wanted = torch.stack([1 - x - y, 0.2 * x, 0.5 * y], 1)
+    assert torch.allclose(cloud.color.double(), wanted, atol=0.01)
 
 
 @pytest.mark.parametrize("suffix", WITH_COLORS)

@@ -116,6 +116,16 @@ def test_materials_colour_the_faces_behind_them(tmp_path: Path) -> None:
     assert colors(cloud) == [[0, 0, 0], [0, 0, 255]]
 
 
+def test_colours_of_vertices_go_before_plain_materials_and_behind_textures(tmp_path: Path) -> None:
+    green = "".join(f"{line} 0 1 0\n" for line in SQUARE.splitlines())
+    write(tmp_path, "newmtl m\nKd 1 0 0\n", "a.mtl")
+    text = f"mtllib a.mtl\n{green}vt 0 0\nusemtl m\nf 1/1 2/1 3/1 4/1\n"
+    assert colors(sample(tmp_path, text)) == [[0, 255, 0]]
+    Image.new("RGB", (1, 1), (0, 0, 9)).save(tmp_path / "t.png")
+    write(tmp_path, "newmtl m\nKd 1 0 0\nmap_Kd t.png\n", "a.mtl")
+    assert colors(sample(tmp_path, text)) == [[0, 0, 9]]
+
+
 @pytest.mark.parametrize(
     "name", ["t.png", "-s 1 1 1 t.png", r"C:\scans\t.png", "tex/t.png", "/no/such/t.png"]
 )
