@@ -118,13 +118,27 @@ def _vertices(mesh: Any) -> Fields:
     color = _filled(get(mesh, "vertex_colors"))
     if color is None:
         color = _filled(get(mesh, "colors"))
-    visual = get(mesh, "visual")
-    kind = get(visual, "kind")
-    if color is None and kind is not None:
-        visual = visual.to_color() if kind == "texture" else visual
-        color = _filled(get(visual, "vertex_colors"))
+    if color is None:
+        color = _visual_color(get(mesh, "visual"))
     normal = _filled(get(mesh, "vertex_normals"))
     return Fields(np.asarray(mesh.vertices), None if color is None else color[:, :3], normal)
+
+
+def _visual_color(visual: Any) -> Any:
+    """What trimesh keeps of a mesh's colour: (V, 3 or 4), of the texture before the vertices.
+
+    Beside a material, the vertices' colours are an attribute. A plain material's own colour is that
+    of no vertex.
+    """
+    kind = get(visual, "kind")
+    if kind is None:
+        return None
+    if kind != "texture":
+        return _filled(get(visual, "vertex_colors"))
+    images = (get(visual.material, name) for name in ("baseColorTexture", "image"))
+    if _filled(visual.uv) is not None and any(image is not None for image in images):
+        return _filled(visual.to_color().vertex_colors)
+    return _filled(visual.vertex_attributes.get("color"))
 
 
 def _filled(values: Any) -> Any:

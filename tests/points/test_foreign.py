@@ -1,6 +1,7 @@
 """Objects of other libraries. trimesh and laspy are real here; open3d and PyTorch Geometric are
 stood in for by objects with their attributes."""
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
 import concerto
 from concerto import InputError
@@ -111,6 +113,23 @@ def test_a_trimesh_mesh_gives_its_vertices_with_normals_and_colours() -> None:
     assert torch.allclose(bare.normal.double(), torch.from_numpy(mesh.vertices), atol=0.05)
     mesh.visual.vertex_colors = np.tile(np.array([255, 0, 51, 255], np.uint8), (642, 1))
     assert torch.allclose(to_point_cloud(mesh).color[0], torch.tensor([1.0, 0, 0.2]))
+
+
+def test_a_trimesh_mesh_with_a_material_gives_the_colours_of_its_texture_or_vertices() -> None:
+    mesh, material = trimesh.creation.box(), trimesh.visual.material
+    plain = (material.PBRMaterial(baseColorFactor=[9, 9, 9, 255]), material.SimpleMaterial())
+    uv = np.full((8, 2), 0.5)
+    for one, places in itertools.product(plain, (None, uv)):
+        mesh.visual = trimesh.visual.TextureVisuals(uv=places, material=one)
+        assert to_point_cloud(mesh).color is None
+        mesh.visual.vertex_attributes["color"] = np.tile(np.array([255, 0, 51], np.uint8), (8, 1))
+        assert torch.allclose(to_point_cloud(mesh).color[7], torch.tensor([1.0, 0, 0.2]))
+    image = Image.new("RGB", (4, 4), (0, 255, 0))
+    for one in (material.PBRMaterial(baseColorTexture=image), material.SimpleMaterial(image)):
+        mesh.visual = trimesh.visual.TextureVisuals(uv=uv, material=one)
+        assert torch.allclose(to_point_cloud(mesh).color[7], torch.tensor([0.0, 1, 0]))
+        mesh.visual = trimesh.visual.TextureVisuals(material=one)
+        assert to_point_cloud(mesh).color is None
 
 
 def test_an_object_of_no_known_kind_is_refused_with_what_to_pass() -> None:
