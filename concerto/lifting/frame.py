@@ -43,7 +43,15 @@ class Intrinsics:
 
     @classmethod
     def from_matrix(cls, matrix: NDArray[np.float64]) -> Intrinsics:
-        """From a (3, 3) or (4, 4) matrix, of which the skew is not used."""
+        """From a (3, 3) or (4, 4) matrix, of which the skew is not used.
+
+        Raises InputError where its third row is another than 0 0 1.
+        """
+        if not np.allclose(matrix[2, :3], [0, 0, 1]):
+            raise InputError(
+                f"The third row of the intrinsics is {' '.join(f'{v:g}' for v in matrix[2, :3])}; "
+                "a camera's matrix is fx 0 cx, 0 fy cy, 0 0 1. Is it transposed?"
+            )
         return cls(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))))
 
     def resized(self, old: tuple[int, int], new: tuple[int, int]) -> Intrinsics:

@@ -102,13 +102,11 @@ def as_intrinsics(given: Any) -> Intrinsics | list[Intrinsics]:
         values = _numbers(given, "intrinsics")
     if values.shape == (4,):
         return Intrinsics(*map(float, values))
-    if values.shape in ((3, 3), (4, 4)) and np.array_equal(values[-1], np.eye(len(values))[-1]):
+    # Four rows that do not end so are fx fy cx cy of four frames.
+    if values.shape == (3, 3) or (
+        values.shape == (4, 4) and np.array_equal(values[-1], [0, 0, 0, 1])
+    ):
         return Intrinsics.from_matrix(values)
-    if values.shape == (3, 3):
-        raise InputError(
-            f"intrinsics end in the row {' '.join(f'{value:g}' for value in values[-1])}; a "
-            "camera's matrix fx 0 cx, 0 fy cy, 0 0 1 does not. Is it transposed?"
-        )
     if values.ndim == 2 and values.shape[1] == 4:
         return [Intrinsics(*map(float, row)) for row in values]
     if values.ndim == 3 and values.shape[1:] in ((3, 3), (4, 4)):

@@ -311,4 +311,7 @@ def _intrinsics(file: Path) -> Intrinsics:
     matrix = read_matrix(file)
     if matrix.ndim != 2 or matrix.shape[0] < 3 or matrix.shape[1] < 3:
         raise InputError(f"{file} holds {matrix.shape} numbers; expected a 3x3 or 4x4 matrix.")
-    return Intrinsics.from_matrix(matrix)
+    try:
+        return Intrinsics.from_matrix(matrix)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error

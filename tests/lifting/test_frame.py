@@ -75,6 +75,15 @@ def test_intrinsics_that_no_camera_has_are_refused(values: tuple[float, ...]) ->
         Intrinsics(*values)
 
 
+@pytest.mark.parametrize("side", [3, 4])
+def test_a_matrix_that_is_transposed_is_refused(side: int) -> None:
+    matrix = np.eye(side)
+    matrix[:2, :3] = [[70, 0.3, 47.5], [0, 71, 35.5]]
+    assert Intrinsics.from_matrix(matrix).values == (70, 71, 47.5, 35.5)
+    with pytest.raises(InputError, match=r"third row .* is 47\.5 35\.5 1; .*transposed"):
+        Intrinsics.from_matrix(matrix.T)
+
+
 @pytest.mark.parametrize("name", ["camera", "depth_camera"])
 @pytest.mark.parametrize(
     "values",

@@ -130,6 +130,17 @@ def test_a_broken_file_of_a_frame_is_named(
         recording.read(recording.frames[0])
 
 
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [(write_flat, "intrinsics.txt"), (write_scannet, "intrinsic/intrinsic_depth.txt")],
+)
+def test_a_file_of_transposed_intrinsics_is_named(write: Write, name: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "room", FRAMES[:1]) / name
+    np.savetxt(file, np.loadtxt(file).T)
+    with pytest.raises(InputError, match=rf"{name}: .*transposed"):
+        open_recording(tmp_path / "room")
+
+
 def test_an_image_that_is_cut_short_is_told_in_a_sentence(tmp_path: Path) -> None:
     folder = write_flat(tmp_path / "room", FRAMES[:1])
     file = folder / "frame-000000.depth.png"
