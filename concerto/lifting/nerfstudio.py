@@ -67,7 +67,7 @@ def _frame(folder: Path, values: dict[str, Any]) -> FrameFiles:
         raise InputError(f"{folder / name}: the pose is of shape {pose.shape}; expected (4, 4).")
     camera, size = _camera(str(folder / name), values)
     return FrameFiles(
-        f"{folder.name}/{Path(name).stem}",
+        f"{folder.name}/{Path(name).as_posix()}",
         folder / name,
         None if depth is None else folder / depth,
         pose @ FROM_OPENGL,

@@ -57,6 +57,20 @@ def test_record3ds_confidence_weighs(tmp_path: Path) -> None:
     assert [float(confidence[row, 0]) for row in (0, 24, 48)] == [0, 0.5, 1]
 
 
+def test_images_of_one_name_in_two_folders_are_two_frames(tmp_path: Path) -> None:
+    file = write_nerfstudio(tmp_path / "room") / "transforms.json"
+    content = json.loads(file.read_text())
+    for side, frame in zip(("left", "right"), content["frames"], strict=False):
+        (tmp_path / "room" / side).mkdir()
+        (tmp_path / "room" / frame["file_path"]).rename(tmp_path / "room" / side / "0001.png")
+        frame["file_path"] = f"./{side}/0001.png"
+    file.write_text(json.dumps(content | {"frames": content["frames"][:2]}))
+    both = concerto.lift(tmp_path / "room")
+    assert both.names == ("room/left/0001.png", "room/right/0001.png")
+    first = concerto.lift(tmp_path / "room", keyframes=concerto.Keyframes(99, 360), seen=True)
+    assert len(first.visible) == len(first.names) == 1
+
+
 def test_a_reconstruction_of_unknown_scale_is_lifted_to_a_room(tmp_path: Path) -> None:
     cloud = concerto.lift(write_colmap_binary(tmp_path / "room"))
     assert cloud.alignment.scale != 1
