@@ -12,6 +12,7 @@ from concerto.io.columns import Fields
 
 KITTI, NUSCENES = 4, 5
 RINGS = 256
+BRIGHTEST = 255  # KITTI's reflectance is 0 to 1, nuScenes' 0 to 255
 # What a sweep's metres lie between, zeros aside; of other bytes as float32 a sixth do.
 NEAREST, FARTHEST = 1e-6, 1e6
 REFLECTANCE = (
@@ -24,6 +25,8 @@ def read(path: Path, columns: int | None = None) -> Fields:
 
     columns: float32 values a point. Without it the size of the file tells; where both 4 and 5 fit,
     it is 5 if the fifth values are all integers from 0 to 255, as rings are, else 4.
+
+    Raises InputError where the size fits none, or the values are no sweep's of so many columns.
     """
     size = path.stat().st_size
     if columns is not None and columns < 3:
@@ -44,7 +47,20 @@ def read(path: Path, columns: int | None = None) -> Fields:
     far = np.abs(coord)
     if len(coord) and np.mean((far == 0) | (far > NEAREST) & (far < FARTHEST)) < 0.5:
         raise InputError("Most of its values are no distances: it does not look like a sweep.")
+    if columns is None and len(coord):
+        _check_reflectance(values[KITTI - 1 :: fitting[0]], fitting[0])
     if fitting[0] > 3:
         # The same words from the same place: Python shows such a warning once.
         warnings.warn(REFLECTANCE, ConcertoWarning, stacklevel=1)
     return {"coord": coord}
+
+
+def _check_reflectance(values: np.ndarray, columns: int) -> None:
+    """Raise InputError where a fourth column (N,) shows that the points have more columns, or 3."""
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= BRIGHTEST):  # NaN, too, is neither
+        raise InputError(
+            f"Its size fits points of {columns} float32 values, but the fourth of them goes from "
+            f"{low:g} to {high:g}, and reflectance from 0 to 1 or to {BRIGHTEST}. Say how many "
+            "there are: columns=…"
+        )

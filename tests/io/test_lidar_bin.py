@@ -42,6 +42,25 @@ def test_columns_can_be_said(tmp_path: Path, columns: int) -> None:
     assert np.array_equal(cloud.coord, table[:, :3])
 
 
+@pytest.mark.parametrize("columns", [3, 6])
+def test_columns_that_only_the_size_fits_are_asked_for(tmp_path: Path, columns: int) -> None:
+    table = np.tile(sweep(20, 3), columns // 3)
+    table.tofile(tmp_path / "a.bin")
+    with pytest.raises(InputError, match=r"the fourth of them goes from -.*columns=…"):
+        concerto.read(tmp_path / "a.bin")
+    assert np.array_equal(concerto.read(tmp_path / "a.bin", columns=columns).coord, table[:, :3])
+
+
+def test_reflectance_beyond_its_range_can_be_said_to_be_one(tmp_path: Path) -> None:
+    table = sweep(11, 4)
+    for wrong in (np.nan, 256.0):
+        table[3, 3] = wrong
+        table.tofile(tmp_path / "a.bin")
+        with pytest.raises(InputError, match="reflectance from 0 to 1 or to 255"):
+            concerto.read(tmp_path / "a.bin")
+        assert len(concerto.read(tmp_path / "a.bin", columns=4)) == 11
+
+
 @pytest.mark.parametrize(
     ("content", "columns", "message"),
     [
