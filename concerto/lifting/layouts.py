@@ -146,8 +146,16 @@ def _with_cameras(folder: Path) -> Recording | None:
 def _given(
     recording: Recording, intrinsics: Intrinsics | None, depth_scale: float | None
 ) -> Recording:
-    """The same with what the caller says instead."""
+    """The same with what the caller says instead.
+
+    Raises InputError where no depth has steps that a scale could be of.
+    """
     frames = recording.frames
+    if depth_scale is not None and not any(isinstance(frame.depth, Path) for frame in frames):
+        raise InputError(
+            f"{recording.name} holds no 16-bit depth images, of which depth_scale={depth_scale:g} "
+            "could be the steps a metre. Leave it out."
+        )
     if intrinsics is not None:
         frames = tuple(replace(frame, camera=intrinsics, size=None) for frame in frames)
     return replace(recording, frames=frames, depth_scale=depth_scale or recording.depth_scale)

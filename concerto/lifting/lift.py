@@ -227,6 +227,10 @@ def _footage(
 ) -> Footage:
     frames = given[0]
     if geometry is not None:
+        if depth_scale is not None:
+            raise InputError(
+                "A geometry finds depths in metres or without scale: pass no depth_scale."
+            )
         made, metric = find_frames(geometry, given, world_to_camera, every, skip_bad)
         return Footage(made, metric, len(made), again=True)
     if isinstance(frames, (str, Path)) and not is_video(frames) and given[1] is None:

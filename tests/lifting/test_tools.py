@@ -46,6 +46,15 @@ def test_every_tool_gives_the_frames_that_were_recorded(write: Write, tmp_path: 
         assert (frame.color == wanted.color).all()
 
 
+@pytest.mark.parametrize("write", [write_colmap_text, write_record3d])
+def test_a_depth_scale_is_refused_where_depths_have_no_steps(write: Write, tmp_path: Path) -> None:
+    folder = write(tmp_path / "room")
+    with pytest.raises(InputError, match=r"room holds no 16-bit depth .*depth_scale=5000"):
+        concerto.lift(folder, depth_scale=5000)
+    with pytest.raises(InputError, match="A geometry finds depths .*no depth_scale"):
+        concerto.lift(folder, geometry=lambda *given: None, depth_scale=5000)
+
+
 def test_record3ds_confidence_weighs(tmp_path: Path) -> None:
     folder = write_record3d(tmp_path / "room")
     import liblzfse
