@@ -45,6 +45,11 @@ def read_record3d(folder: Path) -> list[FrameFiles]:
             Intrinsics.from_matrix(shared) if each is None else Intrinsics(*map(float, each[:4]))
             for each in own
         ]
+        if len(cameras) != len(poses):
+            raise InputError(
+                f"{file} tells {len(cameras)} cameras (perFrameIntrinsicCoeffs) and {len(poses)} "
+                "poses; expected one of each for every frame. Was the recording cut short?"
+            )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         if isinstance(error, InputError):
             raise

@@ -55,6 +55,16 @@ def test_a_depth_scale_is_refused_where_depths_have_no_steps(write: Write, tmp_p
         concerto.lift(folder, geometry=lambda *given: None, depth_scale=5000)
 
 
+def test_record3ds_cameras_and_poses_must_be_as_many(tmp_path: Path) -> None:
+    folder = write_record3d(tmp_path / "room")
+    content = json.loads((folder / "metadata").read_text())
+    cameras = [[*CAMERA.values, 96, 72]] * (len(FRAMES) - 1)
+    content["perFrameIntrinsicCoeffs"] = cameras
+    (folder / "metadata").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="metadata tells 7 cameras .* and 8 poses"):
+        open_recording(folder)
+
+
 def test_record3ds_confidence_weighs(tmp_path: Path) -> None:
     folder = write_record3d(tmp_path / "room")
     import liblzfse
