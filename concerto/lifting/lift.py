@@ -243,7 +243,8 @@ def _footage(
         made = attempts(*given, depth_scale=depth_scale, world_to_camera=world_to_camera)
         return islice(made, 0, None, every)
 
-    sizes = [len(part) for part in given if isinstance(part, Sized) and not isinstance(part, str)]
+    each = (frames, given[1], given[3])  # of intrinsics, a single one may be given, of any length
+    sizes = [len(part) for part in each if isinstance(part, Sized) and not isinstance(part, str)]
     again = not is_video(frames) and all(
         part is None or isinstance(part, (Sized, str, Path)) for part in given
     )

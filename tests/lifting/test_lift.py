@@ -39,6 +39,14 @@ def same(cloud: LiftedCloud, atol: float = 1e-4) -> None:
     torch.testing.assert_close(cloud.color, WANTED.color, atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("change", [{}, {"intrinsics": CAMERA.values}, {"frames": iter(COLORS)}])
+def test_the_bar_ends_at_the_number_of_frames(
+    change: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lifted(progress=True, **change)
+    assert f"{len(FRAMES)}/{len(FRAMES)}" in capsys.readouterr().err
+
+
 def test_a_lifted_room_lies_where_it_was_and_is_a_point_cloud(model: concerto.Concerto) -> None:
     assert distance_to_room(WANTED.coord.numpy()).max() < 0.01
     assert WANTED.confidence.shape == (len(WANTED),)

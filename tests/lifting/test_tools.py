@@ -51,7 +51,7 @@ def test_a_depth_scale_is_refused_where_depths_have_no_steps(write: Write, tmp_p
     folder = write(tmp_path / "room")
     with pytest.raises(InputError, match=r"room holds no 16-bit depth .*depth_scale=5000"):
         concerto.lift(folder, depth_scale=5000)
-    with pytest.raises(InputError, match="A geometry finds depths .*no depth_scale"):
+    with pytest.raises(InputError, match=r"A geometry finds depths .*no depth_scale"):
         concerto.lift(folder, geometry=lambda *given: None, depth_scale=5000)
 
 
@@ -61,7 +61,7 @@ def test_record3ds_cameras_and_poses_must_be_as_many(tmp_path: Path) -> None:
     cameras = [[*CAMERA.values, 96, 72]] * (len(FRAMES) - 1)
     content["perFrameIntrinsicCoeffs"] = cameras
     (folder / "metadata").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="metadata tells 7 cameras .* and 8 poses"):
+    with pytest.raises(InputError, match=r"metadata tells 7 cameras .* and 8 poses"):
         open_recording(folder)
 
 
