@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from concerto.errors import InputError
 from concerto.lifting.conventions import inverse, rigid
 from concerto.lifting.frame import Intrinsics
-from concerto.lifting.recording import FrameFiles, read_matrix, read_table
+from concerto.lifting.recording import FrameFiles, read_matrix, read_table, tell_left_out
 
 TRAJECTORY = "lowres_wide.traj"
 # Seconds between two poses, ten times a second, beyond which those in between are not known.
@@ -39,12 +39,14 @@ def read_arkitscenes(folder: Path) -> list[FrameFiles]:
     Raises InputError where the trajectory is no table of numbers.
     """
     trajectory = _read_trajectory(folder / TRAJECTORY)
-    frames = []
-    for image in sorted((folder / "lowres_wide").glob("*.png"), key=_time):
+    images = sorted((folder / "lowres_wide").glob("*.png"), key=_time)
+    frames, left_out = [], []
+    for image in images:
         depth = folder / "lowres_depth" / image.name
         camera = _find_pincam(folder / "lowres_wide_intrinsics", image)
         pose = trajectory.at(_time(image))
         if camera is None or pose is None or not depth.is_file():
+            left_out.append(image.name)
             continue
         intrinsics, size = _pincam(camera)
         frames.append(
@@ -52,6 +54,8 @@ def read_arkitscenes(folder: Path) -> list[FrameFiles]:
                 f"{folder.name}/{image.stem}", image, depth, pose, camera=intrinsics, size=size
             )
         )
+    lack = "a depth image or intrinsics of their name, or of poses around them in time"
+    tell_left_out(folder, left_out, len(images), lack)
     return frames
 
 

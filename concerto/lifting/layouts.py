@@ -24,7 +24,13 @@ from concerto.lifting.conventions import quaternion, rigid
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.nerfstudio import FILE, read_nerfstudio
 from concerto.lifting.record3d import is_record3d, read_record3d
-from concerto.lifting.recording import FrameFiles, Recording, read_matrix, read_table
+from concerto.lifting.recording import (
+    FrameFiles,
+    Recording,
+    read_matrix,
+    read_table,
+    tell_left_out,
+)
 from concerto.lifting.sens import open_sens
 from concerto.points.prepare import positive
 
@@ -250,16 +256,22 @@ def _tum_frames(folder: Path) -> list[FrameFiles]:
     depth_times, depths = _tum_table(folder / "depth.txt", 1)
     pose_times, poses = _tum_table(folder / "groundtruth.txt", 7)
     depth_of, pose_of = _nearest(color_times, depth_times), _nearest(color_times, pose_times)
-    return [
-        FrameFiles(
-            f"{folder.name}/{Path(color[0]).stem}",
-            folder / color[0],
-            folder / depths[depth][0],
-            _tum_pose([float(value) for value in poses[pose]]),
+    frames, left_out = [], []
+    for (color,), depth, pose in zip(colors, depth_of, pose_of, strict=True):
+        if depth < 0 or pose < 0:
+            left_out.append(color)
+            continue
+        frames.append(
+            FrameFiles(
+                f"{folder.name}/{Path(color).stem}",
+                folder / color,
+                folder / depths[depth][0],
+                _tum_pose([float(value) for value in poses[pose]]),
+            )
         )
-        for color, depth, pose in zip(colors, depth_of, pose_of, strict=True)
-        if depth >= 0 and pose >= 0
-    ]
+    lack = f"a depth image or a pose within {TUM_APART * 1000:g} ms"
+    tell_left_out(folder, left_out, len(colors), lack)
+    return frames
 
 
 def _tum_table(file: Path, columns: int) -> tuple[NDArray[np.float64], list[list[str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from concerto.errors import InputError
+from concerto.errors import ConcertoWarning, InputError
 from concerto.io.pictures import decode_photo, read_bytes, read_depth
 from concerto.lifting.frame import Frame, Intrinsics, Sizes, same_view
 from concerto.lifting.parts import Part
@@ -109,6 +110,21 @@ class Recording:
         if isinstance(files.depth, Path):
             return read_depth(files.depth, self.depth_scale)
         return files.depth()
+
+
+def tell_left_out(folder: Path, left_out: list[str], total: int, lack: str) -> None:
+    """Warn of images that are no frames, where all of a folder's are brought together by time.
+
+    left_out: their names. total: of how many. lack: what is missing, for the message.
+    """
+    if left_out:
+        # The same words from the same place: Python shows them once, however often it is opened.
+        warnings.warn(
+            f"{folder}: left out {len(left_out)} of {total} images, the first {left_out[0]}, for "
+            f"lack of {lack}.",
+            ConcertoWarning,
+            stacklevel=1,
+        )
 
 
 def size_of(image: NDArray[Any]) -> tuple[int, int]:

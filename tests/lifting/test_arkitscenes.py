@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from tool_recordings import write_arkitscenes
 
-from concerto.errors import InputError
+from concerto.errors import ConcertoWarning, InputError
 from concerto.lifting.arkitscenes import read_arkitscenes
 from concerto.lifting.conventions import inverse, rigid
 from recordings import frames
@@ -40,12 +40,15 @@ def test_an_image_between_two_poses_has_the_one_in_between(late: float, tmp_path
         np.testing.assert_allclose(files.pose, walked(number / 10), atol=1e-6)
 
 
-def test_an_image_where_the_poses_are_lost_is_left_out(tmp_path: Path) -> None:
+def test_images_where_the_poses_are_lost_are_left_out_and_counted(tmp_path: Path) -> None:
     folder = write_arkitscenes(tmp_path / "room")
     times = [number / 10 + 0.003 for number in (0, 1, 4, 5, 6, 7)]
-    names = [files.name[-5:] for files in read_arkitscenes(turn(folder, times))]
+    first = r"left out 2 of 8 images, the first 40753679_6791\.600\.png, for lack of .* poses"
+    with pytest.warns(ConcertoWarning, match=first):
+        names = [files.name[-5:] for files in read_arkitscenes(turn(folder, times))]
     assert names == ["1.400", "1.500", "1.800", "1.900", "2.000", "2.100"]
-    assert read_arkitscenes(turn(folder, [])) == []
+    with pytest.warns(ConcertoWarning, match="left out 8 of 8 images"):
+        assert read_arkitscenes(turn(folder, [])) == []
 
 
 @pytest.mark.parametrize("off", [-0.001, 0.001])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from concerto.errors import InputError
+from concerto.errors import ConcertoWarning, InputError
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.layouts import find_recordings, open_recording
 from recordings import CAMERA, frames, write_flat, write_scannet, write_tum
@@ -56,12 +56,16 @@ def test_tums_cameras_are_known_by_the_folder(name: str, tmp_path: Path) -> None
     assert open_recording(folder).camera.fx == fx
 
 
-def test_tums_images_without_depth_or_pose_near_in_time_are_not_frames(tmp_path: Path) -> None:
+def test_tums_images_without_depth_or_pose_near_in_time_are_counted_and_no_frames(
+    tmp_path: Path,
+) -> None:
     folder = write_tum(tmp_path / "room", FRAMES)
     for name, left_out in (("depth.txt", 2), ("groundtruth.txt", 5)):
         lines = (folder / name).read_text().splitlines()
         (folder / name).write_text("\n".join(lines[: 1 + left_out] + lines[2 + left_out :]))
-    kept = [files.name for files in open_recording(folder, CAMERA).frames]
+    first = rf"left out 2 of 8 images, the first rgb/{1305031102.0 + 2 / 30:.6f}\.png, .*20 ms"
+    with pytest.warns(ConcertoWarning, match=first):
+        kept = [files.name for files in open_recording(folder, CAMERA).frames]
     wanted = [f"room/{1305031102.0 + n / 30:.6f}" for n in (0, 1, 3, 4, 6, 7)]
     assert kept == wanted
 
