@@ -8,18 +8,27 @@ from typing import Annotated
 
 import tyro
 
+from concerto.cli.options import ReadOptions
 from concerto.config import ConcertoConfig
 from concerto.errors import ConcertoWarning, InputError
-from concerto.io import FORMATS, read
+from concerto.io import FORMATS
 from concerto.known_models import PublishedModel, find_model
 from concerto.loading import from_pretrained
 from concerto.model import Concerto
+from concerto.points.point_cloud import PointCloud
 from concerto.points.voxels import voxelize
 from concerto.segmenter import Segmenter, SegmenterConfig
 from concerto.translator import Translator, TranslatorConfig
 
+# How what torch.save writes begins: a zip archive, and until PyTorch 1.6 a pickle.
+SAVED = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
 
-def info(name_or_file: Annotated[str, tyro.conf.arg(metavar="NAME_OR_FILE")], /) -> None:
+
+def info(
+    name_or_file: Annotated[str, tyro.conf.arg(metavar="NAME_OR_FILE")],
+    /,
+    reading: tyro.conf.OmitArgPrefixes[ReadOptions] = ReadOptions(),
+) -> None:
     """Say what a name, a file or folder of weights, or a scan holds. Downloads nothing by name.
 
     Args:
@@ -27,8 +36,8 @@ def info(name_or_file: Annotated[str, tyro.conf.arg(metavar="NAME_OR_FILE")], /)
     """
     path = Path(name_or_file)
     model = find_model(name_or_file)
-    if path.suffix.lower() in FORMATS:
-        rows = _scan(path)
+    if path.suffix.lower() in FORMATS and not _is_saved(path):
+        rows = _scan(reading.read(path))
     elif model is not None and not path.exists():
         rows = _published(model)
     else:
@@ -38,8 +47,15 @@ def info(name_or_file: Annotated[str, tyro.conf.arg(metavar="NAME_OR_FILE")], /)
         print(f"{key:<{width}}  {value}")
 
 
-def _scan(path: Path) -> dict[str, str]:
-    cloud = read(path)
+def _is_saved(path: Path) -> bool:
+    """Whether a .bin, as which LiDAR sweeps come, holds weights, as pytorch_model.bin does."""
+    if path.suffix.lower() != ".bin" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4).startswith(SAVED)
+
+
+def _scan(cloud: PointCloud) -> dict[str, str]:
     finite = cloud[cloud.coord.isfinite().all(1)]
     rows = {
         "points": f"{len(cloud):,}",

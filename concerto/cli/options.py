@@ -1,4 +1,4 @@
-"""The options that every command which runs a model shares."""
+"""The options that commands share: how scans are read, and by which model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,22 @@ from concerto.points.prepare import positive
 
 
 @dataclass(frozen=True)
-class ScanOptions:
+class ReadOptions:
+    """How scans are read, whatever becomes of them."""
+
+    color_range: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
+    """What black and white are in the scan, where that is in doubt."""
+    columns: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Values a point in .bin files: 4 as in KITTI, 5 as in nuScenes; else their size tells."""
+
+    def read(self, scan: Path) -> PointCloud:
+        """The scan's points."""
+        columns = self.columns if scan.suffix.lower() == ".bin" else None
+        return read(scan, color_range=self.color_range, columns=columns)
+
+
+@dataclass(frozen=True)
+class ScanOptions(ReadOptions):
     """Which model reads the scans, and how, whatever it makes of them."""
 
     model: Annotated[str, tyro.conf.arg(metavar="NAME")] = "concerto-tiny"
@@ -35,10 +50,6 @@ class ScanOptions:
     millimetres; 0.2 for concerto-large-outdoor."""
     grid_size: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Edge of a voxel after scaling, instead of the model's own."""
-    color_range: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
-    """What black and white are in the scan, where that is in doubt."""
-    columns: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Values a point in .bin files: 4 as in KITTI, 5 as in nuScenes; else their size tells."""
     drop_invalid: bool = False
     """Leave points with NaN or infinite coordinates out, and give them zeros."""
     max_memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
@@ -56,11 +67,6 @@ class ScanOptions:
             parse_memory(self.max_memory)
         names = ("scale", "grid_size", "drop_invalid", "max_memory")
         return {name: getattr(self, name) for name in names}
-
-    def read(self, scan: Path) -> PointCloud:
-        """The scan's points."""
-        columns = self.columns if scan.suffix.lower() == ".bin" else None
-        return read(scan, color_range=self.color_range, columns=columns)
 
     def place(self) -> str:
         """Each process of `accelerate launch` or `torchrun` has a CUDA device of its own."""

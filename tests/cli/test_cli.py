@@ -68,6 +68,23 @@ def test_info_says_what_a_name_or_file_holds(subject: object, lines: list[str]) 
         assert line in told
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_info_knows_weights_from_a_sweep_that_end_alike(zipped: bool, tmp_path: Path) -> None:
+    weights = torch.load(GOLDEN, weights_only=True)
+    file = tmp_path / "pytorch_model.bin"
+    torch.save(weights, file, _use_new_zipfile_serialization=zipped)
+    assert "parameters  169,008" in run("info", file).stdout
+
+
+def test_info_takes_the_options_that_it_advises(tmp_path: Path) -> None:
+    dark, sweep = tmp_path / "dark.txt", tmp_path / "sweep.bin"
+    dark.write_text("x y z red green blue\n1 2 3 900 800 700\n4 5 6 1 2 3\n")
+    np.arange(120, dtype=np.float32).tofile(sweep)
+    assert "--color-range 0 65535" in run("info", dark, code=1).stderr
+    assert "colours         yes" in run("info", dark, "--color-range", 0, 65535).stdout
+    assert "points          20" in run("info", sweep, "--columns", 6).stdout
+
+
 def test_convert_goes_there_and_back(tmp_path: Path) -> None:
     run("convert", GOLDEN, tmp_path / "ours")
     run("convert", tmp_path / "ours", tmp_path / "theirs.pth")
