@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,8 @@ from concerto.training.total import Losses, combine
 
 __all__ = ["JointObjective", "Losses", "ObjectiveConfig", "StepSettings"]
 
+ImageViews = Literal["principal", "all"]
+
 # What a view's seed is derived for: no two draw the same numbers.
 MASK, JITTER, TEACHER, STUDENT, LOCAL = range(5)
 
@@ -70,6 +73,8 @@ class ObjectiveConfig:
     """Levels that features are copied down from the coarsest, for the heads."""
     image_up_cast: int = 3
     """The same, for the image encoder's features."""
+    image_views: ImageViews = "principal"
+    """Views of the student that images teach: the principal one, as published, or all."""
     image_width: int = 1536
     """Channels of the image encoder's features."""
     student_temperature: float = 0.1
@@ -97,6 +102,10 @@ class ObjectiveConfig:
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.image_views not in get_args(ImageViews):
+            raise ConfigError(
+                f'image_views is {self.image_views!r}; it must be "principal" or "all".'
+            )
         for name in ("student_temperature", "match_radius"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive.")
@@ -240,37 +249,59 @@ class JointObjective(nn.Module):
             term(part, given, other),
             term(crop, given_local, principal),
         )
-        patches = self._cross_modal(masked_levels, batch, image_features)
+        patches = self._cross_modal(masked_levels, levels, batch, image_features)
         weights = *config.self_weights, config.cross_modal_weight
         return combine(terms, patches, embedded.detach(), weights)
 
     def _cross_modal(
-        self, levels: list[EncodedLevel], batch: Batch, image_features: Tensor | None
+        self,
+        global_levels: list[EncodedLevel],
+        local_levels: list[EncodedLevel],
+        batch: Batch,
+        image_features: Tensor | None,
     ) -> Tensor:
-        """Losses (p,) of the patches of images that points fall into."""
+        """Losses (p,) of the patches of images that points fall into, each view's own."""
         if self.image_projection is None:
-            return batch.pixels.new_zeros(0)
-        up = self.config.image_up_cast
+            return batch.global_pixels.new_zeros(0)
         if not len(batch.images):
             # Nothing, computed all the same: DDP waits for a gradient of every parameter.
-            no_rows = torch.empty(0, dtype=torch.int64, device=batch.pixels.device)
-            nothing = self.image_projection(up_cast(levels, up, no_rows))
+            no_rows = torch.empty(0, dtype=torch.int64, device=batch.images.device)
+            up = self.config.image_up_cast
+            nothing = self.image_projection(up_cast(global_levels, up, no_rows))
             return cosine_losses(nothing, nothing)
         if image_features is None:
             raise InputError("The batch has images; give the image encoder's features of them.")
         self._check_features(image_features, len(batch.images))
-        stage = len(levels) - 1 - up
+        taught = [(global_levels, _of_principal(batch.global_pixels, batch.global_views.offsets))]
+        if self.config.image_views == "all":
+            taught = [(global_levels, batch.global_pixels), (local_levels, batch.local_pixels)]
+        patches = image_features.flatten(0, 1)
+        seen = [self._patches(*views, batch, image_features.shape[1]) for views in taught]
+        given = self.image_projection(torch.cat([feat for feat, _ in seen]))
+        return cosine_losses(given, patches[torch.cat([patch for _, patch in seen])])
+
+    def _patches(
+        self, levels: list[EncodedLevel], pixels: Tensor, batch: Batch, patches: int
+    ) -> tuple[Tensor, Tensor]:
+        """Mean features (p, C) of what views see of patches of images, and which patches (p,).
+
+        pixels: (n, I, 2) of the finest level. patches: of one image.
+        """
+        stage = len(levels) - 1 - self.config.image_up_cast
         offsets = levels[stage].offsets
-        samples = cloud_of_row(offsets, int(offsets[-1])) // 2
-        counts = torch.tensor(batch.image_counts, device=samples.device)
+        view = cloud_of_row(offsets, int(offsets[-1]))
+        counts = torch.tensor(batch.image_counts, device=view.device)
+        first_image = counts.cumsum(0) - counts
         seen = hits(
-            pool_seen(levels, stage, batch.pixels),
-            (counts.cumsum(0) - counts)[samples],
-            patch_grid(batch.images, image_features.shape[1]),
+            pool_seen(levels, stage, pixels),
+            first_image[view // (len(offsets) // len(counts))],
+            patch_grid(batch.images, patches),
         )
-        feat, patch = patch_means(up_cast(levels, up, seen.point), seen.patch)
-        given = self.image_projection(feat)
-        return cosine_losses(given, image_features.flatten(0, 1)[patch])
+        # Apart for each view: what two of them see of a patch has no one mean.
+        total = len(batch.images) * patches
+        feat = up_cast(levels, self.config.image_up_cast, seen.point)
+        feat, patch_of_view = patch_means(feat, view[seen.point] * total + seen.patch)
+        return feat, patch_of_view % total
 
     def _check_features(self, features: Tensor, images: int) -> None:
         if features.ndim != 3 or len(features) != images:
@@ -303,6 +334,12 @@ def _view_seeds(seeds: Tensor, views: int, purpose: int) -> Tensor:
     """One seed (views,) a view, from the samples' seeds (S,)."""
     number = torch.arange(views // len(seeds), device=seeds.device)
     return hash_seeds(seeds[:, None], purpose, number).flatten()
+
+
+def _of_principal(pixels: Tensor, offsets: Tensor) -> Tensor:
+    """Positions in images (n, I, 2) of global views, -1 in every second one."""
+    second = cloud_of_row(offsets, len(pixels)) % 2 == 1
+    return pixels.masked_fill(second[:, None, None], -1.0)
 
 
 def _check_fit(encoder: ConcertoConfig, config: ObjectiveConfig) -> None:

@@ -61,8 +61,8 @@ class SampleViews:
 
     seed: what all randomness of this sample in this epoch comes from. principal, second: the two
     global views. local: the local ones. images: (I, 3, H, W) float32 in 0-1, those that see the
-    principal view. pixels: (n, I, 2) float32, where each point of the principal view lies in each
-    image, row and column in patches; -1 where the image does not see it.
+    principal view. pixels: for each view, in this order, (n, I, 2) float32, where each of its
+    points lies in each image, row and column in patches; -1 where the image does not see it.
     """
 
     name: str
@@ -71,7 +71,12 @@ class SampleViews:
     second: View
     local: tuple[View, ...]
     images: Tensor
-    pixels: Tensor
+    pixels: tuple[Tensor, ...]
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """All of them, in order."""
+        return self.principal, self.second, *self.local
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,9 @@ class Batch:
 
     names: of the samples. seeds: (S,) int64. global_views: 2S clouds: principal, second,
     principal, second … local_views: the same number for every sample. images: (I, 3, H, W) of all
-    samples. image_counts: how many each sample has. pixels: (n, most images of a sample, 2) as in
-    `SampleViews` for every row of `global_views`, -1 in second views and for absent images.
+    samples. image_counts: how many each sample has. global_pixels, local_pixels: (n, most images of
+    a sample, 2) as in `SampleViews` for every row of `global_views` and of `local_views`, -1 for
+    absent images.
     """
 
     names: tuple[str, ...]
@@ -115,7 +121,8 @@ class Batch:
     local_views: Clouds
     images: Tensor
     image_counts: tuple[int, ...]
-    pixels: Tensor
+    global_pixels: Tensor
+    local_pixels: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device; copies from pinned memory overlap with computing."""
@@ -125,27 +132,23 @@ class Batch:
             global_views=self.global_views.to(device),
             local_views=self.local_views.to(device),
             images=self.images.to(device, non_blocking=True),
-            pixels=self.pixels.to(device, non_blocking=True),
+            global_pixels=self.global_pixels.to(device, non_blocking=True),
+            local_pixels=self.local_pixels.to(device, non_blocking=True),
         )
 
 
 def collate(samples: list[SampleViews]) -> Batch:
     """Lay the views of several samples one after another."""
-    globals_ = [view for sample in samples for view in (sample.principal, sample.second)]
-    most = max(sample.pixels.shape[1] for sample in samples)
-    pixels = []
-    for sample in samples:
-        padding = (0, 0, 0, most - sample.pixels.shape[1])
-        pixels.append(F.pad(sample.pixels, padding, value=-1.0))
-        pixels.append(torch.full((len(sample.second.feat), most, 2), -1.0))
+    most = max(len(sample.images) for sample in samples)
     return Batch(
         names=tuple(sample.name for sample in samples),
         seeds=torch.tensor([sample.seed for sample in samples]),
-        global_views=_lay(globals_),
-        local_views=_lay([view for sample in samples for view in sample.local]),
+        global_views=_lay([view for sample in samples for view in sample.views[:2]]),
+        local_views=_lay([view for sample in samples for view in sample.views[2:]]),
         images=torch.cat([sample.images for sample in samples]),
         image_counts=tuple(len(sample.images) for sample in samples),
-        pixels=torch.cat(pixels),
+        global_pixels=_lay_pixels([one for sample in samples for one in sample.pixels[:2]], most),
+        local_pixels=_lay_pixels([one for sample in samples for one in sample.pixels[2:]], most),
     )
 
 
@@ -156,3 +159,8 @@ def _lay(views: list[View]) -> Clouds:
         origin_coord=torch.cat([view.origin_coord for view in views]),
         offsets=torch.tensor(list(accumulate(len(view.feat) for view in views))),
     )
+
+
+def _lay_pixels(pixels: list[Tensor], most: int) -> Tensor:
+    """Of views (n, I, 2) each, I at most `most`: (Σn, most, 2)."""
+    return torch.cat([F.pad(one, (0, 0, 0, most - one.shape[1]), value=-1.0) for one in pixels])

@@ -71,7 +71,7 @@ class ViewConfig:
 @dataclass(frozen=True)
 class _Cloud:
     """A sample, one point a voxel, as `augment` takes it: coord, color (0-1) and normal are
-    (3, n) float32. patches: (n, I, 2), as `SampleViews.pixels`."""
+    (3, n) float32. patches: (n, I, 2), as in `SampleViews.pixels`."""
 
     coord: np.ndarray
     color: np.ndarray
@@ -94,27 +94,24 @@ def make_views(sample: Sample, config: ViewConfig, seed: int) -> SampleViews:
     cloud = _thin(sample, config, for_cloud)
     principal_rows, second_rows, *crops = _crops(cloud, config, for_crops)
     shared = augment_color(cloud.color, for_color)
-    principal, kept = _view(
-        cloud, principal_rows, shared.take(principal_rows, 1), config.grid_size, for_views[0]
-    )
-    second, _ = _view(
-        cloud, second_rows, shared.take(second_rows, 1), config.grid_size, for_views[1]
-    )
-    local = []
+    made = []
+    for rows, random in zip((principal_rows, second_rows), for_views[:2], strict=True):
+        made.append(_view(cloud, rows, shared.take(rows, 1), config.grid_size, random))
     for rows, random in zip(crops, for_views[2:], strict=True):
         color = augment_color(cloud.color.take(rows, 1), random)
-        local.append(_view(cloud, rows, color, config.grid_size, random)[0])
+        made.append(_view(cloud, rows, color, config.grid_size, random))
 
-    patches = cloud.patches[kept]
-    seeing = (patches[..., 0] >= 0).any(0).nonzero()[0]
+    (principal, kept), (second, _), *local = made
+    seeing = np.any(cloud.patches[kept, :, 0] >= 0, axis=0).nonzero()[0]
+    patches = cloud.patches[:, seeing]
     return SampleViews(
         name=sample.name,
         seed=seed,
         principal=principal,
         second=second,
-        local=tuple(local),
+        local=tuple(view for view, _ in local),
         images=_images([sample.images[i] for i in seeing], config, for_images),
-        pixels=torch.from_numpy(patches[:, seeing]),
+        pixels=tuple(torch.from_numpy(patches[rows]) for _, rows in made),
     )
 
 

@@ -75,7 +75,8 @@ def losses(golden: dict[str, Any], objective: JointObjective) -> Losses:
         local_views=clouds(given, "local"),
         images=given["images"],
         image_counts=tuple(given["img_num"].tolist()),
-        pixels=given["global_correspondence"],
+        global_pixels=given["global_correspondence"],
+        local_pixels=torch.full((len(given["local_coord"]), 1, 2), -1.0),
     )
     masked = Masked(batch.global_views, given["mask"])
     out = objective.losses(batch, masked, given["feature2d"], golden["hyper"]["teacher_temp"])

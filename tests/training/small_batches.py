@@ -17,6 +17,7 @@ CONFIG = ObjectiveConfig(head_hidden=32, head_width=16, prototypes=24, image_wid
 SETTINGS = StepSettings(teacher_temperature=0.05, mask_size=0.2, mask_ratio=0.5)
 IMAGE_SIZE, PATCH = 28, 7
 PATCHES = (IMAGE_SIZE // PATCH) ** 2
+ROOM = 1.5  # metres along each side
 
 
 def small_objective(
@@ -33,7 +34,7 @@ def small_objective(
 
 def small_sample(seed: int, images: int = 2) -> SampleViews:
     """Two global and two local views of one room, and images that see half of it each."""
-    cloud = random_cloud(700, seed=seed)
+    cloud = random_cloud(700, seed=seed, extent=ROOM)
     assert cloud.color is not None
     assert cloud.normal is not None
     feat = torch.cat([cloud.coord, cloud.color, cloud.normal], dim=1)
@@ -50,7 +51,7 @@ def small_sample(seed: int, images: int = 2) -> SampleViews:
         second=crops[0],
         local=tuple(crops[1:]),
         images=torch.rand(images, 3, IMAGE_SIZE, IMAGE_SIZE, generator=random),
-        pixels=_pixels(principal.origin_coord, images),
+        pixels=tuple(_pixels(view.origin_coord, images) for view in (principal, *crops)),
     )
 
 
@@ -94,7 +95,7 @@ def _view(feat: Tensor, origin_coord: Tensor, random: torch.Generator) -> View:
 def _pixels(coord: Tensor, images: int) -> Tensor:
     """Each image looks along another axis and sees the half of the room nearer to x = 0."""
     side = IMAGE_SIZE / PATCH
-    share = coord / (coord.amax(0) + 1e-3)
+    share = coord / ROOM
     views = [share[:, [(n + 1) % 3, (n + 2) % 3]] * side for n in range(images)]
     if not views:
         return torch.empty(len(coord), 0, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -69,6 +70,32 @@ def test_without_images_the_other_terms_take_over_the_weight() -> None:
     assert losses.cross_modal.item() == pytest.approx(mean.item(), rel=1e-6)
     assert losses.total.item() == pytest.approx(mean.item(), rel=1e-6)
     assert losses.patches == 0
+
+
+def unseen_but(sample: SampleViews, view: int) -> SampleViews:
+    """No image sees any view but this one."""
+    pixels = [one if at == view else -torch.ones_like(one) for at, one in enumerate(sample.pixels)]
+    return replace(sample, pixels=tuple(pixels))
+
+
+def test_images_teach_the_principal_view_alone() -> None:
+    samples = [small_sample(0), small_sample(1, images=1)]
+    losses = compare(small_objective(), samples)
+    alone = compare(small_objective(), [unseen_but(sample, 0) for sample in samples])
+    assert losses.patches == alone.patches
+    assert torch.equal(losses.cross_modal, alone.cross_modal)
+
+
+def test_images_can_teach_all_views_each_by_itself() -> None:
+    objective = small_objective(config=replace(CONFIG, image_views="all"))
+    samples = [small_sample(0), small_sample(1, images=1)]
+    losses = compare(objective, samples)
+    alone = [compare(objective, [unseen_but(one, view) for one in samples]) for view in range(4)]
+    patches = [view.patches for view in alone]
+    assert min(patches) > 0
+    assert losses.patches == sum(patches)
+    total = sum(count * view.cross_modal for count, view in zip(patches, alone, strict=True))
+    assert losses.cross_modal.item() == pytest.approx(float(total / losses.patches), rel=1e-5)
 
 
 def test_the_sonata_recipe_has_no_part_for_images_and_looks_at_none() -> None:
@@ -231,9 +258,10 @@ def test_features_that_do_not_fit_the_images_are_refused(
         {"prototypes": 1},
         {"match_radius": 0.0},
         {"image_up_cast": 5},
+        {"image_views": "second"},
     ],
 )
-def test_what_cannot_be_is_refused(values: dict[str, float]) -> None:
+def test_what_cannot_be_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         JointObjective(ENCODER, replace(ObjectiveConfig(), **values))
 

@@ -109,7 +109,7 @@ def test_what_one_part_draws_leaves_the_others_alone() -> None:
     assert same(made.principal, fewer.principal)
     assert same(made.second, fewer.second)
     assert same(made.local[:2], fewer.local)
-    assert same(made.pixels, fewer.pixels)
+    assert same(made.pixels[:4], fewer.pixels)
     assert not same(made.images, fewer.images)
 
 
@@ -122,10 +122,12 @@ def test_types_and_shapes_are_those_of_the_contract() -> None:
         assert (view.grid_coord.shape, view.grid_coord.dtype) == ((rows, 3), torch.int64)
         assert (view.origin_coord.shape, view.origin_coord.dtype) == ((rows, 3), torch.float32)
     assert (made.images.shape, made.images.dtype) == ((3, 3, 56, 56), torch.float32)
-    assert made.pixels.shape == (len(made.principal.feat), 3, 2)
-    assert made.pixels.dtype == torch.float32
+    for view, pixels in zip(all_views(made), made.pixels, strict=True):
+        assert (pixels.shape, pixels.dtype) == ((len(view.feat), 3, 2), torch.float32)
     batch = collate([made, make_views(room(images=0), CONFIG, 1)])
     assert batch.image_counts == (3, 0)
+    assert batch.global_pixels.shape == (len(batch.global_views.feat), 3, 2)
+    assert batch.local_pixels.shape == (len(batch.local_views.feat), 3, 2)
 
 
 @settings(max_examples=60)
@@ -156,19 +158,20 @@ def test_a_row_is_one_point_in_all_its_values() -> None:
         assert (view.feat[:, 6:].numpy() == sample.normal[rows]).all()
 
 
-def test_pixels_are_those_of_the_principal_views_rows() -> None:
+def test_pixels_are_those_of_the_views_rows() -> None:
     sample = room()
     made = make_views(sample, CONFIG, 1)
-    rows = points_of(made.principal, sample)
-    for number, seen in enumerate(sample.seen):
-        places = {point: (x, y) for x, y, point in seen.tolist()}
-        for row, (down, right) in zip(rows, made.pixels[:, number].tolist(), strict=True):
-            # 60 x 80 pixels hold a square of 60, 15 a patch, from column 10 on.
-            x, y = places.get(row, (0, 0))
-            if row in places and 10 <= x < 70:
-                assert (down, right) == pytest.approx(((y + 0.5) / 15, (x + 0.5 - 10) / 15))
-            else:
-                assert (down, right) == (-1, -1)
+    for view, pixels in zip(all_views(made), made.pixels, strict=True):
+        rows = points_of(view, sample)
+        for number, seen in enumerate(sample.seen):
+            places = {point: (x, y) for x, y, point in seen.tolist()}
+            for row, (down, right) in zip(rows, pixels[:, number].tolist(), strict=True):
+                # 60 x 80 pixels hold a square of 60, 15 a patch, from column 10 on.
+                x, y = places.get(row, (0, 0))
+                if row in places and 10 <= x < 70:
+                    assert (down, right) == pytest.approx(((y + 0.5) / 15, (x + 0.5 - 10) / 15))
+                else:
+                    assert (down, right) == (-1, -1)
 
 
 def test_images_show_at_a_rows_pixel_what_they_show_of_its_point() -> None:
@@ -180,8 +183,9 @@ def test_images_show_at_a_rows_pixel_what_they_show_of_its_point() -> None:
     sample = replace(sample, images=(image,))
     config = replace(CONFIG, augment_images=False, image_size=448, patch_size=112)
     made = make_views(sample, config, 0)
-    seen = (made.pixels[:, 0, 0] >= 0).numpy()
-    row, column = (made.pixels[seen, 0] * 112).long().unbind(1)
+    pixels = made.pixels[0]
+    seen = (pixels[:, 0, 0] >= 0).numpy()
+    row, column = (pixels[seen, 0] * 112).long().unbind(1)
     shown = made.images[0, :2, row, column].T.numpy() * 255
     place = dict(zip(point.tolist(), zip(x, y, strict=True), strict=True))
     wanted = np.array([place[one] for one in points_of(made.principal, sample)[seen]]) * (3, 4)
@@ -206,7 +210,7 @@ def test_only_images_that_see_the_principal_view_are_kept() -> None:
         if far not in points_of(made.principal, sample):
             seen_by_one += 1
             assert same(made.images, make_views(kept, config, seed).images)
-            assert made.pixels.shape[1] == 1
+            assert {pixels.shape[1] for pixels in made.pixels} == {1}
     assert seen_by_one
 
 
@@ -214,7 +218,7 @@ def test_a_sample_whose_images_see_nothing_is_one_without_images() -> None:
     sample = replace(room(images=2), seen=(np.zeros((0, 3), np.int64),) * 2)
     made = make_views(sample, CONFIG, 0)
     assert made.images.shape == (0, 3, 56, 56)
-    assert made.pixels.shape == (len(made.principal.feat), 0, 2)
+    assert made.pixels[0].shape == (len(made.principal.feat), 0, 2)
 
 
 def test_without_use_images_nobody_looks_at_them() -> None:
