@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
 import tyro
@@ -26,6 +26,11 @@ RATES = {
     "decoder": (0.001, 0.0001),
     "full": (0.001, 0.0001),
 }
+# What decides over steps, of which --protocol cached has none.
+OF_STEPS = (
+    *("epochs", "max_steps", "accumulate", "precision", "clip_norm", "save_every", "keep"),
+    *("picture_every", "max_bad_steps"),
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,13 @@ class ProbeConfig:
                 "--protocol cached takes scenes as they are, and chooses its weight decay itself, "
                 "from --fit.weight-decays: leave --views.… and --weight-decay out, or take "
                 "--protocol published."
+            )
+        usual = {option.name: option.default for option in fields(LoopConfig)}
+        changed = [name for name in OF_STEPS if getattr(self.loop, name) != usual[name]]
+        if self.protocol == "cached" and changed:
+            raise ConfigError(
+                "--protocol cached fits the map to the end, in one go: leave "
+                f"--{changed[0].replace('_', '-')} out, or take --protocol published."
             )
         if self.lora != LoraConfig() and self.mode != "lora":
             raise ConfigError("--lora.… is for --mode lora; other modes have no adapters.")

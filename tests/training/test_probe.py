@@ -270,6 +270,8 @@ def test_repeated_scenes_change_neither_what_is_learnt_nor_what_is_measured(
         (["--protocol", "cached", "--lr", 0.1], "--protocol cached fits the map to the end"),
         (["--protocol", "cached", "--weight-decay", 0.1], "--protocol cached takes scenes as they"),
         (["--protocol", "cached", "--views.mix", 0], "--protocol cached takes scenes as they are"),
+        (["--protocol", "cached", "--epochs", 5], "--protocol cached fits the map to the end, in"),
+        (["--protocol", "cached", "--save-every", 9], "--protocol cached fits the map to the end"),
         (["--lora.rank", 4], "--lora.… is for --mode lora; other modes have no adapters."),
         (["--decoder.depths", 1, 1, 1, 1], "--decoder.… is for --mode decoder and full; --mode l"),
         (["--fit.points", 10], "--fit.… is how --protocol cached fits the map"),
