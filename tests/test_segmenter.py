@@ -10,6 +10,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file
+from saved_heads import save_over
 
 import concerto
 from concerto import (
@@ -26,7 +27,7 @@ from concerto.heads import DecoderConfig, KnnConfig, LinearConfig
 from concerto.known_models import find_model
 from concerto.palette import SCANNET_CLASSES, distinct_colors
 from concerto.segmenter_card import write_results
-from concerto.segmenter_files import Over, fingerprint, merge_adapters, same_prints, write_segmenter
+from concerto.segmenter_files import fingerprint, merge_adapters, same_prints
 from concerto.weight_files import OWN_FIELDS_KEY
 from conftest import SMALL, Loader, random_cloud, relative_l2
 from hub_server import FakeHub, Repo
@@ -46,14 +47,6 @@ def made(head: object = HEADS[0]) -> Segmenter:
         segmenter.head.features.normal_()
         segmenter.head.labels.copy_(torch.arange(9) % 3)
     return segmenter
-
-
-def save_over(folder: Path, encoder: Path, segmenter: Segmenter, **adapters: torch.Tensor) -> None:
-    """The head alone, over an encoder in a folder."""
-    segmenter.model.save_pretrained(encoder)
-    head = {k: v for k, v in segmenter.state_dict().items() if k.startswith("head.")}
-    over = Over(str(encoder), fingerprint(segmenter.model.state_dict()), 2.0 if adapters else None)
-    write_segmenter(folder, segmenter.config, head | adapters, over)
 
 
 # --- what it gives -------------------------------------------------------------------------------

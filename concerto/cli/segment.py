@@ -31,6 +31,7 @@ def segment(
     /,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")],
     classes: Annotated[str | None, tyro.conf.arg(metavar="A,B,C")] = None,
+    encoder: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None,
     model: tyro.conf.OmitArgPrefixes[ScanOptions] = ScanOptions(model=DEFAULT),
 ) -> None:
     """Say what each point of a scan is, and print each class with its share and colour.
@@ -41,11 +42,17 @@ def segment(
             out.npz, out.pcd or out.las for the points with their classes, as numbers in the
             order printed.
         classes: With a translator as --model: what to tell apart, as "chair,dining table,floor".
+        encoder: Where the encoder of a head or adapters saved alone lies, if not where they say.
     """
     _check(output)
     cloud = model.read(scan)
     options = model.inference()
-    loaded = from_pretrained(model.model, device=model.place(), dtype=model.dtype)
+    if encoder is None:
+        loaded = from_pretrained(model.model, device=model.place(), dtype=model.dtype)
+    else:
+        loaded = Segmenter.from_pretrained(
+            model.model, encoder=encoder, device=model.place(), dtype=model.dtype
+        )
     if isinstance(loaded, Translator):
         names = _named(classes)
         named = loaded.segment(cloud, names, progress=True, **options)

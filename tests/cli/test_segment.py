@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from saved_heads import save_over
 
 import concerto
 from command import run
@@ -52,3 +53,15 @@ def test_an_encoder_cannot_segment(place: Path) -> None:
     assert "concerto-tiny is an encoder, and knows no classes" in said.stderr
     said = run("segment", place / "scan.ply", "-o", "x.gif", code=1)
     assert "x.gif must end in one of .ply, .png" in said.stderr
+
+
+def test_a_head_saved_alone_is_told_where_its_encoder_lies(place: Path, tmp_path: Path) -> None:
+    segmenter = concerto.from_pretrained(place / "model")
+    save_over(tmp_path / "head", tmp_path / "encoder", segmenter)
+    (tmp_path / "encoder").rename(tmp_path / "moved")
+    options = (place / "scan.ply", "--model", tmp_path / "head", "-o", tmp_path / "out.npz")
+    said = run("segment", *options, code=1)
+    assert said.stderr.rstrip().endswith("If it lies elsewhere, pass --encoder.")
+    run("segment", *options, "--encoder", tmp_path / "moved")
+    wanted = segmenter(concerto.read(place / "scan.ply")).numpy()
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["class"], wanted)
