@@ -23,6 +23,7 @@ from concerto.training.linear_probe import (
     fit_knn,
     fit_linear,
     gather_features,
+    predict_all,
 )
 from concerto.training.scores import Confusion
 
@@ -118,10 +119,11 @@ def _count(
         some = random.permutation(len(truth))[:KNN_POINTS]
         for kind, own, counted in zip(kinds, fits, counts, strict=True):
             features = kind(scene)
+            maps = {name: fit for name, fit in own.items() if isinstance(fit, LinearMap)}
+            for name, found in zip(maps, predict_all([*maps.values()], features), strict=True):
+                counted[name].add(truth, found)
             for name, fit in own.items():
-                if isinstance(fit, LinearMap):
-                    counted[name].add(truth, fit.predict(features))
-                else:
+                if isinstance(fit, KnnHead):
                     votes = fit.votes(torch.from_numpy(features[some]))
                     counted[name].add(truth[some], votes.argmax(1).numpy())
     return counts
