@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from concerto.encoder import EncodedLevel
 from concerto.errors import InputError
 from concerto.grids import group_rows
 
@@ -40,13 +42,28 @@ def hits(pixels: Tensor, first_image: Tensor, grid: tuple[int, int]) -> Hits:
     return Hits(point, (image * rows + row) * columns + column)
 
 
-def patch_means(feat: Tensor, patch: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of features (h, C) over each patch that is hit: (p, C) float32, and which (p,)."""
-    groups = group_rows(patch)
-    total = feat.new_zeros((len(groups.starts), feat.shape[1]), dtype=torch.float32)
-    total = total.index_add(0, groups.group, feat.float())
-    count = torch.bincount(groups.group, minlength=len(total))
-    return total / count[:, None], patch[groups.order[groups.starts]]
+def patch_means(levels: Sequence[EncodedLevel], seen: Hits) -> tuple[Tensor, Tensor]:
+    """What is seen of each patch that is hit, and which patches these are (p,).
+
+    levels: the one whose points are seen and, after it, all coarser ones. The features (p, ΣC)
+    float32 are means over the points of a patch, of their own and those of what they lie in.
+    """
+    groups = group_rows(seen.patch)
+    patch, row = groups.group, seen.point
+    count = torch.bincount(patch, minlength=len(groups.starts))
+    share = 1 / count[patch].float()
+    means = []
+    for level in levels:
+        rows = level.feat.index_select(0, row).float() * share[:, None]
+        means.append(rows.new_zeros(len(count), rows.shape[1]).index_add(0, patch, rows))
+        if level.pooling is not None:
+            row = level.pooling.parent[row]
+            pairs = group_rows(patch * len(level.pooling.batch) + row)
+            # What a patch has several times, as coarse voxels are, counts once, for as much.
+            share = share.new_zeros(len(pairs.starts)).index_add(0, pairs.group, share)
+            first = pairs.order[pairs.starts]
+            patch, row = patch[first], row[first]
+    return torch.cat(means, dim=1), seen.patch[groups.order[groups.starts]]
 
 
 def cosine_losses(given: Tensor, wanted: Tensor) -> Tensor:

@@ -33,12 +33,11 @@ def level_points(levels: list[EncodedLevel], up: int, origin_coord: Tensor) -> L
     return LevelPoints(up_cast(levels, up), coord, levels[stage].offsets)
 
 
-def up_cast(levels: list[EncodedLevel], up: int, rows: Tensor | None = None) -> Tensor:
-    """Features of the level `up` below the coarsest and, after them, of what each voxel lies in.
-
-    rows: (r,) int64 rows of that level, all if None. Returns (r, ΣC).
-    """
-    parts = []
+def up_cast(levels: list[EncodedLevel], up: int) -> Tensor:
+    """Features (n, ΣC) of the level `up` below the coarsest and, after them, of what each voxel
+    lies in."""
+    parts: list[Tensor] = []
+    rows: Tensor | None = None
     for level in levels[len(levels) - 1 - up :]:
         parts.append(level.feat if rows is None else level.feat.index_select(0, rows))
         if level.pooling is not None:

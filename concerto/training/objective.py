@@ -28,14 +28,13 @@ from concerto.encoder import Backend, EncodedLevel, PointTransformer
 from concerto.encoder.random import hash_seeds
 from concerto.errors import ConfigError, InputError
 from concerto.grids import cloud_of_row
-from concerto.training.cross_modal import cosine_losses, hits, patch_grid, patch_means
+from concerto.training.cross_modal import Hits, cosine_losses, hits, patch_grid, patch_means
 from concerto.training.distillation import Distilled, distill
 from concerto.training.heads import ProjectionHead
 from concerto.training.levels import (
     LevelPoints,
     level_points,
     pool_seen,
-    up_cast,
     up_cast_width,
 )
 from concerto.training.masking import Masked, jitter_masked, mask_cells
@@ -265,9 +264,10 @@ class JointObjective(nn.Module):
             return batch.global_pixels.new_zeros(0)
         if not len(batch.images):
             # Nothing, computed all the same: DDP waits for a gradient of every parameter.
-            no_rows = torch.empty(0, dtype=torch.int64, device=batch.images.device)
-            up = self.config.image_up_cast
-            nothing = self.image_projection(up_cast(global_levels, up, no_rows))
+            none = Hits(*batch.global_views.offsets.new_zeros(2, 0))
+            nothing = self.image_projection(
+                patch_means(self._taught_levels(global_levels), none)[0]
+            )
             return cosine_losses(nothing, nothing)
         if image_features is None:
             raise InputError("The batch has images; give the image encoder's features of them.")
@@ -287,21 +287,25 @@ class JointObjective(nn.Module):
 
         pixels: (n, I, 2) of the finest level. patches: of one image.
         """
-        stage = len(levels) - 1 - self.config.image_up_cast
-        offsets = levels[stage].offsets
+        taught = self._taught_levels(levels)
+        offsets = taught[0].offsets
         view = cloud_of_row(offsets, int(offsets[-1]))
         counts = torch.tensor(batch.image_counts, device=view.device)
         first_image = counts.cumsum(0) - counts
         seen = hits(
-            pool_seen(levels, stage, pixels),
+            pool_seen(levels, len(levels) - len(taught), pixels),
             first_image[view // (len(offsets) // len(counts))],
             patch_grid(batch.images, patches),
         )
         # Apart for each view: what two of them see of a patch has no one mean.
         total = len(batch.images) * patches
-        feat = up_cast(levels, self.config.image_up_cast, seen.point)
-        feat, patch_of_view = patch_means(feat, view[seen.point] * total + seen.patch)
+        seen = Hits(seen.point, view[seen.point] * total + seen.patch)
+        feat, patch_of_view = patch_means(taught, seen)
         return feat, patch_of_view % total
+
+    def _taught_levels(self, levels: list[EncodedLevel]) -> list[EncodedLevel]:
+        """Those whose features are to be the image encoder's."""
+        return levels[len(levels) - 1 - self.config.image_up_cast :]
 
     def _check_features(self, features: Tensor, images: int) -> None:
         if features.ndim != 3 or len(features) != images:

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from concerto import Concerto
 from concerto.errors import InputError
-from concerto.training.cross_modal import cosine_losses, hits, patch_grid, patch_means
+from concerto.training.cross_modal import Hits, cosine_losses, hits, patch_grid, patch_means
+from concerto.training.levels import up_cast
 
 
 def test_a_point_falls_into_a_patch_of_every_image_that_sees_it() -> None:
@@ -30,11 +32,26 @@ def test_a_position_outside_the_image_hits_nothing() -> None:
     assert hits(pixels, torch.zeros(3, dtype=torch.int64), grid=(2, 3)).point.tolist() == [2]
 
 
-def test_features_are_averaged_over_the_points_of_a_patch() -> None:
-    feat = torch.tensor([[1.0, 0.0], [5.0, 5.0], [3.0, 2.0]])
-    means, patch = patch_means(feat, torch.tensor([7, 2, 7]))
-    assert patch.tolist() == [2, 7]
-    assert torch.equal(means, torch.tensor([[5.0, 5.0], [2.0, 1.0]]))
+@pytest.mark.parametrize("stage", [0, 1, 4])
+def test_features_of_all_levels_are_averaged_over_the_points_of_a_patch(
+    model: Concerto, stage: int
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    grid = torch.unique(torch.randint(0, 20, (300, 3), generator=random), dim=0)
+    feat = torch.rand(len(grid), 9, generator=random)
+    with torch.no_grad():
+        levels = model.encoder(feat, grid, torch.tensor([200, len(grid)]))
+    points = len(levels[stage].feat)
+    seen = Hits(
+        torch.randint(0, points, (400,), generator=random),
+        torch.randint(0, 9, (400,), generator=random) * 3,
+    )
+    means, patch = patch_means(levels[stage:], seen)
+    assert patch.tolist() == sorted(set(seen.patch.tolist()))
+    every = up_cast(levels, len(levels) - 1 - stage)
+    for mean, number in zip(means, patch.tolist(), strict=True):
+        wanted = every[seen.point[seen.patch == number]].mean(0)
+        assert torch.allclose(mean, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_the_loss_sees_neither_length_nor_mean() -> None:

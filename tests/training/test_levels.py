@@ -6,7 +6,7 @@ import torch
 from concerto import Concerto
 from concerto.encoder import EncodedLevel
 from concerto.hierarchy import Hierarchy
-from concerto.training.levels import level_points, pool_seen, up_cast, up_cast_width
+from concerto.training.levels import level_points, pool_seen, up_cast_width
 from conftest import SMALL
 
 
@@ -33,14 +33,6 @@ def test_a_level_is_that_of_the_hierarchy(
     assert torch.equal(given.coord, hierarchy.levels[stage].coord)
     assert torch.equal(given.offsets, levels[stage].offsets)
     assert given.feat.shape[1] == up_cast_width(SMALL.channels, up)
-
-
-def test_some_rows_have_the_features_they_have_among_all(
-    encoded: tuple[list[EncodedLevel], torch.Tensor],
-) -> None:
-    levels, _ = encoded
-    rows = torch.tensor([3, 0, 3, 20])
-    assert torch.equal(up_cast(levels, 3, rows), up_cast(levels, 3)[rows])
 
 
 def test_positions_in_images_are_means_over_the_members_that_are_seen(
