@@ -1,4 +1,7 @@
-"""The kinds of features that are compared, each a function of a scene: (N, C) float32 a point."""
+"""The kinds of features that are compared, each a function of a scene and some of its points.
+
+rows: (n,) the points, each once. What comes back is (n, C) float32.
+"""
 
 from __future__ import annotations
 
@@ -15,29 +18,30 @@ from concerto.training.image_teacher import ImageTeacher
 from concerto.training.pictures import cloud_of
 from concerto.training.samples import Sample
 
-Kind = Callable[[Sample], np.ndarray]
+Kind = Callable[[Sample, np.ndarray], np.ndarray]
 # Pixels of the longer side of images that the image encoder sees: those that rooms are rendered at.
 IMAGE_SIDE = 320
 # Pixels worked on at a time: 10 MB of features 624 wide.
 CHUNK = 2**12
 
 
-def raw_input(sample: Sample) -> np.ndarray:
+def raw_input(sample: Sample, rows: np.ndarray) -> np.ndarray:
     """What an encoder is given: coordinates from the centre of the scene and above its lowest
     point (metres), colour (0-1), normal."""
     low, high = sample.coord.min(0), sample.coord.max(0)
     origin = (low + high) / 2
     origin[2] = low[2]
-    return np.hstack([sample.coord - origin, sample.color / np.float32(255), sample.normal])
+    color = sample.color[rows] / np.float32(255)
+    return np.hstack([sample.coord[rows] - origin, color, sample.normal[rows]])
 
 
 def encoded(model: Concerto, stages: Stages = "all") -> Kind:
     """Features of an encoder; all stages, as published linear probes read them."""
 
-    def kind(sample: Sample) -> np.ndarray:
+    def kind(sample: Sample, rows: np.ndarray) -> np.ndarray:
         features = model.encode(cloud_of(sample), stages=stages)
         assert isinstance(features, torch.Tensor)
-        return features.float().cpu().numpy()
+        return features[torch.from_numpy(rows)].float().cpu().numpy()
 
     return kind
 
@@ -45,13 +49,15 @@ def encoded(model: Concerto, stages: Stages = "all") -> Kind:
 def lifted(teacher: ImageTeacher) -> Kind:
     """Features of images, at each point the mean over the images that see it, zero where none."""
 
-    def kind(sample: Sample) -> np.ndarray:
-        total = torch.zeros(len(sample.coord), teacher.width)
-        count = torch.zeros(len(sample.coord), 1)
+    def kind(sample: Sample, rows: np.ndarray) -> np.ndarray:
+        total, count = torch.zeros(len(rows), teacher.width), torch.zeros(len(rows), 1)
+        row_of_point = np.full(len(sample.coord), -1)
+        row_of_point[rows] = np.arange(len(rows))
         for image, seen in zip(sample.images, sample.seen, strict=True):
             patches, size = _patches(teacher, image), image.shape[1::-1]
+            seen = seen[row_of_point[seen[:, 2]] >= 0]
             for pixels in np.split(seen, range(CHUNK, len(seen), CHUNK)):
-                point = torch.from_numpy(pixels[:, 2])
+                point = torch.from_numpy(row_of_point[pixels[:, 2]])
                 total.index_add_(0, point, _at_pixels(patches, pixels[:, :2], size))
                 count.index_add_(0, point, torch.ones(len(point), 1))
         return total.div_(count.clamp(min=1)).numpy()
@@ -60,20 +66,20 @@ def lifted(teacher: ImageTeacher) -> Kind:
 
 
 def once(kind: Kind) -> Kind:
-    """The same, computed once for a scene that is asked for several times in a row."""
-    last: list[tuple[Sample, np.ndarray]] = []
+    """The same, computed once where it is asked for the same several times in a row."""
+    last: list[tuple[Sample, np.ndarray, np.ndarray]] = []
 
-    def remembered(sample: Sample) -> np.ndarray:
-        if not last or last[0][0] is not sample:
-            last[:] = [(sample, kind(sample))]
-        return last[0][1]
+    def remembered(sample: Sample, rows: np.ndarray) -> np.ndarray:
+        if not last or last[0][0] is not sample or last[0][1] is not rows:
+            last[:] = [(sample, rows, kind(sample, rows))]
+        return last[0][2]
 
     return remembered
 
 
 def together(kinds: Sequence[Kind]) -> Kind:
     """Several kinds side by side."""
-    return lambda sample: np.hstack([kind(sample) for kind in kinds])
+    return lambda sample, rows: np.hstack([kind(sample, rows) for kind in kinds])
 
 
 def _patches(teacher: ImageTeacher, image: np.ndarray) -> torch.Tensor:

@@ -82,10 +82,12 @@ def _gather(kinds: Sequence[tuple[Kind, Seeds]], scenes: Scenes) -> list[dict[in
         labels = _labels(scene.segment)
         known = np.flatnonzero(labels >= 0)
         drawn = {seed: random.permutation(known)[:POINTS] for seed, random in draws.items()}
+        rows = np.unique(np.concatenate([*drawn.values()]))
         for (kind, seeds), kept in zip(kinds, parts, strict=True):
-            features = kind(scene)
+            features = kind(scene, rows)
             for seed in seeds:
-                kept[seed].append((features[drawn[seed]], labels[drawn[seed]]))
+                own = features[np.searchsorted(rows, drawn[seed])]
+                kept[seed].append((own, labels[drawn[seed]]))
     total = POINTS * len(scenes)
     return [
         {seed: gather_features(found, len(scenes), total) for seed, found in kept.items()}
@@ -116,9 +118,10 @@ def _count(
     for number in range(len(scenes)):
         scene = scenes.read(number)
         truth = _labels(scene.segment)
+        every = np.arange(len(truth))
         some = random.permutation(len(truth))[:KNN_POINTS]
         for kind, own, counted in zip(kinds, fits, counts, strict=True):
-            features = kind(scene)
+            features = kind(scene, every)
             maps = {name: fit for name, fit in own.items() if isinstance(fit, LinearMap)}
             for name, found in zip(maps, predict_all([*maps.values()], features), strict=True):
                 counted[name].add(truth, found)

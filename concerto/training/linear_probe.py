@@ -23,8 +23,8 @@ from concerto.training.scores import Confusion
 
 # Rows worked on at a time, so that what is computed of them stays small.
 CHUNK = 2**15
-# Rows of a block: products of some thousand columns are the fastest.
-BLOCK = 2**10
+# Rows of a block: products of some hundred columns are the fastest.
+BLOCK = 2**9
 # Share of the scenes, or of the points of a single one, that weight decay is chosen on.
 HELD_OUT = 0.2
 

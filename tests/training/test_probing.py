@@ -79,12 +79,12 @@ def score(results: list[Result], name: str) -> list[float]:
 
 
 def test_features_that_name_the_class_score_all_and_noise_scores_little() -> None:
-    def knowing(sample: Sample) -> np.ndarray:
+    def knowing(sample: Sample, rows: np.ndarray) -> np.ndarray:
         assert sample.segment is not None
-        return np.eye(CLASSES, dtype=np.float32)[sample.segment]
+        return np.eye(CLASSES, dtype=np.float32)[sample.segment[rows]]
 
-    def noise(sample: Sample) -> np.ndarray:
-        return np.random.default_rng(len(sample.name)).random((len(sample.coord), 4), np.float32)
+    def noise(sample: Sample, rows: np.ndarray) -> np.ndarray:
+        return np.random.default_rng(len(sample.name)).random((len(rows), 4), np.float32)
 
     train, test = scenes(0, 6), scenes(100, 3)
     both = {"knowing": [(knowing, (0, 1))], "noise": [(noise, (0, 1))]}
@@ -123,13 +123,14 @@ def test_lifted_features_are_those_of_the_pixels_averaged_over_images() -> None:
     flat = np.full((240, 320, 3), 51, np.uint8)
     pixels = np.array([[40, 200, 3], [250, 30, 7]])
     seen = replace(scene(0), images=(ramp, flat), seen=(pixels, pixels[:1]))
-    found = lifted(Gradient())(seen)
+    every = np.arange(len(seen.coord))
+    found = lifted(Gradient())(seen, every)
     shown = ramp[pixels[:, 1], pixels[:, 0]] / 255
     np.testing.assert_allclose(found[3], (shown[0] + 0.2) / 2, atol=0.01)
     np.testing.assert_allclose(found[7], shown[1], atol=0.01)
     unseen = np.setdiff1d(np.arange(len(found)), [3, 7])
     assert not found[unseen].any()
-    side_by_side = together([raw_input, lambda sample: found])(seen)
+    side_by_side = together([raw_input, lifted(Gradient())])(seen, every)
     assert side_by_side.shape == (len(found), 12)
     assert torch.from_numpy(side_by_side).isfinite().all()
 
@@ -141,25 +142,37 @@ def test_what_joint_features_lack_is_asked_by_others_beside_them() -> None:
     assert set(more) - names == {
         f"joint, {n} beside" for n in ("random weights", "2D alone", "3D alone")
     }
-    sample = scene(0)
+    sample, rows = scene(0), np.arange(90)
     ((joint, _),) = more["joint"]
     for other in ("2D alone", "3D alone"):
         ((both, seeds),) = more[f"joint, {other} beside"]
         ((kind, _),) = more[other]
         assert seeds == protocol.SEEDS
-        np.testing.assert_array_equal(both(sample), np.hstack([joint(sample), kind(sample)]))
+        beside = np.hstack([joint(sample, rows), kind(sample, rows)])
+        np.testing.assert_array_equal(both(sample, rows), beside)
     assert [seeds for _, seeds in more["joint, random weights beside"]] == [(0,), (1,), (2,)]
 
 
-def test_a_kind_asked_for_several_times_in_a_row_is_computed_once_a_scene() -> None:
-    asked: list[str] = []
+@pytest.mark.parametrize("name", ["raw input", "2D alone", "3D alone", "joint"])
+def test_some_points_have_the_features_that_they_have_among_all(name: str) -> None:
+    ((kind, _),) = kinds_of(Options("concerto-tiny", "concerto-tiny"), Gradient())[name]
+    image = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    pixels = np.stack([np.arange(90) * 3, np.arange(90) * 2, np.arange(90)], 1)
+    sample = replace(scene(0), images=(image,), seen=(pixels,))
+    rows = np.array([5, 70, 11])
+    np.testing.assert_array_equal(kind(sample, rows), kind(sample, np.arange(90))[rows])
 
-    def counting(sample: Sample) -> np.ndarray:
-        asked.append(sample.name)
-        return raw_input(sample)
+
+def test_a_kind_asked_for_several_times_in_a_row_is_computed_once() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def counting(sample: Sample, rows: np.ndarray) -> np.ndarray:
+        asked.append((sample.name, len(rows)))
+        return raw_input(sample, rows)
 
     kind = once(counting)
-    first, other = scene(0), scene(1)
-    for sample in (first, first, other, first):
-        np.testing.assert_array_equal(kind(sample), raw_input(sample))
-    assert asked == ["scene0", "scene1", "scene0"]
+    first, other, rows, few = scene(0), scene(1), np.arange(90), np.arange(7)
+    calls = [(first, rows), (first, rows), (other, rows), (first, rows), (first, few)]
+    for sample, some in calls:
+        np.testing.assert_array_equal(kind(sample, some), raw_input(sample, some))
+    assert asked == [("scene0", 90), ("scene1", 90), ("scene0", 90), ("scene0", 7)]
