@@ -19,6 +19,7 @@ from concerto.training.prepare.rooms.geometry import Geometry, Hits
 from concerto.training.prepare.rooms.items import Solids
 from concerto.training.prepare.rooms.parts import Floats
 from concerto.training.prepare.rooms.room import Room
+from concerto.training.prepare.rooms.vectors import length
 
 Rng = np.random.Generator
 Pose = NDArray[np.float64]
@@ -63,10 +64,10 @@ def choose_views(room: Room, geometry: Geometry, count: int, rng: Rng) -> list[t
 def rays(pose: Pose, camera: Intrinsics, x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
     """Origin and unit direction (n, 3) of rays through pixels x, y, and z of a ray's unit (n,)."""
     local = np.stack([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, np.ones_like(x)], 1)
-    length = np.linalg.norm(local, axis=1)
-    direction = (local / length[:, None]) @ pose[:3, :3].T
+    reach = length(local)
+    direction = (local / reach[:, None]) @ pose[:3, :3].T
     origin = np.broadcast_to(pose[:3, 3], direction.shape)
-    return origin.astype(np.float32), direction.astype(np.float32), (1 / length).astype(np.float32)
+    return origin.astype(np.float32), direction.astype(np.float32), (1 / reach).astype(np.float32)
 
 
 def camera_of(size: tuple[int, int], field: float) -> Intrinsics:

@@ -13,6 +13,7 @@ from concerto.training.prepare.rooms.classes import Kind
 from concerto.training.prepare.rooms.items import Item
 from concerto.training.prepare.rooms.parts import Floats, Material, Spots, rotation_about
 from concerto.training.prepare.rooms.room import Room
+from concerto.training.prepare.rooms.vectors import dot, length
 
 # Rays start this far off the surface that they leave: metres.
 OFF = 1e-3
@@ -81,8 +82,8 @@ class Geometry:
         share = (1 - u - v, u, v)
         normal = sum(self._normal[corners[:, k]] * share[k] for k in range(3))
         place = sum(self._place[corners[:, k]] * share[k] for k in range(3))
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-        away = np.einsum("nc,nc->n", normal, direction) > 0
+        normal /= np.maximum(length(normal)[:, None], 1e-9)
+        away = dot(normal, direction) > 0
         normal[away] *= -1
         distance = np.where(hit, found["tfar"], np.float32(np.inf))
         point = origin + direction * np.where(hit, distance, 0)[:, None]
@@ -100,10 +101,13 @@ class Geometry:
         )
         return np.asarray(found < 0)
 
-    def reach(self, origin: Floats, direction: Floats) -> Floats:
-        """(n,) metres to the first opaque thing on rays; large where there is none."""
+    def reach(self, origin: Floats, direction: Floats, most: float) -> Floats:
+        """(n,) metres to the first opaque thing on rays; `most` where it is no nearer."""
         found: Floats = self._opaque.run(
-            np.ascontiguousarray(origin), np.ascontiguousarray(direction), query="DISTANCE"
+            np.ascontiguousarray(origin),
+            np.ascontiguousarray(direction),
+            dists=np.full(len(origin), most, np.float32),
+            query="DISTANCE",
         )
         return found
 

@@ -16,6 +16,7 @@ from concerto.training.prepare.rooms.colors import srgb
 from concerto.training.prepare.rooms.geometry import OFF, Geometry, Hits
 from concerto.training.prepare.rooms.parts import Floats
 from concerto.training.prepare.rooms.room import Room
+from concerto.training.prepare.rooms.vectors import dot, length
 
 Rng = np.random.Generator
 # Metres within which things take light from each other's surroundings.
@@ -127,11 +128,11 @@ def shade(
     origin = hits.point + OFF * hits.normal
     fallen = _ambient(geometry, origin, hits.normal, turn, rng)[:, None] * ambient
     shine = np.zeros_like(fallen)
-    mirrored = view - 2 * np.einsum("nc,nc->n", view, hits.normal)[:, None] * hits.normal
+    mirrored = view - 2 * dot(view, hits.normal)[:, None] * hits.normal
     for light in lights:
         strength, toward = _direct(geometry, origin, hits.normal, light, turn, rng)
         fallen += strength[:, None] * light.power
-        peak = np.einsum("nc,nc->n", mirrored, toward).clip(0) ** 24
+        peak = dot(mirrored, toward).clip(0) ** 24
         shine += (1.2 * strength * peak * gloss)[:, None] * light.power
     return Shaded(color, fallen, shine, color * glow[:, None])
 
@@ -155,12 +156,12 @@ def _direct(
         target = origin + FAR * light.at
     else:
         offset = rng.normal(size=(count, 3)).astype(np.float32)
-        offset *= np.float32(light.radius) / np.linalg.norm(offset, axis=1, keepdims=True)
+        offset *= np.float32(light.radius) / length(offset)[:, None]
         target = light.at + offset
     toward = target - origin
-    distance = np.linalg.norm(toward, axis=1)
+    distance = length(toward)
     toward /= np.maximum(distance, 1e-6)[:, None]
-    falling = np.einsum("nc,nc->n", toward, normal).clip(0)
+    falling = dot(toward, normal).clip(0)
     if light.normal is not None and light.side_u is not None and light.side_v is not None:
         area = float(np.linalg.norm(light.side_u) * np.linalg.norm(light.side_v))
         leaving = (-(toward @ light.normal)).clip(0)
@@ -189,9 +190,9 @@ def _ambient(
         angle = 2 * np.pi * (two + half) / AMBIENT_RAYS
         flat = np.sqrt((1 - level**2).clip(0))
         way = np.stack([flat * np.cos(angle), flat * np.sin(angle), level], 1) + normal
-        way /= np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-6)
+        way /= np.maximum(length(way)[:, None], 1e-6)
         way = way.astype(np.float32)
-        near = (geometry.reach(origin, way) / REACH).clip(0, 1)
+        near = geometry.reach(origin, way, REACH) / REACH
         total += (0.2 + 0.8 * near**0.7) * (0.85 + 0.3 * way[:, 2])
     return np.asarray(total / AMBIENT_RAYS, np.float32)
 

@@ -13,6 +13,7 @@ from concerto.training.prepare.rooms.geometry import Geometry, Hits
 from concerto.training.prepare.rooms.lighting import Shaded, Source, ambient_level, shade, sources
 from concerto.training.prepare.rooms.parts import Floats
 from concerto.training.prepare.rooms.room import Room
+from concerto.training.prepare.rooms.vectors import dot
 
 # Rays a pixel, along each side.
 FINE = 2
@@ -98,7 +99,7 @@ def _evened(light: Floats, hits: Hits, geometry: Geometry, size: tuple[int, int]
             slice(max(0, right), shape[1] - max(0, -right)),
         )
         alike = part[here] == part[there]
-        alike &= np.einsum("hwc,hwc->hw", normal[here], normal[there]) > 0.95
+        alike &= dot(normal[here], normal[there]) > 0.95
         total[here] += np.where(alike[..., None], light[there], 0)
         weight[here] += alike
     return (total / weight[..., None]).reshape(shape[0] * shape[1], -1)
@@ -114,7 +115,7 @@ def _exact(
     hits = geometry.first(origin, direction)
     part = geometry.part[hits.face]
     holes = np.array([material.holes for material in geometry.materials], np.float32)
-    facing = -np.einsum("nc,nc->n", direction, hits.normal)
+    facing = -dot(direction, hits.normal)
     return Picture(
         light=light.reshape(*shape, 3),
         depth=np.where(hits.hit, hits.distance * forward, 0).reshape(shape).astype(np.float32),
