@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from concerto.training.prepare.rooms.classes import Kind
 from concerto.training.prepare.rooms.colors import srgb
@@ -130,10 +131,10 @@ def shade(
     shine = np.zeros_like(fallen)
     mirrored = view - 2 * dot(view, hits.normal)[:, None] * hits.normal
     for light in lights:
-        strength, toward = _direct(geometry, origin, hits.normal, light, turn, rng)
-        fallen += strength[:, None] * light.power
-        peak = dot(mirrored, toward).clip(0) ** 24
-        shine += (1.2 * strength * peak * gloss)[:, None] * light.power
+        rows, strength, toward = _direct(geometry, origin, hits.normal, light, turn, rng)
+        fallen[rows] += strength[:, None] * light.power
+        peak = dot(mirrored[rows], toward).clip(0) ** 24
+        shine[rows] += (1.2 * strength * peak * gloss[rows])[:, None] * light.power
     return Shaded(color, fallen, shine, color * glow[:, None])
 
 
@@ -144,8 +145,9 @@ def _direct(
     light: Source,
     turn: tuple[int, int],
     rng: Rng,
-) -> tuple[Floats, Floats]:
-    """How much (n,) of a source's light arrives, and the direction (n, 3) that it comes from."""
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """The rows (r,) at which a source's light arrives, how much of it (r,), and the direction
+    (r, 3) that it comes from."""
     count = len(origin)
     if light.side_u is not None and light.side_v is not None and light.normal is not None:
         place = rng.random((count, 2), np.float32)
@@ -159,9 +161,11 @@ def _direct(
         offset *= np.float32(light.radius) / length(offset)[:, None]
         target = light.at + offset
     toward = target - origin
+    rows = np.flatnonzero(dot(toward, normal) > 0)
+    toward = toward[rows]
     distance = length(toward)
     toward /= np.maximum(distance, 1e-6)[:, None]
-    falling = dot(toward, normal).clip(0)
+    falling = dot(toward, normal[rows]).clip(0)
     if light.normal is not None and light.side_u is not None and light.side_v is not None:
         area = float(np.linalg.norm(light.side_u) * np.linalg.norm(light.side_v))
         leaving = (-(toward @ light.normal)).clip(0)
@@ -170,12 +174,9 @@ def _direct(
         strength = falling
     else:
         strength = falling / np.maximum(distance, 0.25) ** 2
-    lit = strength > 1e-4
-    rows = np.flatnonzero(lit)
-    free = geometry.open(origin[rows], toward[rows], distance[rows])
-    strength[rows] *= free
-    strength[~lit] = 0
-    return strength, toward
+    lit = np.flatnonzero(strength > 1e-4)
+    lit = lit[geometry.open(origin[rows[lit]], toward[lit], distance[lit])]
+    return rows[lit], strength[lit], toward[lit]
 
 
 def _ambient(
