@@ -17,7 +17,8 @@ def in_flags(message: str) -> str:
     )
     message = message.replace("drop_invalid=True", "--drop-invalid")
     message = message.replace("skip_bad=True", "--skip-bad")
-    message = message.replace("pass encoder=", "pass --encoder")
+    message = message.replace("pass encoder=", "pass --encoder to segment")
+    message = re.sub(r"encoder=('[^']+')", r"--encoder \1", message)
     message = message.replace("geometry=VGGT()", "--vggt")
     message = re.sub(r'geometry=DepthModel\("([^"]+)"\)', r"--depth-model \1", message)
     return re.sub(

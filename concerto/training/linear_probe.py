@@ -194,17 +194,19 @@ class _Blocks(NamedTuple):
 
 def _lay(data: FeatureSet, rows: np.ndarray, scale: _Scale) -> _Blocks:
     """Some rows of the data. rows: (n,) bool."""
-    parts = torch.from_numpy(np.flatnonzero(rows)).split(BLOCK)
+    chosen = np.flatnonzero(rows)
+    count = max(1, -(-len(chosen) // BLOCK))
     laid = _Blocks(
-        torch.zeros(len(parts), len(scale.mean), BLOCK),
-        torch.zeros(len(parts), 1, BLOCK, dtype=torch.int64),
-        torch.zeros(len(parts), 1, BLOCK),
+        torch.zeros(count, len(scale.mean), BLOCK),
+        torch.zeros(count, 1, BLOCK, dtype=torch.int64),
+        torch.zeros(count, 1, BLOCK),
     )
-    for block, part in enumerate(parts):
-        some = torch.from_numpy(data.features[part]).float().sub_(scale.mean).div_(scale.spread)
-        laid.features[block, :, : len(part)] = some.T
-        laid.labels[block, 0, : len(part)] = torch.from_numpy(data.labels[part])
-        laid.known[block, 0, : len(part)] = 1
+    for block in range(count):
+        some = chosen[block * BLOCK : (block + 1) * BLOCK]
+        features = torch.from_numpy(data.features[some]).float()
+        laid.features[block, :, : len(some)] = features.sub_(scale.mean).div_(scale.spread).T
+        laid.labels[block, 0, : len(some)] = torch.from_numpy(data.labels[some])
+        laid.known[block, 0, : len(some)] = 1
     return laid
 
 
@@ -254,7 +256,7 @@ def _minimise(
         line_search_fn="strong_wolfe",
     )
     columns = data.features.transpose(1, 2)
-    rows = data.known.sum()
+    rows = data.known.sum().clamp(min=1)
 
     def loss() -> Tensor:
         """Mean over the rows; leaves its gradient."""

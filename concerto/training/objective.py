@@ -275,12 +275,12 @@ class JointObjective(nn.Module):
         taught = [(global_levels, _of_principal(batch.global_pixels, batch.global_views.offsets))]
         if self.config.image_views == "all":
             taught = [(global_levels, batch.global_pixels), (local_levels, batch.local_pixels)]
-        patches = image_features.flatten(0, 1)
-        seen = [self._patches(*views, batch, image_features.shape[1]) for views in taught]
+        seen = [self._seen_patches(*views, batch, image_features.shape[1]) for views in taught]
         given = self.image_projection(torch.cat([feat for feat, _ in seen]))
-        return cosine_losses(given, patches[torch.cat([patch for _, patch in seen])])
+        wanted = image_features.flatten(0, 1)[torch.cat([patch for _, patch in seen])]
+        return cosine_losses(given, wanted)
 
-    def _patches(
+    def _seen_patches(
         self, levels: list[EncodedLevel], pixels: Tensor, batch: Batch, patches: int
     ) -> tuple[Tensor, Tensor]:
         """Mean features (p, C) of what views see of patches of images, and which patches (p,).

@@ -61,7 +61,10 @@ def test_a_head_saved_alone_is_told_where_its_encoder_lies(place: Path, tmp_path
     (tmp_path / "encoder").rename(tmp_path / "moved")
     options = (place / "scan.ply", "--model", tmp_path / "head", "-o", tmp_path / "out.npz")
     said = run("segment", *options, code=1)
-    assert said.stderr.rstrip().endswith("If it lies elsewhere, pass --encoder.")
+    assert said.stderr.rstrip().endswith("If it lies elsewhere, pass --encoder to segment.")
     run("segment", *options, "--encoder", tmp_path / "moved")
     wanted = segmenter(concerto.read(place / "scan.ply")).numpy()
     np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["class"], wanted)
+    whole = (place / "scan.ply", "--model", place / "model", "-o", tmp_path / "out.npz")
+    said = run("segment", *whole, "--encoder", "concerto-tiny", code=1)
+    assert "brings its own encoder; --encoder 'concerto-tiny' is for heads" in said.stderr

@@ -14,11 +14,14 @@ from concerto.heads import KnnConfig
 from concerto.model import Concerto
 from concerto.training.frozen_features import frozen_features, voxel_classes
 from concerto.training.linear_probe import (
+    BLOCK,
     FeatureSet,
     LinearFit,
+    LinearMap,
     fit_knn,
     fit_linear,
     gather_features,
+    predict_all,
     score,
 )
 from concerto.training.pictures import cloud_of
@@ -63,6 +66,26 @@ def test_a_fit_repeats_and_is_where_the_gradient_vanishes() -> None:
     (loss + 0.005 * (weight * spread).square().sum()).backward()
     assert weight.grad is not None
     assert (weight.grad / spread).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("rows", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 1])
+def test_a_fit_is_the_same_however_rows_fall_into_blocks(rows: int) -> None:
+    random = np.random.default_rng(0)
+    noise = random.normal(size=(rows, 5)).astype(np.float16)
+    few = FeatureSet(noise, random.integers(0, 3, rows), np.array([rows]))
+    fitted = fit_linear(few, 3, LinearFit(weight_decays=(0.01,), iterations=200))
+    thrice = FeatureSet(noise.repeat(3, 0), few.labels.repeat(3), 3 * few.ends)
+    again = fit_linear(thrice, 3, LinearFit(weight_decays=(0.01,), iterations=200))
+    torch.testing.assert_close(fitted.weight, again.weight, rtol=0, atol=2e-3)
+    assert fit_linear(few, 3, LinearFit(iterations=3)).weight.isfinite().all()
+
+
+def test_several_maps_predict_together_what_each_does() -> None:
+    features, _ = scene(99)
+    maps = [LinearMap(torch.randn(3, features.shape[1]), torch.randn(3), 0.0) for _ in range(4)]
+    for one, found in zip(maps, predict_all(maps, features), strict=True):
+        wanted = (torch.from_numpy(features) @ one.weight.T + one.bias).argmax(1)
+        np.testing.assert_array_equal(found, wanted.numpy())
 
 
 def test_weight_decay_is_chosen_on_scenes_held_out() -> None:

@@ -39,8 +39,8 @@ def views(sample: Sample, seed: int) -> SampleViews:
     """A sample of one point, whatever it is."""
     coord = torch.from_numpy(sample.coord)
     view = View(torch.zeros(1, 9), torch.zeros(1, 3, dtype=torch.int64), coord)
-    nothing = torch.zeros(0, 3, 4, 4)
-    return SampleViews(sample.name, seed, view, view, (view,), nothing, torch.zeros(1, 0, 2))
+    images, pixels = torch.zeros(0, 3, 4, 4), torch.zeros(1, 0, 2)
+    return SampleViews(sample.name, seed, view, view, (view,), images, (pixels,) * 3)
 
 
 def drawn(batches: list[Batch]) -> list[tuple[str, int]]:

@@ -91,12 +91,12 @@ class Geometry:
         flat = np.take_along_axis(place, axes, axis=1)
         return Hits(hit, distance, face, point, normal, Spots(place, flat))
 
-    def open(self, origin: Floats, direction: Floats, length: Floats) -> NDArray[np.bool_]:
-        """(n,) whether nothing opaque lies on the first `length` (n,) metres of rays."""
+    def open(self, origin: Floats, direction: Floats, reach: Floats) -> NDArray[np.bool_]:
+        """(n,) whether nothing opaque lies on the first `reach` (n,) metres of rays."""
         found = self._opaque.run(
             np.ascontiguousarray(origin),
             np.ascontiguousarray(direction),
-            dists=np.ascontiguousarray(length - OFF, np.float32),
+            dists=np.ascontiguousarray(reach - OFF, np.float32),
             query="OCCLUDED",
         )
         return np.asarray(found < 0)

@@ -165,7 +165,7 @@ def _direct(
     toward = toward[rows]
     distance = length(toward)
     toward /= np.maximum(distance, 1e-6)[:, None]
-    falling = dot(toward, normal[rows]).clip(0)
+    falling = dot(toward, normal[rows])
     if light.normal is not None and light.side_u is not None and light.side_v is not None:
         area = float(np.linalg.norm(light.side_u) * np.linalg.norm(light.side_v))
         leaving = (-(toward @ light.normal)).clip(0)
