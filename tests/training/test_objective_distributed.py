@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from torch.distributed import fsdp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
-from concerto.training.objective import JointObjective
+from concerto.training.objective import ImageViews, JointObjective
 from concerto.training.samples import SampleViews, collate
 from concerto.training.state import gather_module
 from small_batches import (
+    CONFIG,
     SETTINGS,
     image_features,
     small_objective,
@@ -28,15 +30,18 @@ Result = dict[str, Tensor]
 # The first half of each batch goes to the first of two processes.
 BATCHES = {
     "images everywhere": [small_sample(0), small_sample(1, images=1)],
+    "images that teach all views": [small_sample(0), small_sample(1, images=1)],
     "images in one process": [small_sample(0), small_sample(1, images=0)],
     "no images": [small_sample(0, images=0), small_sample(1, images=0)],
     "pairs between views in one process": [small_sample(0), without_pairs(small_sample(1))],
 }
 
 
-def step(samples: list[SampleViews]) -> Result:
-    """Losses and gradients of one step on this process' samples."""
-    objective = small_objective()
+def step(name: str, rank: int | None = None) -> Result:
+    """Losses and gradients of one step on a batch, or on one process' sample of it."""
+    samples: list[SampleViews] = BATCHES[name] if rank is None else [BATCHES[name][rank]]
+    views: ImageViews = "all" if "all views" in name else "principal"
+    objective = small_objective(config=replace(CONFIG, image_views=views))
     module = DistributedDataParallel(objective) if dist.is_initialized() else objective
     batch = collate(samples)
     losses = module(batch, image_features(batch.images) if len(batch.images) else None, SETTINGS)
@@ -50,7 +55,7 @@ def step(samples: list[SampleViews]) -> Result:
 def run(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", f"file://{folder}/store", world_size=2, rank=rank)
     torch.set_num_threads(1)
-    results = {name: step([samples[rank]]) for name, samples in BATCHES.items()}
+    results = {name: step(name, rank) for name in BATCHES}
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -66,7 +71,7 @@ def shared_work(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Resu
 def test_two_processes_find_the_losses_and_gradients_of_one(
     shared_work: list[dict[str, Result]], name: str
 ) -> None:
-    alone = step(BATCHES[name])
+    alone = step(name)
     for results in shared_work:
         for key, wanted in alone.items():
             error = (results[name][key] - wanted).norm()
