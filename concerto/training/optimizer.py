@@ -80,20 +80,34 @@ class Optimizer(torch.optim.AdamW):
 def orthogonal(matrix: Tensor) -> Tensor:
     """The matrix (m, n) with its singular values brought to about 1, by Newton-Schulz iteration.
 
-    Each step multiplies it by a polynomial of its Gram matrix. These are multiplied with each other
-    first, which for a wide matrix is a fraction of the work. In float32: processors without
-    products in bfloat16 crawl through those.
+    Each step multiplies it by a polynomial of its Gram matrix. Those of a wide matrix are
+    multiplied with each other first, which is a fraction of the work. In float32: processors
+    without products in bfloat16 crawl through those.
     """
     x = matrix.float() / matrix.norm().clamp_min(torch.finfo(torch.float32).tiny)
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T
-    first, third, fifth = POLYNOMIAL
     gram = x @ x.T
-    total = same = torch.eye(len(gram), dtype=torch.float32, device=gram.device)
-    for _ in range(ITERATIONS):
-        factor = first * same + third * gram + fifth * gram @ gram
-        total, gram = factor @ total, factor @ gram @ factor
-    x = total @ x
+    factor = _polynomial(gram)
+    if x.shape[1] > 1.5 * x.shape[0]:
+        total = factor
+        for _ in range(ITERATIONS - 1):
+            gram = factor @ gram @ factor
+            factor = _polynomial(gram)
+            total = factor @ total
+        x = total @ x
+    else:
+        for _ in range(ITERATIONS - 1):
+            x = factor @ x
+            factor = _polynomial(x @ x.T)
+        x = factor @ x
     result: Tensor = (x.T if tall else x).to(matrix.dtype)
     return result
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    first, third, fifth = POLYNOMIAL
+    factor = torch.addmm(gram, gram, gram, beta=third, alpha=fifth)
+    factor.diagonal().add_(first)
+    return factor
