@@ -34,7 +34,7 @@ def model_card(config: ConcertoConfig, source: str = ANY_SOURCE) -> str:
 import concerto
 
 model = concerto.from_pretrained("{source}")
-feats = model(points)  # (N, 3) xyz in metres, (N, 6) with rgb, (N, 9) with rgb and normals
+feats = model.encode(points)  # (N, 3) xyz in metres, (N, 6) with rgb, (N, 9) with rgb and normals
 ```
 
 | | |

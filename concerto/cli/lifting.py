@@ -57,9 +57,9 @@ class LiftOptions:
     skip_bad: bool = False
     """Leave out frames that cannot be used, with a warning, instead of stopping."""
 
-    def lift(self, source: Path) -> LiftedCloud:
-        """The cloud of a folder or video."""
-        geometry = self._geometry(source)
+    def lift(self, source: Path, device: str) -> LiftedCloud:
+        """The cloud of a folder or video. device: where depth is found, if it is."""
+        geometry = self._geometry(source, device)
         return lift(
             source,
             None,
@@ -89,13 +89,13 @@ class LiftOptions:
             return not self.vggt
         return open_folder(source, self.intrinsics).recording.metric
 
-    def _geometry(self, source: Path) -> Geometry | None:
+    def _geometry(self, source: Path, device: str) -> Geometry | None:
         if self.vggt and self.depth_model:
             raise InputError("Pass --vggt or --depth-model, not both.")
         if self.vggt:
-            return VGGT()
+            return VGGT(device=device)
         if self.depth_model:
-            return DepthModel(self.depth_model, progress=True)
+            return DepthModel(self.depth_model, device, progress=True)
         if is_video(source):
             raise InputError(
                 f"{source} is a video without depth: pass --vggt to find depth, cameras and poses, "

@@ -69,12 +69,15 @@ class ScanOptions(ReadOptions):
         return {name: getattr(self, name) for name in names}
 
     def place(self) -> str:
-        """Each process of `accelerate launch` or `torchrun` has a CUDA device of its own."""
-        if self.device != "auto":
-            return self.device
-        if not torch.cuda.is_available():
-            return "cpu"
-        return f"cuda:{whole_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
+        """The device that was asked for."""
+        return usual_device() if self.device == "auto" else self.device
+
+
+def usual_device() -> str:
+    """Each process of `accelerate launch` or `torchrun` has a CUDA device of its own."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{whole_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
 
 
 def whole_number(variable: str, default: int) -> int:

@@ -43,7 +43,7 @@ def video(
         raise InputError(f"opacity is {opacity:g}; expected 0 to 1.")
     check_writable(output.parent)
     encoder = model.load()
-    cloud = options.lift(source)
+    cloud = options.lift(source, model.place())
     print(describe(cloud))
     colors = pca_colors(model.encode(encoder, cloud)) * 255
     spacing = find_spacing(cloud.coord.numpy())

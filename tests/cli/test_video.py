@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import concerto
 from command import GOLDEN, run
+from concerto.cli import lifting
 from concerto.cli.lift import lift
 from concerto.cli.lifting import LiftOptions
+from concerto.cli.options import ModelOptions
 from concerto.cli.video import video
 from concerto.errors import InputError
 from concerto.lifting import video_file
@@ -177,6 +180,24 @@ def test_bad_options_are_told_before_any_work(room: Path, tmp_path: Path) -> Non
         video(room, tmp_path / "out.mp4", opacity=2)
     with pytest.raises(InputError, match="not both"):
         lift(room, tmp_path / "out.ply", LiftOptions(vggt=True, depth_model="x"))
+
+
+def test_depth_is_found_on_the_device_of_the_model(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(device: str) -> None:
+        raise InputError(f"on {device}")
+
+    monkeypatch.setattr(lifting, "VGGT", found)
+    with pytest.raises(InputError, match="on meta"):
+        video(
+            room, tmp_path / "out.mp4", options=LiftOptions(vggt=True),
+            model=ModelOptions(device="meta"),
+        )  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="on cuda:0"):
+        lift(room, tmp_path / "out.ply", LiftOptions(vggt=True))
 
 
 def test_a_folder_that_does_not_tell_its_camera_is_told_it_by_a_flag(tmp_path: Path) -> None:

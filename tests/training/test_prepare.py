@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from huggingface_hub import DatasetCard, constants
+from tool_recordings import write_colmap_text
 
 from command import PREPARE, run
 from concerto.training.scenes import open_scenes
@@ -77,6 +78,13 @@ def test_scannets_sens_files_become_the_samples_of_their_exported_frames(tmp_pat
         np.testing.assert_allclose(one.coord, other.coord, atol=1e-4)
         for given, wanted in zip(one.images, other.images, strict=True):
             np.testing.assert_array_equal(given, wanted)
+
+
+def test_a_scene_of_unknown_scale_is_warned_of(tmp_path: Path) -> None:
+    write_colmap_text(tmp_path / "workspace")
+    said = prepare("rgbd", tmp_path / "workspace", tmp_path / "out")
+    assert "warning: workspace: poses of COLMAP have no known scale" in said
+    assert len(open_scenes(tmp_path / "out")) == 2
 
 
 def test_a_folder_of_scenes_is_worked_on_by_several_processes_in_order(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def rgbd(
 
     A scene is a folder with NAME.color.jpg, NAME.depth.png and NAME.pose.txt (7-Scenes), with
     rgb.txt, depth.txt and groundtruth.txt (TUM RGB-D), or with color/, depth/, pose/ and intrinsic/
-    (ScanNet's exported frames); or a file NAME.sens (ScanNet). A sample is a scene with four of
-    its images.
+    (ScanNet's exported frames), or as ARKitScenes, Record3D, nerfstudio or COLMAP lay it out; or a
+    file NAME.sens (ScanNet). A sample is a scene with four of its images.
 
     Args:
         src: A scene, or a folder of scenes.

@@ -98,7 +98,7 @@ def prepare_scene(folder: Path, options: RgbdOptions, progress: bool = False) ->
     turn = upright(normal, fused.poses) if options.up == "auto" else np.eye(3)
     photos = [files.image() for files in images]
     samples = scene_samples(recording.name, fused.cloud, turn, photos, seen)
-    return PreparedScene(samples, _messages(recording.name, fused.left_out, len(listed)))
+    return PreparedScene(samples, _messages(recording, fused.left_out, len(listed)))
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,15 @@ def _evenly(frames: list[FrameFiles], most: int) -> list[FrameFiles]:
     return [frames[k * len(frames) // count] for k in range(count)]
 
 
-def _messages(name: str, left_out: list[str], frames: int) -> list[str]:
-    """One line, where there is anything to say."""
-    if not left_out:
-        return []
-    told = " ".join(left_out[:TOLD]) + (" …" if len(left_out) > TOLD else "")
-    return [f"{name}: {len(left_out)} of {frames} frames are left out. {told}"]
+def _messages(recording: Recording, left_out: list[str], frames: int) -> list[str]:
+    """A line for each thing that is to be said."""
+    name, messages = recording.name, []
+    if left_out:
+        told = " ".join(left_out[:TOLD]) + (" …" if len(left_out) > TOLD else "")
+        messages.append(f"{name}: {len(left_out)} of {frames} frames are left out. {told}")
+    if not recording.metric:
+        messages.append(
+            f"{name}: poses of COLMAP have no known scale, and voxels, views and their "
+            "crops are in metres. Use it only if its poses were brought to metres."
+        )
+    return messages
