@@ -24,8 +24,8 @@ class Level:
     """One stage's voxels, n over all B scenes, scene after scene.
 
     feat: (n, C). coord: (n, 3) float32, mean of the members' centred coordinates.
-    grid_coord: (n, 3) int64. offsets: (B,) int64 ends of the scenes' rows.
-    parent: (n,) int64, row in the next coarser level; None at the coarsest.
+    grid_coord: (n, 3) int64. offsets: (B,) int64 ends of the scenes' rows; packed scenes without
+    rows have none. parent: (n,) int64, row in the next coarser level; None at the coarsest.
     """
 
     feat: Tensor

@@ -101,7 +101,8 @@ def locate(
         _check_pin(weights, pin)
     published = model is not None and wanted == model.filename
     config = None if published else _config_in_repo(download, wanted, weights)
-    return Source(weights, config, model_of_file(weights.name) if repo == CONCERTO_REPO else model)
+    known = model_of_file(weights.name)
+    return Source(weights, config, known if repo == CONCERTO_REPO else known or model)
 
 
 def packaged(name: str, filename: str) -> Path:

@@ -111,10 +111,10 @@ class Concerto(nn.Module, SavedModel):
         """
         self._check_scale(scale, grid_size)
         scenes = to_scenes(points, color_range)
-        prepared = [
-            self._prepare(item, scale, grid_size, color_range, drop_invalid)
-            for item in scenes.items
-        ]
+        prepared = []
+        for number, item in enumerate(scenes.items):
+            with _naming(number, len(scenes.items)):
+                prepared.append(self._prepare(item, scale, grid_size, color_range, drop_invalid))
         return self._encode(prepared, scenes, slice_rows)
 
     def encode(
@@ -135,7 +135,8 @@ class Concerto(nn.Module, SavedModel):
         weights, its voxels and the features returned. progress: show a bar.
         Otherwise as `forward`.
 
-        Raises InputError also where a scene cannot be encoded within `max_memory`.
+        Raises InputError also where a scene cannot be encoded within `max_memory`, or nothing can,
+        under autocast.
         """
         self.feature_dim(stages)
         return self.infer(
@@ -167,13 +168,15 @@ class Concerto(nn.Module, SavedModel):
         Otherwise as `encode`.
         """
         self._check_scale(scale, grid_size)
-        budget = None if max_memory is None else parse_memory(max_memory)
+        budget = None if max_memory is None else self._parse_budget(max_memory)
         scenes = to_scenes(points, color_range)
         results = []
         with torch.no_grad(), evaluating(self), self._progress(len(scenes.items), progress):
-            for item in scenes.items:
-                prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
-                rows = None if budget is None else self._rows_within(budget, prepared.grid_coord)
+            for number, item in enumerate(scenes.items):
+                with _naming(number, len(scenes.items)):
+                    prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
+                    grid = prepared.grid_coord
+                    rows = None if budget is None else self._rows_within(budget, grid)
                 hierarchy = self._encode([prepared], Scenes([item], as_list=False), rows)
                 results.append(read(hierarchy))
         if scenes.as_list:
@@ -323,6 +326,15 @@ class Concerto(nn.Module, SavedModel):
             single=not scenes.as_list,
         )
 
+    def _parse_budget(self, max_memory: int | str) -> int:
+        """Bytes. Raises InputError where it is no size, or could not be kept."""
+        if torch.is_autocast_enabled(self.device.type):
+            raise InputError(
+                "max_memory cannot be kept under torch.autocast, which copies what it casts. Leave "
+                'autocast for this call, and load the model in half precision: dtype="bfloat16".'
+            )
+        return parse_memory(max_memory)
+
     def _rows_within(self, budget: int, grid_coord: Tensor) -> int:
         """How many rows the encoder may work on at a time, to stay within so many bytes."""
         dtype = product_dtype(self._weight)
@@ -360,3 +372,14 @@ class Concerto(nn.Module, SavedModel):
             finally:
                 for hook in hooks:
                     hook.remove()
+
+
+@contextmanager
+def _naming(scene: int, scenes: int) -> Iterator[None]:
+    """Within, an error says which of several scenes it is about."""
+    try:
+        yield
+    except InputError as error:
+        if scenes == 1:
+            raise
+        raise InputError(f"Scene {scene}, of 0 to {scenes - 1}: {error}") from error

@@ -24,7 +24,7 @@ SCANNET_CLASSES = (
     "toilet",
     "sink",
     "bathtub",
-    "other furniture",
+    "otherfurniture",
 )
 # Of the ScanNet benchmark, in the order of the classes.
 SCANNET_PALETTE = (

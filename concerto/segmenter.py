@@ -18,7 +18,7 @@ from concerto.encoder import Backend
 from concerto.encoder.cpu import at_full_speed
 from concerto.errors import ConfigError, HubError, InputError
 from concerto.evaluating import evaluating
-from concerto.heads import make_head
+from concerto.heads import KnnHead, make_head
 from concerto.heads.instances import group_voxels
 from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
@@ -202,6 +202,8 @@ class Segmenter(nn.Module, SavedModel):
 
     def _logits(self, hierarchy: Hierarchy) -> Tensor:
         """(n, K) of the finest voxels."""
+        if isinstance(self.head, KnnHead):
+            self.head.check_countable()  # before a copy in another dtype is made of it
         logits: Tensor = at_full_speed(self.head)(hierarchy)
         return logits
 

@@ -66,3 +66,14 @@ def test_torch_scatter_takes_the_same_maxima() -> None:
     batch = torch.zeros(len(grid), dtype=torch.long, device="cuda")
     x = torch.randn(len(grid), 16, device="cuda")
     assert torch.equal(pool_grid(grid, batch).max(x), pool_grid(grid, batch, True).max(x))
+
+
+def test_fields_of_a_scene_may_lie_on_different_devices(pair: tuple[Concerto, Concerto]) -> None:
+    cpu, cuda = pair
+    cloud = random_cloud(2000)
+    wanted = cpu.encode(cloud)
+    mixed = {"coord": cloud.coord.cuda(), "color": cloud.color, "normal": cloud.normal.numpy()}
+    for offset in (torch.tensor([500, 2000]), torch.tensor([500, 2000], device="cuda")):
+        packed = cuda.encode(mixed | {"offset": offset})
+        assert packed.shape == wanted.shape
+    assert relative_l2(cuda.encode(mixed).cpu(), wanted) < 1e-4

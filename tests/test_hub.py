@@ -163,6 +163,16 @@ def test_the_authors_repo_is_loadable_with_a_choice_of_file(hub: FakeHub, load: 
         load("Pointcept/Concerto", filename="missing.pth")
 
 
+def test_a_published_file_in_another_repo_is_known_by_its_name(hub: FakeHub, load: Loader) -> None:
+    files = {name: GOLDEN.read_bytes() for name in ("concerto_large_outdoor.pth", "any.pth")}
+    hub.repos["me/mirror"] = Repo(files)
+    hub.repos["facebook/sonata"] = Repo({"sonata.pth": GOLDEN.read_bytes()})
+    outdoor = load("me/mirror", filename="concerto_large_outdoor.pth").config
+    assert (outdoor.coord_scale, outdoor.center) == (0.2, "xy")
+    assert load("me/mirror", filename="any.pth").config.coord_scale == 1
+    assert load("facebook/sonata", filename="sonata.pth").config.license == "cc-by-nc-4.0"
+
+
 def test_a_repo_of_one_published_file_needs_no_filename(hub: FakeHub, load: Loader) -> None:
     hub.repos["me/one"] = Repo({"weights.pth": GOLDEN.read_bytes(), "notes.txt": b"x"})
     assert load("me/one").config.channels[0] == 8

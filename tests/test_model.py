@@ -66,6 +66,26 @@ def test_encode_within_a_bound_on_memory_gives_the_same(model: Concerto) -> None
     assert relative_l2(model.encode(cloud, max_memory="190MiB"), model.encode(cloud)) <= 1e-6
 
 
+def test_a_bound_that_autocast_would_break_is_refused(model: Concerto) -> None:
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(InputError, match=r"max_memory cannot be kept under torch\.autocast"),
+    ):
+        model.encode(random_cloud(500), max_memory="1GiB")
+
+
+@pytest.mark.parametrize("call", ["encode", "hierarchy"])
+def test_of_several_scenes_the_one_that_cannot_be_used_is_named(model: Concerto, call: str) -> None:
+    good, bad = random_cloud(50).coord, torch.full((20, 3), torch.nan)
+    with pytest.raises(InputError, match=r"^Scene 1, of 0 to 2: None of the 20 points has finite"):
+        getattr(model, call)([good, bad, good], drop_invalid=True)
+    packed = {"coord": torch.cat([good, good, bad]), "offset": [50, 100, 120]}
+    with pytest.raises(InputError, match=r"^Scene 2, of 0 to 2: coord is NaN or infinite at 20"):
+        getattr(model, call)(packed)
+    with pytest.raises(InputError, match=r"^coord is NaN"):
+        getattr(model, call)(bad)
+
+
 @pytest.mark.parametrize("points", [1, 3, 20, 100, 400, 3000])
 def test_the_number_of_threads_hardly_changes_features(model: Concerto, points: int) -> None:
     cloud, before = random_cloud(points), torch.get_num_threads()

@@ -361,10 +361,11 @@ def test_the_published_head_is_read_over_its_encoder(
         rtol=1e-4,
     )
     # A file of that head under any name, beside an encoder that is named.
-    again = Segmenter.from_pretrained(tmp_path / "head.pth", encoder=tmp_path / "encoder.pth")
-    assert torch.equal(again(cloud), segmenter(cloud))
-    with pytest.raises(CheckpointError, match="pass encoder="):
-        Segmenter.from_pretrained(tmp_path / "head.pth")
+    for load_head in (Segmenter.from_pretrained, concerto.from_pretrained):
+        again = load_head(tmp_path / "head.pth", encoder=tmp_path / "encoder.pth")
+        assert torch.equal(again(cloud), segmenter(cloud))
+        with pytest.raises(CheckpointError, match="pass encoder="):
+            load_head(tmp_path / "head.pth")
     Concerto(SMALL.replace(channels=(8, 16, 16, 24, 64))).save_pretrained(tmp_path / "wider")
     with pytest.raises(CheckpointError, match=r"96 channels.*128 together: .* another encoder"):
         Segmenter.from_pretrained(tmp_path / "head.pth", encoder=tmp_path / "wider")

@@ -24,12 +24,12 @@ def convert(
         source: A name, org/name[@revision], a folder, or a .pth or .safetensors file; of a whole
             training state only the student's encoder is taken.
         target: A folder gets config.json and model.safetensors; a name ending in .pth becomes a
-            published file, which has no place for the preprocessing.
+            published file, which keeps what is ours under a key of its own.
     """
     model = Concerto.from_pretrained(source, dtype="auto")
     if target.suffix in PICKLES:
         write_published(target, model.config, model.state_dict())
-    elif target.suffix:
+    elif target.suffix[1:].isalpha() and not target.is_dir():
         raise InputError(f"{target} must be a folder, or end in .pth.")
     else:
         model.save_pretrained(target)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
+from concerto.checkpoints import read_json
 from concerto.errors import HubError, InputError
 from concerto.hub import locate
 
@@ -54,4 +55,13 @@ def _fetch(
     print(f"{source.weights}{'  (ships with the library)' if packaged else ''}")
     if source.model is not None and source.model.over is not None:
         return _fetch(source.model.over, revision, None, cache_dir)
-    return None
+    beneath = None if source.config is None else _encoder_of(read_json(source.config))
+    return None if beneath is None else _fetch(beneath, None, None, cache_dir)
+
+
+def _encoder_of(config: dict[str, Any]) -> str | None:
+    """Where the encoder of a head or translator that was saved without it comes from."""
+    if config.get("encoder_inside") is False:
+        return config.get("encoder_source")
+    over = config.get("over")
+    return over.get("source") if isinstance(over, dict) else None

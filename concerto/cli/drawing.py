@@ -29,6 +29,8 @@ def paint(cloud: PointCloud, values: Tensor, colors: Callable[[Tensor], Tensor])
     Points left out have zeros for features, which would otherwise take part in every contrast.
     """
     finite = cloud.coord.isfinite().all(1)
+    if finite.all():
+        return colors(values)
     color = torch.zeros(len(cloud), 3)
     color[finite] = colors(values[finite])
     return color

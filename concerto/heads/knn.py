@@ -42,7 +42,7 @@ class KnnHead(nn.Module):
 
         Raises ConfigError where the weights' dtype cannot count so many classes.
         """
-        self._check_countable()
+        self.check_countable()
         bank = self.features.to(torch.float32)
         one_hot = F.one_hot(self.labels.long() + 1, self.classes + 1)[:, 1:].float()
         neighbors = min(self.config.neighbors, len(bank))
@@ -54,7 +54,8 @@ class KnnHead(nn.Module):
             votes.append(torch.einsum("nk,nkc->nc", weight, one_hot[nearest]))
         return torch.cat(votes).clamp(min=tiny)
 
-    def _check_countable(self) -> None:
+    def check_countable(self) -> None:
+        """Raise ConfigError where the weights' dtype cannot count so many classes."""
         dtype = self.labels.dtype
         exact = int(2 / torch.finfo(dtype).eps)
         if self.classes - 1 > exact:

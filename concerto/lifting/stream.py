@@ -8,7 +8,8 @@ enough of them are new or have moved are encoded again, each in its surroundings
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -97,7 +98,7 @@ class Stream:
         # What is not encoded now is compared with what it was encoded from the next time.
         renewed = region | ~found
         feat = torch.where(renewed[:, None], voxels.feat, state.feat[at])
-        with torch.no_grad():
+        with self._inference():
             levels, known = encode_changed(
                 self.model.encoder, state.known, feat, voxels.grid_coord, region
             )
@@ -133,10 +134,16 @@ class Stream:
 
     def _encode_all(self, voxels: _Voxels, changed: int | None = None) -> Update:
         count = len(voxels.feat)
-        with torch.no_grad():
+        with self._inference():
             levels, known = encode_whole(self.model.encoder, voxels.feat, voxels.grid_coord)
         self._state = _State(voxels.cloud, voxels.feat, levels, known)
         return Update(count, count if changed is None else changed, count)
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Without gradients, and in the weights' dtype: what is kept is added to in place."""
+        with torch.no_grad(), torch.autocast(self.model.device.type, enabled=False):
+            yield
 
     def _encoded(self) -> _State:
         if self._state is None:
@@ -194,7 +201,7 @@ def _changes(voxels: _Voxels, state: _State) -> tuple[Tensor, Tensor]:
     _, cell, size = torch.unique(
         cell_keys(voxels.grid_coord >> REGION), return_inverse=True, return_counts=True
     )
-    share = torch.bincount(cell, weights=changed.double(), minlength=len(size)) / size
+    share = torch.bincount(cell, weights=changed.float(), minlength=len(size)) / size
     return changed, (share >= SHARE)[cell]
 
 

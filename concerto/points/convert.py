@@ -29,6 +29,8 @@ ROUNDING = 1e-3
 DOUBTFUL_BELOW = 2.0
 # Of the ends of a range of colours: their difference is a float32 too.
 LARGEST = float(np.finfo(np.float32).max) / 2
+# Steps of coordinates that matter (m): a quarter of a published voxel.
+COARSE = 0.005
 # Normals shorter than this stay as short.
 EPSILON = 1e-12
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
@@ -56,15 +58,15 @@ def to_point_cloud(points: Any, color_range: tuple[float, float] | None = None) 
         raise InputError(f"Cannot read points from {type(points).__name__}. {WANTED}")
     coord, color, normal = _coordinates(fields.coord), None, None
     if fields.color is not None:
-        color = _rows(fields.color, len(coord), "color")
+        color = _rows(fields.color, len(coord), "color").to(coord.device)
         finite = torch.isfinite(coord).all(1, keepdim=True)
         if not finite.all():
             # A point that is nowhere may well have no colour: it is left out later, or the error.
-            color = torch.where(finite.to(color.device), color, 0)
+            color = torch.where(finite, color, 0)
         known = given is None or isinstance(points, PointCloud)
         color = _colors(color, fields.color_range if known else given)
     if fields.normal is not None:
-        normal = _normals(_rows(fields.normal, len(coord), "normal"))
+        normal = _normals(_rows(fields.normal, len(coord), "normal").to(coord.device))
     return PointCloud(coord, color, normal)
 
 
@@ -159,8 +161,24 @@ def _coordinates(values: Any) -> Tensor:
     if len(coord) == 0:
         raise InputError("There are no points: coord has shape (0, 3).")
     if not coord.is_floating_point():
-        return coord.double()
-    return coord.float() if coord.dtype.itemsize < 4 else coord
+        # Apple's GPUs have no float64.
+        return (coord.cpu() if coord.device.type == "mps" else coord).double()
+    if coord.dtype.itemsize < 4:
+        _warn_of_steps(coord)
+        return coord.float()
+    return coord
+
+
+def _warn_of_steps(coord: Tensor) -> None:
+    far = float(coord.detach().abs().nan_to_num(0, 0).max())
+    step = far * torch.finfo(coord.dtype).eps
+    if step > COARSE:
+        warnings.warn(
+            f"coord is {coord.dtype}, which is exact to {step:.2g} only near {far:.3g}: points "
+            "merge. Pass float32.",
+            ConcertoWarning,
+            stacklevel=4,
+        )
 
 
 def _rows(values: Any, count: int, name: str) -> Tensor:

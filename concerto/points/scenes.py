@@ -57,10 +57,10 @@ def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Sc
                 "color_range has no say where grid_coord is given: feat holds colours in 0-1."
             )
         voxels = _voxels(points)
-        rows = rows_of_scenes(points, len(voxels.feat))
+        rows = [part.to(voxels.feat.device) for part in rows_of_scenes(points, len(voxels.feat))]
         return Scenes([_scene_of(voxels, part) for part in rows], False, torch.cat(rows))
     cloud = to_point_cloud(points, color_range)
-    rows = rows_of_scenes(points, len(cloud))
+    rows = [part.to(cloud.coord.device) for part in rows_of_scenes(points, len(cloud))]
     return Scenes([cloud[part] for part in rows], False, torch.cat(rows))
 
 
@@ -132,7 +132,7 @@ def _voxels(points: Any) -> EncoderInput:
             "in 0-1 and normal; or neither, but coord, color and normal."
         )
     feat = as_tensor(get(points, "feat"), "feat")
-    grid = _integers(get(points, "grid_coord"), "grid_coord")
+    grid = _integers(get(points, "grid_coord"), "grid_coord").to(feat.device)
     if feat.ndim != 2 or feat.shape[1] != 9 or grid.shape != (len(feat), 3) or not len(feat):
         raise InputError(
             f"feat has shape {tuple(feat.shape)} and grid_coord {tuple(grid.shape)}; they must be "

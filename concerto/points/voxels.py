@@ -95,7 +95,9 @@ def _cells(coord: Tensor, grid_size: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _check_extent(low: Tensor, high: Tensor, grid_size: float, scale: float) -> None:
-    extent = float((high.double() - low.double()).max().detach())
+    # On the CPU, as not every device has float64.
+    low, high = torch.stack([low, high]).detach().cpu().double()
+    extent = float((high - low).max())
     limit = 2**MAX_DEPTH - 1
     if extent / grid_size < limit - 1:
         return
@@ -114,7 +116,6 @@ def _check_reach(low: Tensor, high: Tensor, origin: Tensor, grid_size: float) ->
     limits = torch.finfo(torch.float32)
     if not limits.tiny <= grid_size <= limits.max:
         raise InputError(f"grid_size is {grid_size:g}; it must be a number that float32 holds.")
-    # On the CPU, as not every device has float64.
     low, high, origin = torch.stack([low, high, origin]).detach().cpu().double()
     reach = float(torch.maximum(high - origin, origin - low).max())
     if max(reach, reach / grid_size) > limits.max:

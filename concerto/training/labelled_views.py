@@ -83,9 +83,10 @@ def make_labelled_view(
     if sample.segment is None:
         raise InputError(f"Sample {sample.name!r} has no labels.")
     random = np.random.default_rng(seed)
-    cells = _cells(sample.coord * model.coord_scale, model.grid_size)
-    rows = _one_a_voxel(cells, sample.segment, random)
-    coord = sample.coord[rows]
+    # First of all, as in pretraining: jitter and distortion are lengths that the encoder sees.
+    scaled = sample.coord * np.float32(model.coord_scale)
+    rows = _one_a_voxel(_cells(scaled, model.grid_size), sample.segment, random)
+    coord = scaled[rows]
     if len(rows) > config.most_points:
         distance = ((coord - coord[random.integers(len(coord))]) ** 2).sum(1)
         near = np.sort(np.argpartition(distance, config.most_points)[: config.most_points])
@@ -102,7 +103,7 @@ def make_labelled_view(
         color = augment_color(color, random)
     else:
         moved = coord.T
-    moved = _centred(moved * np.float32(model.coord_scale), model)
+    moved = _centred(moved, model)
     # Augmented points may share a voxel, and the encoder takes no two.
     cells = _cells(moved.T, model.grid_size)
     kept = _one_a_voxel(cells, sample.segment[rows], random)

@@ -107,6 +107,13 @@ def _inherit(recipe: Recipe, start: hub.Source) -> Recipe:
                 ConcertoWarning,
                 stacklevel=3,
             )
+    if before.center != recipe.model.center:
+        warnings.warn(
+            f'{recipe.start_from} was trained with center "{before.center}", and views are centred '
+            f'"{recipe.model.center}": what it knows of heights will shift.',
+            ConcertoWarning,
+            stacklevel=3,
+        )
     model = recipe.model.replace(
         license=recipe.model.license or before.license,
         base_model=recipe.model.base_model or before.base_model,

@@ -101,9 +101,11 @@ class WhiteMap(nn.Module):
     def forward(self, batch: Pairs) -> tuple[Tensor, Tensor]:
         """The loss to minimise, and beside it the mean cosine."""
         features, targets, weight = batch
-        out = self.linear((features - self.mean) @ self.whitening.T)
-        loss = ((out - targets).square().sum(1) * weight).mean()
-        return loss, F.cosine_similarity(out.detach(), targets, dim=1).mean()
+        # In float32 under autocast too: whitening makes much of what lower precision rounds away.
+        with torch.autocast(features.device.type, enabled=False):
+            out = self.linear((features - self.mean) @ self.whitening.T)
+            loss = ((out - targets).square().sum(1) * weight).mean()
+            return loss, F.cosine_similarity(out.detach(), targets, dim=1).mean()
 
     def plain(self) -> tuple[Tensor, Tensor]:
         """The same map of features as they are: weight (D, C) and bias (D,), float64."""

@@ -28,10 +28,10 @@ class ViewConfig:
     grid_size: float = 0.02
     """Voxel edge in metres, of the sample and of each view."""
     most_points: int = 65_536
-    """Points of the principal view at most; sizes of others are shares of this, or of all points
+    """Points of the principal view; sizes of others are shares of this, or of all points
     where the sample has fewer."""
     second_size: tuple[float, float] = (0.4, 1.0)
-    """Least and largest share of the second global view."""
+    """Least and largest share of the second global view; without images of both."""
     local_views: int = 4
     """Number of local views."""
     local_size: tuple[float, float] = (0.1, 0.4)
@@ -138,8 +138,13 @@ def _thin(sample: Sample, config: ViewConfig, random: np.random.Generator) -> _C
 def _crops(cloud: _Cloud, config: ViewConfig, random: np.random.Generator) -> list[np.ndarray]:
     """Rows of the principal, the second, and the local views."""
     coord = cloud.coord
-    most = min(config.most_points, coord.shape[1])
-    principal = nearest(coord, _center(cloud, random), most)
+    size = most = min(config.most_points, coord.shape[1])
+    if config.use_images:
+        center = _center(cloud, random)
+    else:
+        center = coord[:, random.integers(coord.shape[1])]
+        size = int(random.uniform(*config.second_size) * most)
+    principal = nearest(coord, center, size)
 
     size = int(random.uniform(*config.second_size) * most)
     crops = [principal, nearest(coord, coord[:, random.choice(principal)], size)]
@@ -156,8 +161,8 @@ def _crops(cloud: _Cloud, config: ViewConfig, random: np.random.Generator) -> li
 
 
 def _center(cloud: _Cloud, random: np.random.Generator) -> np.ndarray:
-    """Of the principal view: the mean of what every image sees, else a random point; without
-    images the mean of all."""
+    """Of the principal view: the mean of what every image sees, else a random point; of a sample
+    without images the mean of all."""
     seen_by_all = np.all(cloud.patches[..., 0] >= 0, axis=1).nonzero()[0]
     if not len(seen_by_all):
         seen_by_all = random.integers(cloud.coord.shape[1], size=1)

@@ -90,8 +90,10 @@ def ranked(score: Tensor, number: Tensor, least: int, top: int) -> list[tuple[in
 
     score: (n,) of rows, number: (n,) their component. least: rows that a component must have.
     """
+    # On the CPU, as Apple's GPUs have no float64.
+    score, number = score.cpu(), number.cpu()
     count = torch.bincount(number)
-    mean = torch.zeros(len(count), dtype=torch.float64, device=score.device)
+    mean = torch.zeros(len(count), dtype=torch.float64, device="cpu")
     mean = mean.index_add(0, number, score.double()) / count
     large = (count >= least).nonzero().flatten()
     best = large[mean[large].argsort(descending=True, stable=True)][:top]

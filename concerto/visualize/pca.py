@@ -25,21 +25,22 @@ def pca_colors(features: Tensor) -> Tensor:
     features = torch.as_tensor(features)
     if features.ndim != 2 or 0 in features.shape:
         raise InputError(f"features has shape {tuple(features.shape)}; it must be (N, C).")
-    if not torch.isfinite(features).all():
+    features = features.detach()
+    if not all(torch.isfinite(rows).all() for rows in features.split(SAMPLE)):
         raise InputError("features has values that are NaN or infinite.")
     stride = -(-len(features) // SAMPLE)
-    sample = features[::stride].detach().cpu().double()  # not every GPU knows float64
+    sample = features[::stride].cpu().double()  # not every GPU knows float64
     mean = sample.mean(0)
     _, vectors = torch.linalg.eigh((sample - mean).T @ (sample - mean))
     axes = vectors[:, -3:].flip(1)
     largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
     axes = axes * torch.where(largest < 0, -1.0, 1.0)
-    features = features.detach().float()
-    projected = (features - mean.to(features)) @ axes.to(features)
+    middle, axes32 = (v.to(features.device, torch.float32) for v in (mean, axes))
+    projected = torch.cat([(rows.float() - middle) @ axes32 for rows in features.split(SAMPLE)])
     projected = torch.nn.functional.pad(projected, (0, 3 - projected.shape[1]))
     ordered = ((sample - mean) @ axes).sort(0).values
     margin = int(SATURATED * len(ordered))
     low, high = ordered[margin], ordered[len(ordered) - 1 - margin]
-    low, high = (torch.nn.functional.pad(v, (0, 3 - len(v))).to(features) for v in (low, high))
+    low, high = (torch.nn.functional.pad(v, (0, 3 - len(v))).to(projected) for v in (low, high))
     span = (high - low).clamp(min=torch.finfo(torch.float32).tiny)
     return torch.where(high > low, (projected - low) / span, 0.5).clamp(0, 1)

@@ -94,6 +94,13 @@ def test_convert_goes_there_and_back(tmp_path: Path) -> None:
     assert all(torch.equal(again["state_dict"][k], v) for k, v in original["state_dict"].items())
 
 
+def test_convert_writes_a_folder_whose_name_has_a_dot(tmp_path: Path) -> None:
+    (tmp_path / "mine.old").mkdir()
+    for name in ("model-v1.5", "mine.old"):
+        run("convert", GOLDEN, tmp_path / name)
+        assert (tmp_path / name / "config.json").is_file()
+
+
 def test_a_half_precision_model_stays_so_when_converted(tmp_path: Path) -> None:
     concerto.Concerto(SMALL).half().save_pretrained(tmp_path / "half")
     run("convert", tmp_path / "half", tmp_path / "half.pth")

@@ -1,5 +1,6 @@
 """`concerto download`, from a Hub on loopback."""
 
+import json
 import os
 import subprocess
 import sys
@@ -72,6 +73,22 @@ def test_a_head_comes_with_its_encoder(
     download(("concerto-large-scannet",), cache_dir=load.cache)
     fetched = [Path(line).read_bytes() for line in capsys.readouterr().out.splitlines()]
     assert fetched == [b"head", b"encoder"]
+
+
+def test_heads_and_translators_of_ours_come_with_the_encoder_that_they_were_saved_without(
+    served: FakeHub, load: Loader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, config in {
+        "head": {"model_type": "concerto-segmenter", "over": {"source": "me/mine"}},
+        "map": {"encoder_inside": False, "encoder_source": "concerto-base"},
+        "whole": {"encoder_inside": True, "encoder_source": "concerto-base", "over": None},
+    }.items():
+        files = {"config.json": json.dumps(config).encode(), "model.safetensors": kind.encode()}
+        served.repos[f"me/{kind}"] = Repo(files)
+    download(("me/head", "me/map", "me/whole"), cache_dir=load.cache)
+    fetched = [Path(line).read_bytes() for line in capsys.readouterr().out.splitlines()]
+    mine = served.repos["me/mine"].at("main")["model.safetensors"]
+    assert fetched == [b"head", mine, b"map", GOLDEN.read_bytes(), b"whole"]
 
 
 def test_no_names_are_a_mistake() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from concerto import Concerto, ConcertoConfig, ConfigError
+from concerto import Concerto, ConcertoConfig, ConfigError, Segmenter, SegmenterConfig
 from concerto.checkpoints import head_tensor_names
+from concerto.encoder import cpu
 from concerto.heads import DecoderConfig, KnnConfig, LinearConfig, make_head
 from concerto.heads.instances import group_voxels
 from concerto.heads.knn import KnnHead
@@ -125,6 +126,17 @@ def test_touching_voxels_that_are_alike_are_one_thing(model: Concerto) -> None:
     assert things.tolist() == [2] * 3 + [0] * 5 + [1] * 5 + [-1]
     apart = group_voxels(hierarchy, classes, similarity=1.1, min_points=1)
     assert sorted(apart.tolist()) == list(range(len(lines)))
+
+
+@pytest.mark.parametrize("products", [True, False])
+def test_a_segmenter_refuses_them_whatever_it_multiplies_in(
+    products: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "has_products", lambda dtype: products)
+    names = tuple(f"class {number}" for number in range(512))
+    config = SegmenterConfig(SMALL, KnnConfig(rows=512), names)
+    with pytest.raises(ConfigError, match=r"numbers of 512 classes.*float32"):
+        Segmenter(config).eval().to(torch.bfloat16)(random_cloud(50))
 
 
 @pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 257), (torch.float16, 2049)])

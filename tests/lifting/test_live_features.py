@@ -64,6 +64,17 @@ def test_an_update_encodes_what_changed_and_comes_near_to_encoding_everything(
     assert relative_l2(after, wanted) < 0.5 * relative_l2(before[repainted], wanted)
 
 
+def test_autocast_changes_nothing(model: Concerto) -> None:
+    wanted = streamed(model, FRAMES[:2])
+    wanted.add(FRAMES[7])
+    wanted.update()
+    with torch.autocast("cpu", torch.bfloat16):
+        stream = streamed(model, FRAMES[:2])
+        stream.add(FRAMES[7])
+        stream.update()
+    assert torch.equal(stream.features(), wanted.features())
+
+
 def test_new_places_get_features_beside_those_known(model: Concerto) -> None:
     stream = streamed(model, FRAMES[:7])
     known = len(stream.cloud())

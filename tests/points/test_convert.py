@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,9 +65,21 @@ def test_columns_are_xyz_then_rgb_then_normals(width: int) -> None:
     ],
 )
 def test_coordinates_keep_their_precision(dtype: type, kept: torch.dtype) -> None:
-    cloud = to_point_cloud((XYZ * 100).astype(dtype))
+    cloud = to_point_cloud((XYZ * 5).astype(dtype))
     assert cloud.coord.dtype == kept
-    assert np.allclose(cloud.coord.numpy(), (XYZ * 100).astype(dtype).astype(np.float64))
+    assert np.allclose(cloud.coord.numpy(), (XYZ * 5).astype(dtype).astype(np.float64))
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float16, 5.0), (torch.bfloat16, 0.5)])
+def test_coordinates_in_half_precision_are_warned_of_where_it_merges_them(
+    dtype: torch.dtype, near: float
+) -> None:
+    coord = torch.tensor([[0.0, 0.0, 0.0], [near, 0.0, 0.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        to_point_cloud(coord.to(dtype))
+    with pytest.warns(ConcertoWarning, match=rf"coord is {dtype}, which is exact to .* only near"):
+        to_point_cloud((coord * 20).to(dtype))
 
 
 def test_arrays_with_other_strides_or_read_only_are_read() -> None:

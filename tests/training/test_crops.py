@@ -55,7 +55,7 @@ def test_nearest_are_the_nearest_and_of_equals_the_first(points: int, size: int,
 
 
 @pytest.mark.usefixtures("plain")
-def test_without_images_the_principal_view_surrounds_the_mean_of_all() -> None:
+def test_of_a_sample_without_images_the_principal_view_surrounds_the_mean_of_all() -> None:
     sample = lattice()
     made = make_views(sample, replace(CONFIG, most_points=500), 0)
     taken = set(rows_of(made.principal, sample))
@@ -119,6 +119,17 @@ def test_sizes_of_crops_are_uniform_shares(plain: pytest.MonkeyPatch) -> None:
     assert kstest([made[1][1] for made in crops], "uniform", (400, 600)).pvalue > 1e-4
     local = [size for made in crops for _, size, _ in made[2:]]
     assert kstest(local, "uniform", (100, 300)).pvalue > 1e-4
+
+
+def test_where_images_are_not_used_the_principal_view_is_as_large_as_the_second_and_anywhere(
+    plain: pytest.MonkeyPatch,
+) -> None:
+    sample, config = lattice(), replace(CONFIG, most_points=1000, use_images=False)
+    principal = [made[0] for made in crops_of(sample, config, range(300), plain)]
+    rows = {tuple(point): row for row, point in enumerate(sample.coord.tolist())}
+    centers = [rows[center] for center, _, _ in principal]
+    assert kstest(centers, "uniform", (0, len(rows))).pvalue > 1e-4
+    assert kstest([size for _, size, _ in principal], "uniform", (400, 600)).pvalue > 1e-4
 
 
 def test_sizes_are_shares_of_all_points_where_these_are_few(plain: pytest.MonkeyPatch) -> None:

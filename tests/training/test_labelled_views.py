@@ -71,6 +71,22 @@ def test_changes_leave_a_view_where_the_model_sees_the_scene(center: str) -> Non
             torch.testing.assert_close(end, wanted, atol=1, rtol=0)
 
 
+def test_jitter_is_as_large_as_in_pretraining_whatever_the_scale() -> None:
+    flat = np.random.default_rng(0).random((4000, 3), np.float32) * np.float32([2, 2, 0])
+    zeros = np.zeros_like(flat)
+    floor = Sample("floor", flat, zeros.astype(np.uint8), zeros, segment=np.zeros(4000, np.int16))
+    for scale in (0.2, 1.0, 5.0):
+        config = SMALL.replace(coord_scale=scale, grid_size=0.02 * scale, center="none")
+        spread = []
+        for seed in range(6):
+            lengths = replace(floor, coord=flat / np.float32(scale))
+            feat = make_labelled_view(lengths, seed, LabelledViewConfig(), config).feat[:, :3]
+            middle = feat - feat.mean(0)
+            spread.append(float(torch.linalg.svdvals(middle)[-1]) / len(feat) ** 0.5)
+        # Jitter of 5 mm, and what distortion bends.
+        assert 0.004 < np.median(spread) < 0.05
+
+
 def test_large_scenes_are_cropped_and_the_seed_decides() -> None:
     config = LabelledViewConfig(most_points=100)
     one, again, other = (make_labelled_view(sample(), seed, config, MODEL) for seed in (1, 1, 2))

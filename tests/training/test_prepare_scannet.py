@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from concerto.palette import SCANNET_CLASSES
 from concerto.training.prepare.card import dataset_card
 from concerto.training.prepare.indoor.classes import KNOWN, class_list, known_colors
 from concerto.training.prepare.indoor.mesh import vertex_normals
@@ -54,6 +55,10 @@ def test_known_classes_have_the_colours_of_their_data_set() -> None:
     assert known_colors(class_list("scannet200").names)[-1].tolist() == [42, 94, 198]
     assert known_colors(["wall", "floor"]) is None
     assert len(KNOWN) == 4
+
+
+def test_the_published_segmenter_names_classes_as_the_benchmark_does() -> None:
+    assert tuple(class_list("scannet20").names) == SCANNET_CLASSES
 
 
 def test_a_vertex_has_the_mean_normal_of_its_triangles_by_area() -> None:

@@ -194,13 +194,16 @@ def test_it_starts_from_an_encoder_and_takes_over_its_licence(scenes: Path, tmp_
 def test_starting_from_weights_that_know_another_input_is_told(
     scenes: Path, tmp_path: Path
 ) -> None:
-    Concerto(SMALL.replace(grid_size=0.01, coord_scale=0.2)).save_pretrained(tmp_path / "start")
+    Concerto(SMALL.replace(grid_size=0.01, coord_scale=0.2, center="xy")).save_pretrained(
+        tmp_path / "start"
+    )
     recipe = small_recipe(scenes, tmp_path / "run", max_steps=1)
     with pytest.warns(ConcertoWarning) as told:
         pretrain(replace(recipe, start_from=str(tmp_path / "start")))
     said = " ".join(str(warning.message) for warning in told)
     assert "trained with grid_size 0.01, and goes on with 0.04" in said
     assert "pass --model.coord-scale 0.2" in said
+    assert 'trained with center "xy", and views are centred "xyz"' in said
 
 
 def test_views_are_of_the_scale_that_the_encoder_will_be_given(

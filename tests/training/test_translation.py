@@ -121,6 +121,17 @@ def paired(
     return aligned, *found[0]
 
 
+def test_the_map_is_as_exact_under_autocast() -> None:
+    x, t, weight = problem()
+    module = WhiteMap(6, 4)
+    module.start(summed(x, t), 0.0)
+    torch.nn.init.normal_(module.linear.weight)
+    wanted, _ = module(Pairs(x, t, weight))
+    with torch.autocast("cpu", torch.bfloat16):
+        given, _ = module(Pairs(x, t, weight))
+    assert torch.equal(given, wanted)
+
+
 def test_each_voxel_maps_to_the_mean_of_its_points_names() -> None:
     vectors = F.normalize(torch.randn(len(CLASSES), 5), dim=1)
     sample = named_room(0)

@@ -1,0 +1,65 @@
+"""What the colours of features promise."""
+
+import numpy as np
+import pytest
+import torch
+
+from concerto import pca_colors
+from concerto.errors import InputError
+from concerto.visualize.pca import SAMPLE
+
+
+def spread(rows: int, channels: int = 5) -> torch.Tensor:
+    """Features that vary most along the first channels, each half as much as the one before."""
+    features = torch.randn(rows, channels, generator=torch.Generator().manual_seed(0))
+    return features * 0.5 ** torch.arange(channels)
+
+
+def test_colours_follow_the_three_main_directions_of_variation() -> None:
+    features = spread(4000)
+    colors = pca_colors(features)
+    assert (colors.dtype, colors.shape) == (torch.float32, (4000, 3))
+    assert (colors.amin(), colors.amax()) == (0, 1)
+    inside = ((colors > 0) & (colors < 1)).all(1)
+    assert inside.float().mean() > 0.9
+    for channel in range(3):
+        pair = np.stack([features[inside, channel], colors[inside, channel]])
+        assert abs(np.corrcoef(pair)[0, 1]) > 0.99
+
+
+def test_a_direction_that_does_not_vary_is_grey() -> None:
+    assert (pca_colors(torch.ones(9, 4)) == 0.5).all()
+    assert (pca_colors(spread(50, 2))[:, 2] == 0.5).all()
+
+
+def test_large_scans_are_coloured_in_parts_as_if_at_once() -> None:
+    features = spread(2 * SAMPLE + 10)
+    colors = pca_colors(features)
+    near = (features - features[:1]).norm(dim=1).argsort()[:20]
+    assert len(colors) == len(features)
+    assert (colors[near] - colors[:1]).abs().max() < 0.1
+    assert torch.allclose(pca_colors(features.double()), colors, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (torch.zeros(5), r"shape \(5,\); it must be \(N, C\)"),
+        (torch.zeros(0, 3), r"shape \(0, 3\)"),
+        ([torch.zeros(5, 3)], "is a list, one entry a scene"),
+    ],
+)
+def test_what_is_no_table_of_features_is_refused(features: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        pca_colors(features)
+
+
+@pytest.mark.parametrize("row", [0, SAMPLE + 3])
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_features_that_are_not_finite_are_refused_wherever_they_stand(
+    row: int, value: float
+) -> None:
+    features = spread(SAMPLE + 9)
+    features[row, 2] = value
+    with pytest.raises(InputError, match="NaN or infinite"):
+        pca_colors(features)
