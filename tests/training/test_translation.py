@@ -1,13 +1,10 @@
-"""Training a translator's map: in closed form, by descent, on labels, on images, in the command."""
+"""Training a translator: what voxels are paired with, and whole runs, on labels and on images."""
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,89 +15,15 @@ from torch.nn import functional as F
 import concerto
 from command import run
 from concerto import Concerto, ConfigError, InputError, Translator
-from concerto.errors import TrainingError
-from concerto.training.aligned import Pairs, PatchGrid, align, pairs
-from concerto.training.dense_clip import dense_clip
-from concerto.training.loop import LoopConfig, make_accelerator, train
+from concerto.training.aligned import PatchGrid, align, pairs
+from concerto.training.loop import LoopConfig
 from concerto.training.metrics import read_metrics
-from concerto.training.normal_equations import NormalEquations
-from concerto.training.task import StepOutput
 from concerto.training.translate import FOLDER, translate
 from concerto.training.translate_config import TranslateConfig
-from concerto.training.translation import Translation, WhiteMap
 from conftest import SMALL
 from made_samples import made, write_prepared
 from named_rooms import CLASSES, UNSEEN, named_room
-from small_clip import WIDTH, small_clip
-
-
-def problem(rows: int = 400, features: int = 6, width: int = 4) -> tuple[torch.Tensor, ...]:
-    """Features of very different spread, targets that they tell of, and weights."""
-    torch.manual_seed(0)
-    x = torch.randn(rows, features) * torch.logspace(-2, 1, features) + 3
-    t = F.normalize((x - 3) @ torch.randn(features, width) + 0.3 * torch.randn(rows, width), dim=1)
-    return x, t, torch.rand(rows) + 0.5
-
-
-def summed(*rows: torch.Tensor) -> NormalEquations:
-    equations = NormalEquations.zeros(rows[0].shape[1], rows[1].shape[1])
-    equations.add(*rows)
-    return equations
-
-
-def test_the_closed_form_is_the_weighted_least_squares_solution() -> None:
-    x, t, weight = (part.double() for part in problem())
-    root = weight.sqrt()[:, None]
-    design = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
-    wanted = torch.linalg.lstsq(design * root, t * root).solution
-    equations = summed(x, t, weight)
-    matrix, bias = equations.solve(0.0)
-    torch.testing.assert_close(torch.cat([matrix.T, bias[None]]), wanted)
-    loss = (((design @ wanted - t).square().sum(1)) * weight).sum() / weight.sum()
-    torch.testing.assert_close(equations.loss(matrix, bias), loss)
-
-
-def test_sums_of_parts_are_the_sums_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, t, weight = problem()
-    whole = summed(x, t, weight)
-    monkeypatch.setattr("concerto.training.normal_equations.CHUNK", 7)
-    parts = summed(x[:90], t[:90], weight[:90])
-    parts.merge(summed(x[90:], t[90:], weight[90:]))
-    for given, wanted in zip(parts.tensors(), whole.tensors(), strict=True):
-        torch.testing.assert_close(given, wanted)
-
-
-def test_a_larger_penalty_gives_a_smaller_map_that_fits_worse() -> None:
-    equations = summed(*problem())
-    maps = [equations.solve(ridge) for ridge in (0.0, 0.1, 10.0)]
-    sizes = [float(matrix.norm()) for matrix, _ in maps]
-    losses = [float(equations.loss(*one)) for one in maps]
-    assert sizes[0] > sizes[1] > sizes[2]
-    assert losses[0] < losses[1] < losses[2]
-
-
-def test_features_that_say_nothing_are_told_of() -> None:
-    with pytest.raises(TrainingError, match="nothing is known"):
-        NormalEquations.zeros(3, 2).solve(0.1)
-    same = torch.ones(5, 3)
-    with pytest.raises(TrainingError, match="mean variance of 0"):
-        summed(same, torch.rand(5, 2)).solve(0.1)
-    twice = torch.tensor([-1.0, 1.0] * 4)[:, None].repeat(1, 2)
-    with pytest.raises(TrainingError, match="depend on each other"):
-        summed(twice, torch.rand(8, 2)).solve(0.0)
-
-
-def test_whitened_features_vary_alike_and_the_plain_map_is_the_same() -> None:
-    x, t, _ = problem()
-    module = WhiteMap(6, 4)
-    module.start(summed(x, t), 0.0)
-    white = (x - module.mean) @ module.whitening.T
-    torch.testing.assert_close(white.T @ white / len(x), torch.eye(6), atol=1e-3, rtol=1e-3)
-    torch.nn.init.normal_(module.linear.weight)
-    matrix, bias = module.plain()
-    wanted = module.linear(white).detach().double()
-    torch.testing.assert_close(x.double() @ matrix.T + bias, wanted, atol=1e-3, rtol=1e-3)
-
+from small_clip import small_clip
 
 # --- what voxels are paired with --------------------------------------------------------------
 
@@ -119,17 +42,6 @@ def paired(
 
     model.infer(aligned.scene, read)
     return aligned, *found[0]
-
-
-def test_the_map_is_as_exact_under_autocast() -> None:
-    x, t, weight = problem()
-    module = WhiteMap(6, 4)
-    module.start(summed(x, t), 0.0)
-    torch.nn.init.normal_(module.linear.weight)
-    wanted, _ = module(Pairs(x, t, weight))
-    with torch.autocast("cpu", torch.bfloat16):
-        given, _ = module(Pairs(x, t, weight))
-    assert torch.equal(given, wanted)
 
 
 def test_each_voxel_maps_to_the_mean_of_its_points_names() -> None:
@@ -197,40 +109,6 @@ def test_what_is_left_of_a_degraded_scene_keeps_its_own_labels() -> None:
     assert max(left) == len(sample.coord) > 1.5 * min(left)
 
 
-# --- dense features of CLIP -------------------------------------------------------------------
-
-
-def test_the_value_path_is_the_tower_with_each_patch_attending_to_itself(tmp_path: Path) -> None:
-    name = small_clip(tmp_path)
-    teacher = dense_clip(name)
-    assert (teacher.patch_size, teacher.width, teacher.image_size) == (8, WIDTH, 32)
-    visual = teacher.module.visual
-    images = torch.rand(2, 3, 32, 32)
-    given = teacher(images)
-    block = visual.transformer.resblocks[-1]
-    alone = torch.full((17, 17), -torch.inf).fill_diagonal_(0)
-    with torch.no_grad():
-        x = visual._embeds((images - teacher.mean) / teacher.std)
-        x = visual.transformer.resblocks[0](x)
-        x = visual.ln_post(block(x, attn_mask=alone))[:, 1:] @ visual.proj
-    torch.testing.assert_close(given, x, atol=1e-5, rtol=1e-4)
-
-
-def test_resnets_have_a_value_path_too(tmp_path: Path) -> None:
-    import open_clip
-
-    small_clip(tmp_path)
-    vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 32}
-    text = {"context_length": 8, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1}
-    config = {"embed_dim": WIDTH, "vision_cfg": vision, "text_cfg": text}
-    (tmp_path / "tiny-resnet-of-tests.json").write_text(json.dumps(config))
-    open_clip.add_model_config(tmp_path / "tiny-resnet-of-tests.json")
-    model = open_clip.create_model("tiny-resnet-of-tests")
-    torch.save(model.state_dict(), tmp_path / "resnet.pt")
-    teacher = dense_clip(f"tiny-resnet-of-tests/{tmp_path / 'resnet.pt'}")
-    assert teacher(torch.rand(1, 3, 64, 64)).shape == (1, 4, WIDTH)
-
-
 # --- whole runs -------------------------------------------------------------------------------
 
 
@@ -291,34 +169,6 @@ def test_an_encoder_named_by_a_relative_path_is_found_from_elsewhere(
     monkeypatch.chdir(tmp_path)
     translator = Translator.from_pretrained(tmp_path / "run" / FOLDER)
     assert translator.encoder.config == SMALL
-
-
-class Kept(Translation):
-    """Descent on pairs that are at hand, without an encoder."""
-
-    def forward(self, module: Any, batch: Any, step: int, total: int) -> StepOutput:
-        loss, alike = module(Pairs(*batch))
-        return StepOutput(loss, {"cosine": alike})
-
-
-def test_the_closed_form_and_descent_agree(tmp_path: Path) -> None:
-    x, t, weight = problem(2000, 24, 8)
-    equations = summed(x, t, weight)
-    task = Kept(SimpleNamespace(features=24, width=8), 0.01, 0.0, {})  # type: ignore[arg-type]
-    task.module.start(equations, 1e-6)
-    parts = [tuple(part) for part in zip(*(v.split(250) for v in (x, t, weight)), strict=True)]
-
-    def batches(start: int) -> Iterator[Any]:
-        while True:
-            yield parts[start % len(parts)]
-            start += 1
-
-    loop = LoopConfig(tmp_path, batch_size=1, max_steps=300, log_every=100, tracker="none")
-    train(task, batches, loop, make_accelerator(loop))
-    best = float(equations.loss(*equations.solve(1e-4)))
-    assert float(equations.loss(*task.module.plain())) == pytest.approx(best, rel=0.01)
-    constant = float(equations.loss(torch.zeros(8, 24), equations.t / equations.count))
-    assert best < 0.7 * constant
 
 
 def test_descent_is_a_run_of_the_command_too(
