@@ -317,8 +317,8 @@ def _published_encoder(tensors: dict[str, Tensor], file: Path) -> dict[str, Tens
     if not prefixes:
         if any(name.startswith("seg_head.") for name in tensors):
             raise CheckpointError(
-                f"{file} holds a segmentation head without its encoder: load it with encoder=, the "
-                "one that it was trained on, by concerto.from_pretrained; or load that encoder."
+                f"{file} holds a segmentation head without its encoder: pass encoder=, the one "
+                "that it was trained on, to from_pretrained; or load that encoder."
             )
         raise CheckpointError(f"{file} holds no encoder: it has no tensor {anchor}.")
     students = [prefix for prefix in prefixes if prefix.endswith(STUDENT_PREFIX)]

@@ -79,8 +79,8 @@ def from_pretrained(
         filename=options.pop("filename", None),
         **asdict(reach),
     )
-    if holds_segmenter(source) or "encoder" in options:
-        return Segmenter._from_source(source, place, kept, backend, reach, **options)
     if holds_translator(source):
         return Translator._from_source(source, place, kept, backend, reach, **options)
+    if holds_segmenter(source) or "encoder" in options:
+        return Segmenter._from_source(source, place, kept, backend, reach, **options)
     return Concerto._from_source(source, place, kept, backend, **options)

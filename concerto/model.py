@@ -112,7 +112,7 @@ class Concerto(nn.Module, SavedModel):
         self._check_scale(scale, grid_size)
         scenes = to_scenes(points, color_range)
         prepared = []
-        for number, item in enumerate(scenes.items):
+        for number, item in zip(scenes.numbers, scenes.items, strict=True):
             with _naming(number, len(scenes.items)):
                 prepared.append(self._prepare(item, scale, grid_size, color_range, drop_invalid))
         return self._encode(prepared, scenes, slice_rows)
@@ -172,7 +172,7 @@ class Concerto(nn.Module, SavedModel):
         scenes = to_scenes(points, color_range)
         results = []
         with torch.no_grad(), evaluating(self), self._progress(len(scenes.items), progress):
-            for number, item in enumerate(scenes.items):
+            for number, item in zip(scenes.numbers, scenes.items, strict=True):
                 with _naming(number, len(scenes.items)):
                     prepared = self._prepare(item, scale, grid_size, color_range, drop_invalid)
                     grid = prepared.grid_coord
@@ -382,4 +382,4 @@ def _naming(scene: int, scenes: int) -> Iterator[None]:
     except InputError as error:
         if scenes == 1:
             raise
-        raise InputError(f"Scene {scene}, of 0 to {scenes - 1}: {error}") from error
+        raise InputError(f"Scene {scene}: {error}") from error

@@ -77,11 +77,12 @@ def test_a_bound_that_autocast_would_break_is_refused(model: Concerto) -> None:
 @pytest.mark.parametrize("call", ["encode", "hierarchy"])
 def test_of_several_scenes_the_one_that_cannot_be_used_is_named(model: Concerto, call: str) -> None:
     good, bad = random_cloud(50).coord, torch.full((20, 3), torch.nan)
-    with pytest.raises(InputError, match=r"^Scene 1, of 0 to 2: None of the 20 points has finite"):
+    with pytest.raises(InputError, match=r"^Scene 1: None of the 20 points has finite"):
         getattr(model, call)([good, bad, good], drop_invalid=True)
-    packed = {"coord": torch.cat([good, good, bad]), "offset": [50, 100, 120]}
-    with pytest.raises(InputError, match=r"^Scene 2, of 0 to 2: coord is NaN or infinite at 20"):
-        getattr(model, call)(packed)
+    both = torch.cat([good, bad])
+    for packing in ({"offset": [50, 50, 70]}, {"batch": [0] * 50 + [2] * 20}):
+        with pytest.raises(InputError, match=r"^Scene 2: coord is NaN or infinite at 20"):
+            getattr(model, call)({"coord": both, **packing})
     with pytest.raises(InputError, match=r"^coord is NaN"):
         getattr(model, call)(bad)
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import tyro
 
 from concerto.checkpoints import read_json
-from concerto.errors import HubError, InputError
+from concerto.errors import CheckpointError, HubError, InputError
 from concerto.hub import locate
+from concerto.known_models import find_model
 
 
 def download(
@@ -54,8 +55,13 @@ def _fetch(
     packaged = source.model is not None and source.model.repo is None
     print(f"{source.weights}{'  (ships with the library)' if packaged else ''}")
     if source.model is not None and source.model.over is not None:
-        return _fetch(source.model.over, revision, None, cache_dir)
-    beneath = None if source.config is None else _encoder_of(read_json(source.config))
+        # A revision of our own names' repo is one of the encoder's too.
+        same = revision if find_model(name) is not None else None
+        return _fetch(source.model.over, same, None, cache_dir)
+    try:
+        beneath = None if source.config is None else _encoder_of(read_json(source.config))
+    except CheckpointError as error:
+        return HubError(str(error))
     return None if beneath is None else _fetch(beneath, None, None, cache_dir)
 
 

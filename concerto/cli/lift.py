@@ -19,6 +19,7 @@ def lift(
     /,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")],
     options: tyro.conf.OmitArgPrefixes[LiftOptions] = LiftOptions(),
+    device: str = "auto",
 ) -> None:
     """Fuse posed frames with depth to one cloud with colour and normals.
 
@@ -28,10 +29,12 @@ def lift(
     Args:
         source: A recording's folder, a video, or a folder of images.
         output: Where to write the points: cloud.ply, or another format that `concerto.write` knows.
+        device: Where --vggt and --depth-model run: cpu, cuda, mps; auto takes a CUDA device where
+            there is one.
     """
     if output.suffix.lower() not in WRITERS:
         raise InputError(f"{output} must end in one of {', '.join(WRITERS)}.")
     check_writable(output.parent)
-    cloud = options.lift(source, usual_device())
+    cloud = options.lift(source, usual_device() if device == "auto" else device)
     write(output, cloud)
     print(f"{output}  {describe(cloud)}")

@@ -5,6 +5,7 @@ What the numbers mean is read from dtype and range, and asked for where that lea
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from numbers import Real
@@ -29,8 +30,8 @@ ROUNDING = 1e-3
 DOUBTFUL_BELOW = 2.0
 # Of the ends of a range of colours: their difference is a float32 too.
 LARGEST = float(np.finfo(np.float32).max) / 2
-# Steps of coordinates that matter (m): a quarter of a published voxel.
-COARSE = 0.005
+# Steps of coordinates that matter, as a share of the scene: rooms are 200 to 1,000 voxels across.
+COARSE = 0.001
 # Normals shorter than this stay as short.
 EPSILON = 1e-12
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
@@ -170,12 +171,13 @@ def _coordinates(values: Any) -> Tensor:
 
 
 def _warn_of_steps(coord: Tensor) -> None:
-    far = float(coord.detach().abs().nan_to_num(0, 0).max())
-    step = far * torch.finfo(coord.dtype).eps
-    if step > COARSE:
+    known = coord.detach().float().nan_to_num(0, 0, 0)
+    far, extent = float(known.abs().max()), float((known.amax(0) - known.amin(0)).max())
+    step = 2 ** math.floor(math.log2(far)) * torch.finfo(coord.dtype).eps if far else 0.0
+    if step > COARSE * extent:
         warnings.warn(
-            f"coord is {coord.dtype}, which is exact to {step:.2g} only near {far:.3g}: points "
-            "merge. Pass float32.",
+            f"coord is {coord.dtype}, whose steps near {far:.3g} are {step:.2g}: points that are "
+            "nearer to each other merge. Pass float32.",
             ConcertoWarning,
             stacklevel=4,
         )

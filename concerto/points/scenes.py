@@ -27,11 +27,13 @@ class Scenes:
     items: a `PointCloud` or `EncoderInput` each, or still what the caller passed.
     as_list: whether results are a list, one entry a scene.
     rows: (N,) int64, for packed scenes the caller's row of each point, scene after scene.
+    numbers: what the caller knows each by, where there are several.
     """
 
     items: Sequence[Any]
     as_list: bool
     rows: Tensor | None = None
+    numbers: Sequence[int] = (0,)
 
 
 def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Scenes:
@@ -48,7 +50,7 @@ def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Sc
                 "A list holds one scene an entry, and one of these is packed (it has grid_coord, "
                 "offset or batch). Pass packed scenes on their own."
             )
-        return Scenes(points, as_list=True)
+        return Scenes(points, as_list=True, numbers=range(len(points)))
     if not _is_packed(points):
         return Scenes([points], as_list=False)
     if get(points, "grid_coord") is not None:
@@ -57,11 +59,13 @@ def to_scenes(points: Any, color_range: tuple[float, float] | None = None) -> Sc
                 "color_range has no say where grid_coord is given: feat holds colours in 0-1."
             )
         voxels = _voxels(points)
-        rows = [part.to(voxels.feat.device) for part in rows_of_scenes(points, len(voxels.feat))]
-        return Scenes([_scene_of(voxels, part) for part in rows], False, torch.cat(rows))
-    cloud = to_point_cloud(points, color_range)
-    rows = [part.to(cloud.coord.device) for part in rows_of_scenes(points, len(cloud))]
-    return Scenes([cloud[part] for part in rows], False, torch.cat(rows))
+        parts = _parts(points, len(voxels.feat), voxels.feat.device)
+        items: list[Any] = [_scene_of(voxels, rows) for rows in parts.values()]
+    else:
+        cloud = to_point_cloud(points, color_range)
+        parts = _parts(points, len(cloud), cloud.coord.device)
+        items = [cloud[rows] for rows in parts.values()]
+    return Scenes(items, False, torch.cat(list(parts.values())), list(parts))
 
 
 def with_coordinates(
@@ -103,6 +107,11 @@ def rows_of_scenes(points: Any, count: int) -> list[Tensor]:
 
     Raises InputError for packing that does not add up.
     """
+    return list(_parts(points, count, None).values())
+
+
+def _parts(points: Any, count: int, device: torch.device | None) -> dict[int, Tensor]:
+    """As `rows_of_scenes`, by the scenes' numbers; on a device, or where the packing is."""
     if get(points, "offset") is not None:
         ends = _integers(get(points, "offset"), "offset").flatten()
         sizes = torch.diff(ends, prepend=ends.new_zeros(1))
@@ -111,17 +120,17 @@ def rows_of_scenes(points: Any, count: int) -> list[Tensor]:
                 f"offset is {ends.tolist()}; it must rise to the number of points, {count}: "
                 "where each scene ends."
             )
-        rows = torch.arange(count, device=ends.device)
+        numbers, rows = range(len(ends)), torch.arange(count, device=ends.device)
     elif get(points, "batch") is not None:
         batch = _integers(get(points, "batch"), "batch").flatten()
         if len(batch) != count:
             raise InputError(f"There are {count} points, but batch has {len(batch)} entries.")
-        _, batch, sizes = torch.unique(batch, return_inverse=True, return_counts=True)
-        rows = batch.argsort(stable=True)
+        known, batch, sizes = torch.unique(batch, return_inverse=True, return_counts=True)
+        numbers, rows = known.tolist(), batch.argsort(stable=True)
     else:
-        return [torch.arange(count, device="cpu")]
-    parts: tuple[Tensor, ...] = rows.split(sizes.tolist())
-    return [part for part in parts if len(part)]
+        return {0: torch.arange(count, device=device or "cpu")}
+    parts = rows.to(device or rows.device).split(sizes.tolist())
+    return {n: part for n, part in zip(numbers, parts, strict=True) if len(part)}
 
 
 def _voxels(points: Any) -> EncoderInput:

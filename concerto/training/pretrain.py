@@ -110,7 +110,7 @@ def _inherit(recipe: Recipe, start: hub.Source) -> Recipe:
     if before.center != recipe.model.center:
         warnings.warn(
             f'{recipe.start_from} was trained with center "{before.center}", and views are centred '
-            f'"{recipe.model.center}": what it knows of heights will shift.',
+            f'"{recipe.model.center}": positions will not be those it knows.',
             ConcertoWarning,
             stacklevel=3,
         )

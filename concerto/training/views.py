@@ -31,7 +31,7 @@ class ViewConfig:
     """Points of the principal view; sizes of others are shares of this, or of all points
     where the sample has fewer."""
     second_size: tuple[float, float] = (0.4, 1.0)
-    """Least and largest share of the second global view; without images of both."""
+    """Least and largest share of the second global view; of both where use_images is off."""
     local_views: int = 4
     """Number of local views."""
     local_size: tuple[float, float] = (0.1, 0.4)
@@ -39,7 +39,8 @@ class ViewConfig:
     drops: bool = True
     """Drop colours and normals, of all points or of some."""
     use_images: bool = True
-    """Whether samples bring their images; without, views are as if there were none."""
+    """Whether samples bring their images. Where they do not, the principal view is anywhere in the
+    scene, and as large as the second, as Sonata's."""
     augment_images: bool = True
     """Change colours and sharpness of images; off where a teacher's features are kept."""
     image_size: int = 518

@@ -9,6 +9,8 @@ from concerto.errors import InputError
 
 # Enough rows to find directions of variation by; all rows are coloured.
 SAMPLE = 2**16
+# Rows that are coloured at a time.
+CHUNK = 2**16
 # The share of rows whose colour may saturate at either end of each channel.
 SATURATED = 0.01
 
@@ -26,7 +28,7 @@ def pca_colors(features: Tensor) -> Tensor:
     if features.ndim != 2 or 0 in features.shape:
         raise InputError(f"features has shape {tuple(features.shape)}; it must be (N, C).")
     features = features.detach()
-    if not all(torch.isfinite(rows).all() for rows in features.split(SAMPLE)):
+    if not all(torch.isfinite(rows).all() for rows in features.split(CHUNK)):
         raise InputError("features has values that are NaN or infinite.")
     stride = -(-len(features) // SAMPLE)
     sample = features[::stride].cpu().double()  # not every GPU knows float64
@@ -36,7 +38,7 @@ def pca_colors(features: Tensor) -> Tensor:
     largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
     axes = axes * torch.where(largest < 0, -1.0, 1.0)
     middle, axes32 = (v.to(features.device, torch.float32) for v in (mean, axes))
-    projected = torch.cat([(rows.float() - middle) @ axes32 for rows in features.split(SAMPLE)])
+    projected = torch.cat([(rows.float() - middle) @ axes32 for rows in features.split(CHUNK)])
     projected = torch.nn.functional.pad(projected, (0, 3 - projected.shape[1]))
     ordered = ((sample - mean) @ axes).sort(0).values
     margin = int(SATURATED * len(ordered))

@@ -82,13 +82,17 @@ def test_heads_and_translators_of_ours_come_with_the_encoder_that_they_were_save
         "head": {"model_type": "concerto-segmenter", "over": {"source": "me/mine"}},
         "map": {"encoder_inside": False, "encoder_source": "concerto-base"},
         "whole": {"encoder_inside": True, "encoder_source": "concerto-base", "over": None},
+        "torn": ["no config"],
     }.items():
         files = {"config.json": json.dumps(config).encode(), "model.safetensors": kind.encode()}
         served.repos[f"me/{kind}"] = Repo(files)
-    download(("me/head", "me/map", "me/whole"), cache_dir=load.cache)
+    with pytest.raises(
+        HubError, match=r"1 of 4 names failed:\n  me/torn: .* holds list, not a conf"
+    ):
+        download(("me/torn", "me/head", "me/map", "me/whole"), cache_dir=load.cache)
     fetched = [Path(line).read_bytes() for line in capsys.readouterr().out.splitlines()]
     mine = served.repos["me/mine"].at("main")["model.safetensors"]
-    assert fetched == [b"head", mine, b"map", GOLDEN.read_bytes(), b"whole"]
+    assert fetched == [b"torn", b"head", mine, b"map", GOLDEN.read_bytes(), b"whole"]
 
 
 def test_no_names_are_a_mistake() -> None:

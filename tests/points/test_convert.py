@@ -70,16 +70,17 @@ def test_coordinates_keep_their_precision(dtype: type, kept: torch.dtype) -> Non
     assert np.allclose(cloud.coord.numpy(), (XYZ * 5).astype(dtype).astype(np.float64))
 
 
-@pytest.mark.parametrize(("dtype", "near"), [(torch.float16, 5.0), (torch.bfloat16, 0.5)])
-def test_coordinates_in_half_precision_are_warned_of_where_it_merges_them(
-    dtype: torch.dtype, near: float
-) -> None:
-    coord = torch.tensor([[0.0, 0.0, 0.0], [near, 0.0, 0.0]])
+@pytest.mark.parametrize("unit", [1.0, 1000.0])
+def test_coordinates_in_half_precision_are_warned_of_where_it_merges_points(unit: float) -> None:
+    room = (torch.rand(50, 3) * 6 - 3) * unit
+    room[:2] = torch.tensor([[-3.0], [3.0]]) * unit
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        to_point_cloud(coord.to(dtype))
-    with pytest.warns(ConcertoWarning, match=rf"coord is {dtype}, which is exact to .* only near"):
-        to_point_cloud((coord * 20).to(dtype))
+        to_point_cloud(room.half())
+    with pytest.warns(ConcertoWarning, match=r"torch\.bfloat16, whose steps near 3\S* are"):
+        to_point_cloud(room.bfloat16())
+    with pytest.warns(ConcertoWarning, match=r"torch\.float16, whose steps near 63\S* are"):
+        to_point_cloud((room + 60 * unit if unit == 1 else room / 1000 + 60).half())
 
 
 def test_arrays_with_other_strides_or_read_only_are_read() -> None:

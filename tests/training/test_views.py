@@ -226,7 +226,7 @@ def test_without_use_images_nobody_looks_at_them() -> None:
     broken = replace(sample, images=(np.zeros((1, 1)),))
     config = replace(CONFIG, use_images=False)
     bare = replace(sample, images=(), seen=())
-    assert same(make_views(broken, config, 4), make_views(bare, CONFIG, 4))
+    assert same(make_views(broken, config, 4), make_views(bare, config, 4))
 
 
 def test_points_without_normals_keep_zeros() -> None:
