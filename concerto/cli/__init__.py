@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Callable
@@ -53,6 +54,10 @@ def run(commands: dict[str, Callable[..., Any]], prog: str, description: str) ->
     import tyro
 
     warnings.showwarning = _print_warning  # type: ignore[assignment]
+    for stream in (sys.stdout, sys.stderr):
+        # Where a terminal or pipe lacks letters of a file's name, these are spelt out.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         tyro.extras.subcommand_cli_from_dict(

@@ -59,7 +59,8 @@ def write_html(
     coord, rows = coord[kept], rows[torch.from_numpy(kept)]
     camera, room = best_view(coord, ASPECT)
     fields = {
-        "title": html.escape(title),
+        # A file's name need not be text.
+        "title": html.escape(title.encode("utf-8", "replace").decode()),
         "note": html.escape(_note(len(rows), len(cloud), strays=int((~kept).sum()))),
         "scene": json.dumps(_scene(coord, low, high, camera)),
         "positions": _base64(_quantised(coord, low, high)),

@@ -85,6 +85,16 @@ def test_info_takes_the_options_that_it_advises(tmp_path: Path) -> None:
     assert "points          20" in run("info", sweep, "--columns", 6).stdout
 
 
+def test_letters_that_a_pipe_lacks_are_spelt_out_and_break_nothing(tmp_path: Path) -> None:
+    scan = tmp_path / "部屋.npz"
+    scan.write_bytes(ROOM.read_bytes())
+    process = run(
+        *("encode", scan, "-o", tmp_path / "out", "--model", GOLDEN), PYTHONIOENCODING="cp1252"
+    )
+    assert r"out/\u90e8\u5c4b.npz" in process.stdout
+    assert (tmp_path / "out" / "部屋.npz").is_file()
+
+
 def test_convert_goes_there_and_back(tmp_path: Path) -> None:
     run("convert", GOLDEN, tmp_path / "ours")
     run("convert", tmp_path / "ours", tmp_path / "theirs.pth")

@@ -99,6 +99,10 @@ def test_title_is_plain_text(tmp_path, cloud, title):
     )
 
 
+def test_a_title_of_bytes_that_are_no_text_is_shown_as_far_as_it_is(tmp_path, cloud):
+    assert page_of(tmp_path, cloud, title="caf\udce9").texts["title"] == "caf?"
+
+
 def test_other_colours_are_there_only_when_given(tmp_path, cloud):
     assert page_of(tmp_path, cloud).texts["others"] == ""
     others = page_of(tmp_path, cloud, other=1 - cloud.color).array("others", np.uint8)
