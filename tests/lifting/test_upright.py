@@ -1,13 +1,14 @@
 """A recording in any world is turned so that z is up; one that stands is left alone."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from concerto.lifting.fusion import Lifter
 from concerto.lifting.upright import upright
-from recordings import frames
+from recordings import View, frames
 
 FRAMES = frames()
 POSES = [frame.pose for frame in FRAMES]
@@ -56,3 +57,40 @@ def test_without_level_surfaces_the_cameras_tell() -> None:
     world = Rotation.from_euler("x", 90, degrees=True).as_matrix()
     turn = upright(np.zeros((10, 3)), in_world(world, POSES))
     assert (turn @ world)[2, 2] > 0.99
+
+
+def rolled(poses: list[np.ndarray], degrees: float) -> list[np.ndarray]:
+    """The same cameras, each turned about where it looks."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("z", degrees, degrees=True).as_matrix()
+    return [pose @ turn for pose in poses]
+
+
+@pytest.mark.parametrize("degrees", [90, -90, 80])
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_a_room_that_stands_is_left_where_cameras_lie_on_their_side(
+    degrees: float, count: int
+) -> None:
+    np.testing.assert_array_equal(upright(NORMAL, rolled(POSES[:count], degrees)), np.eye(3))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("degrees", [0, 90])
+def test_cameras_that_contradict_each_other_leave_a_room_that_stands(degrees: float) -> None:
+    opposed = rolled(POSES, degrees) + rolled(POSES, degrees + 180)
+    np.testing.assert_array_equal(upright(NORMAL, opposed), np.eye(3))
+
+
+@pytest.mark.parametrize("first", range(len(POSES)))
+def test_a_world_that_begins_with_a_cameras_frame_is_turned_wherever_it_looked(first: int) -> None:
+    world = POSES[first][:3, :3].T
+    for poses in (POSES, [POSES[first], *POSES[:2]], [POSES[first], *POSES[4:6]]):
+        turn = upright(NORMAL @ world.T, in_world(world, poses))
+        assert (turn @ world)[2, 2] > np.cos(np.radians(5.1))
+
+
+def test_a_camera_that_looks_along_a_wall_does_not_make_it_the_floor() -> None:
+    level = View((1, 1.5, 1.5), (3, 1.5, 1.5)).pose
+    world = level[:3, :3].T
+    turn = upright(NORMAL @ world.T, in_world(world, [level, *POSES]))
+    assert (turn @ world)[2, 2] > np.cos(np.radians(5.1))
