@@ -131,6 +131,26 @@ def same_view(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return abs(one[0] / one[1] * other[1] / other[0] - 1) <= SAME_RATIO
 
 
+def camera_of_depth(
+    name: str, camera: Intrinsics, color: tuple[int, ...], depth: tuple[int, ...]
+) -> Intrinsics:
+    """The camera of a depth image that shows an image's view in a size of its own.
+
+    camera: of the image. color, depth: the shapes of both, (height, width, …).
+
+    Raises InputError where the one cannot be a scaled copy of the other.
+    """
+    old, new = (color[0], color[1]), (depth[0], depth[1])
+    told = f"{name}: the image is {old[1]} x {old[0]}, the depth {new[1]} x {new[0]}; "
+    if 0 in (*old, *new):
+        raise InputError(f"{told}each needs a pixel at least.")
+    if not same_view(old, new):
+        raise InputError(
+            f"{told}they must show the same view: of one size, or one a scaled copy of the other."
+        )
+    return camera if old == new else camera.resized(old, new)
+
+
 def check_pose(pose: NDArray[np.float64], name: str) -> None:
     """Raise InputError where a camera-to-world pose is not a (4, 4) rigid motion."""
     if pose.shape != (4, 4):

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from concerto.errors import InputError
 from concerto.io.pictures import IMAGES, read_depth, read_photo
 from concerto.lifting.conventions import inverse
-from concerto.lifting.frame import Frame, Intrinsics, Sizes, check_pose, same_view
-from concerto.lifting.recording import read_matrix, size_of
+from concerto.lifting.frame import Frame, Intrinsics, Sizes, camera_of_depth, check_pose
+from concerto.lifting.recording import read_matrix
 from concerto.lifting.video_file import decoded, is_video
 from concerto.points.prepare import positive
 
@@ -198,9 +198,7 @@ def make_frame(
     color, meters = as_image(image, name), as_depth(depth, name, depth_scale)
     depth_camera = camera
     if _is_image(color) and meters.ndim == 2 and color.shape[:2] != meters.shape:
-        old, new = size_of(color), size_of(meters)
-        _check_ratio(name, old, new)
-        depth_camera = camera.resized(old, new)
+        depth_camera = camera_of_depth(name, camera, color.shape, meters.shape)
     return Frame(
         name=name,
         color=color,
@@ -335,16 +333,3 @@ def _by_number(file: Path) -> list[tuple[int, str]]:
     """Digits compare as numbers, the rest as text."""
     parts = re.split(r"(\d+)", file.name)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
-
-
-def _check_ratio(name: str, color: tuple[int, int], depth: tuple[int, int]) -> None:
-    if 0 in (*color, *depth):
-        raise InputError(
-            f"{name}: the image is {color[1]} x {color[0]}, the depth {depth[1]} x {depth[0]}; "
-            "each needs a pixel at least."
-        )
-    if not same_view(color, depth):
-        raise InputError(
-            f"{name}: the image is {color[1]} x {color[0]}, the depth {depth[1]} x {depth[0]}; "
-            "they must show the same view: of one size, or one a scaled copy of the other."
-        )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from concerto.errors import ConcertoWarning, InputError
 from concerto.io.pictures import decode_photo, read_bytes, read_depth
-from concerto.lifting.frame import Frame, Intrinsics, Sizes, same_view
+from concerto.lifting.frame import Frame, Intrinsics, Sizes, camera_of_depth, same_view
 from concerto.lifting.parts import Part
 
 ReadDepth = Callable[[], NDArray[np.float32]]
@@ -71,7 +71,8 @@ class Recording:
             depth=depth,
             pose=self.pose(files),
             camera=camera,
-            depth_camera=depth_camera or camera.resized(size_of(color), size_of(depth)),
+            depth_camera=depth_camera
+            or camera_of_depth(files.name, camera, color.shape, depth.shape),
             confidence=None if files.confidence is None else files.confidence(),
         )
         self._sizes.check(frame.name, frame.camera, frame.color)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tool_recordings import WRITERS, write_nerfstudio
+from tool_recordings import WRITERS, write_arkitscenes, write_nerfstudio
 
 import concerto
 from concerto.errors import InputError
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.layouts import open_recording
-from recordings import CAMERA, frames
+from recordings import CAMERA, frames, write_flat
 
 FRAMES = frames()
 SMALL = CAMERA.resized((72, 96), (36, 48))
@@ -67,3 +67,30 @@ def test_a_camera_of_images_without_a_pixel_is_refused(tmp_path: Path) -> None:
     recording = open_recording(folder)
     with pytest.raises(InputError, match="intrinsics are those of 0 x 72"):
         recording.read(recording.frames[0])
+
+
+def crop_depth(folder: Path) -> Path:
+    """The same recording with depth that shows the upper half alone."""
+    for file in (*folder.glob("*depth*/*.png"), *folder.glob("*.depth.png")):
+        with Image.open(file) as image:
+            image.crop((0, 0, 96, 36)).save(file)
+    return folder
+
+
+@pytest.mark.parametrize("write", [write_nerfstudio, write_arkitscenes])
+def test_depth_that_shows_another_view_than_the_image_is_refused(
+    write: Write, tmp_path: Path
+) -> None:
+    recording = open_recording(crop_depth(write(tmp_path / "room")))
+    with pytest.raises(
+        InputError, match=r"room/.*image is 96 x 72, the depth 96 x 36; .*same view"
+    ):
+        recording.read(recording.frames[0])
+
+
+def test_it_is_refused_too_where_each_frame_is_given_its_intrinsics(tmp_path: Path) -> None:
+    folder = crop_depth(write_flat(tmp_path / "room", FRAMES))
+    with pytest.raises(
+        InputError, match=r"room/.*image is 96 x 72, the depth 96 x 36; .*same view"
+    ):
+        concerto.lift(folder, intrinsics=[CAMERA] * len(FRAMES))
