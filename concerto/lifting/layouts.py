@@ -52,6 +52,9 @@ TUM_CAMERAS = {
 # Seconds by which an image, its depth and its pose may be apart: less than a frame's 33 ms.
 TUM_APART = 0.02
 
+# Of colour and of depth; None for depth that shows the image's view.
+Cameras = tuple[Intrinsics, Intrinsics | None]
+
 
 def find_recordings(folder: Path) -> list[Path]:
     """The folder itself where it holds frames, else those of its subfolders that do, sorted.
@@ -76,8 +79,8 @@ def open_recording(
 ) -> Recording:
     """List the frames of a folder, or of a .sens file; the images are read later, one at a time.
 
-    intrinsics: of both cameras; by default what the folder tells. depth_scale: stored steps a
-    metre; by default what a .sens tells, 5000 for TUM RGB-D, else 1000.
+    intrinsics: of the colour images, scaled to the depth's size; by default what the folder tells.
+    depth_scale: stored steps a metre; by default what a .sens tells, 5000 for TUM RGB-D, else 1000.
 
     Raises InputError where the folder is none of the known ones, or lists no frames, or does not
     tell the intrinsics.
@@ -196,9 +199,9 @@ def _flat_frames(folder: Path) -> list[FrameFiles]:
     ]
 
 
-def _flat_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, Intrinsics]:
+def _flat_cameras(folder: Path, given: Intrinsics | None) -> Cameras:
     if given is not None:
-        return given, given
+        return given, None
     for name in ("intrinsics.txt", "camera-intrinsics.txt"):
         if (folder / name).is_file():
             return (_intrinsics(folder / name),) * 2
@@ -225,16 +228,16 @@ def _scannet_frames(folder: Path) -> list[FrameFiles]:
     ]
 
 
-def _scannet_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, Intrinsics]:
+def _scannet_cameras(folder: Path, given: Intrinsics | None) -> Cameras:
     """The colour camera's and the depth camera's: their images differ in size."""
     if given is not None:
-        return given, given
+        return given, None
     files = [folder / "intrinsic" / f"intrinsic_{kind}.txt" for kind in ("color", "depth")]
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         raise InputError(
             f"There is no {' and no '.join(missing)}, a 4x4 matrix. Export the intrinsics too, or "
-            "pass intrinsics=(fx, fy, cx, cy), in pixels, where colour and depth have one size."
+            "pass intrinsics=(fx, fy, cx, cy) of the colour images, in pixels."
         )
     return _intrinsics(files[0]), _intrinsics(files[1])
 
@@ -305,9 +308,9 @@ def _tum_pose(values: list[float]) -> NDArray[np.float64]:
     return rigid(quaternion(values[3:]), values[:3])
 
 
-def _tum_cameras(folder: Path, given: Intrinsics | None) -> tuple[Intrinsics, Intrinsics]:
+def _tum_cameras(folder: Path, given: Intrinsics | None) -> Cameras:
     if given is not None:
-        return given, given
+        return given, None
     for name, camera in TUM_CAMERAS.items():
         if name in folder.resolve().name.lower():
             return camera, camera

@@ -38,7 +38,8 @@ def open_sens(
 ) -> Recording:
     """List the frames of a file; the images are read later, one at a time.
 
-    intrinsics, depth_scale: instead of what the file tells.
+    intrinsics, depth_scale: instead of what the file tells; intrinsics are of the colour images,
+    and scaled to the depth's size.
 
     Raises InputError where the file cannot be read, is of another version, is cut short, holds no
     frames, or compresses its images in a way that is not known.
@@ -52,8 +53,8 @@ def open_sens(
         raise InputError(f"Cannot read {file}: {error.strerror or error}.") from error
     if not frames:
         raise InputError(f"{file} lists no frames.")
-    cameras = (intrinsics or header.camera, intrinsics or header.depth_camera)
-    return Recording(file.stem, frames, *cameras, depth_scale=scale)
+    own = header.depth_camera if intrinsics is None else None
+    return Recording(file.stem, frames, intrinsics or header.camera, own, depth_scale=scale)
 
 
 class _Header(NamedTuple):

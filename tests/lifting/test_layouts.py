@@ -1,11 +1,14 @@
 """Frames are found in the layouts of three data sets; what is missing or wrong is named."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import concerto
 from concerto.errors import ConcertoWarning, InputError
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.layouts import find_recordings, open_recording
@@ -29,7 +32,7 @@ def test_every_layout_gives_the_frames_that_were_written(write: Write, tmp_path:
         step = len(frame.color) // len(wanted.color)
         off = np.abs(frame.color[::step, ::step].astype(int) - wanted.color)
         assert np.median(off) <= 3
-    np.testing.assert_allclose(recording.depth_camera.values, CAMERA.values)
+        np.testing.assert_allclose(frame.depth_camera.values, CAMERA.values)
 
 
 def test_scannet_has_a_camera_for_colour_and_one_for_depth(tmp_path: Path) -> None:
@@ -37,6 +40,19 @@ def test_scannet_has_a_camera_for_colour_and_one_for_depth(tmp_path: Path) -> No
     assert recording.camera.fx == 2 * recording.depth_camera.fx
     frame = recording.read(recording.frames[0])
     assert frame.color.shape[:2] == (144, 192)
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_intrinsics_given_for_scannet_are_those_of_its_larger_images(
+    each: bool, tmp_path: Path
+) -> None:
+    folder = write_scannet(tmp_path / "room", FRAMES)
+    wanted = concerto.lift(folder)
+    shutil.rmtree(folder / "intrinsic")
+    camera = CAMERA.resized((72, 96), (144, 192))
+    cloud = concerto.lift(folder, intrinsics=[camera] * len(FRAMES) if each else camera)
+    torch.testing.assert_close(cloud.coord, wanted.coord)
+    torch.testing.assert_close(cloud.color, wanted.color)
 
 
 def test_scannets_frames_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
@@ -73,8 +89,8 @@ def test_tums_images_without_depth_or_pose_near_in_time_are_counted_and_no_frame
 def test_given_intrinsics_and_depth_scale_take_the_place_of_the_folders(tmp_path: Path) -> None:
     camera = Intrinsics(1.0, 2.0, 3.0, 4.0)
     recording = open_recording(write_flat(tmp_path / "room", FRAMES[:1]), camera, 2000)
-    assert recording.camera == recording.depth_camera == camera
     frame = recording.read(recording.frames[0])
+    assert frame.camera == frame.depth_camera == camera
     np.testing.assert_allclose(frame.depth, FRAMES[0].depth / 2, atol=1e-3)
 
 

@@ -41,9 +41,10 @@ def test_a_sens_file_holds_the_frames_that_are_exported_from_it(
 
 def test_what_is_given_replaces_what_the_file_tells(tmp_path: Path) -> None:
     file = write_sens(tmp_path / "a.sens", FRAMES[:1])
-    camera = Intrinsics(50, 50, 40, 30)
-    recording = open_recording(file, camera, 2000)
-    assert recording.camera == recording.depth_camera == camera
+    camera = Intrinsics(100, 100, 80, 60)
+    frame = (recording := open_recording(file, camera, 2000)).read(recording.frames[0])
+    assert frame.camera == camera
+    assert frame.depth_camera.values == (50, 50, 39.75, 29.75)
     as_told = open_recording(file)
     scaled = open_recording(file, depth_scale=2000)
     depth = as_told.read(as_told.frames[0]).depth
