@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from concerto.lifting.geometry import Images, Poses, Views
 
 # Of what a model says, depths from here on are sky, or nothing (m).
 FARTHEST = 100.0
+# Kinds of model that tell metres whatever their configuration; of others it has to say so.
+METRIC = ("depth_pro", "glpn", "zoedepth")
 
 
 class DepthModel:
@@ -42,7 +45,7 @@ class DepthModel:
         except (OSError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
             raise InputError(f"Cannot load the depth model {name}: {first}") from error
-        if getattr(model.config, "depth_estimation_type", "metric") != "metric":
+        if not _tells_metres(model.config):
             raise InputError(
                 f"{name} tells inverse depth of unknown scale; take one that was trained for "
                 "metres, with Metric in its name."
@@ -66,6 +69,15 @@ class DepthModel:
         inputs: Any = self._processor(images=Image.fromarray(image), return_tensors="pt")
         with torch.no_grad():
             found = self._model(**inputs.to(self._device))
-        sized = self._processor.post_process_depth_estimation(found, target_sizes=[image.shape[:2]])
+        size = [image.shape[:2]]
+        back = self._processor.post_process_depth_estimation
+        # ZoeDepth pads images, by their size as they were.
+        padded = "source_sizes" in inspect.signature(back).parameters
+        sized = back(found, target_sizes=size, **({"source_sizes": size} if padded else {}))
         depth: NDArray[np.float32] = sized[0]["predicted_depth"].float().cpu().numpy()
         return np.where(np.isfinite(depth) & (depth > 0) & (depth < FARTHEST), depth, 0)
+
+
+def _tells_metres(config: Any) -> bool:
+    known = "metric" if config.model_type in METRIC else "relative"
+    return getattr(config, "depth_estimation_type", known) == "metric"

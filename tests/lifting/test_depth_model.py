@@ -54,6 +54,32 @@ def test_depths_have_the_images_size_and_fit_the_poses_given(folder: Path) -> No
     assert len(cloud) > 100
 
 
+@pytest.fixture(scope="module")
+def zoe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny ZoeDepth, whose processor pads images."""
+    torch.manual_seed(0)
+    backbone = transformers.BeitConfig(
+        image_size=64, patch_size=16, hidden_size=16, num_hidden_layers=4, num_attention_heads=2,
+        intermediate_size=32, out_indices=[1, 2, 3, 4], reshape_hidden_states=False,
+        use_relative_position_bias=True,
+    )  # fmt: skip
+    config = transformers.ZoeDepthConfig(
+        backbone_config=backbone, neck_hidden_sizes=[8] * 4, fusion_hidden_size=8,
+        bottleneck_features=8, num_attractors=[2, 2, 1, 1], bin_embedding_dim=8,
+        bin_configurations=[{"name": "nyu", "n_bins": 8, "min_depth": 0.001, "max_depth": 10.0}],
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("zoe")
+    transformers.ZoeDepthForDepthEstimation(config).save_pretrained(folder)
+    transformers.ZoeDepthImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_that_pads_images_gives_depths_of_their_size(zoe: Path) -> None:
+    (depth,) = DepthModel(str(zoe))([FRAMES[0].color], [CAMERA], [FRAMES[0].pose]).depths
+    assert depth.shape == (72, 96)
+    assert 0 < depth.mean() <= 10
+
+
 def test_a_video_without_depth_is_lifted_and_painted_with_bars(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -87,5 +113,14 @@ def test_a_model_without_a_scale_or_a_place_is_refused(folder: Path, tmp_path: P
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(InputError, match="inverse depth of unknown scale"):
         DepthModel(str(tmp_path))
+    plain = transformers.DPTConfig(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32,
+        image_size=32, patch_size=16, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8] * 4,
+        fusion_hidden_size=8, is_hybrid=False,
+    )  # fmt: skip
+    transformers.DPTForDepthEstimation(plain).save_pretrained(tmp_path / "midas")
+    transformers.DPTImageProcessor().save_pretrained(tmp_path / "midas")
+    with pytest.raises(InputError, match="midas tells inverse depth of unknown scale"):
+        DepthModel(str(tmp_path / "midas"))
     with pytest.raises(InputError, match="Cannot load the depth model"):
         DepthModel(str(tmp_path / "nowhere"))
