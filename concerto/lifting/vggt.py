@@ -50,15 +50,16 @@ class VGGT:
         size = (pixels.shape[2], pixels.shape[3])
         extrinsic, camera = decode(found["pose_enc"], size)
         depth, sure = _array(found["depth"])[..., 0], _array(found["depth_conf"])
-        sure = np.where(sure >= np.quantile(sure, LEAST_SURE), sure, 0)
+        sure = np.where(sure >= np.quantile(sure, LEAST_SURE), sure, 0).astype(np.float32)
+        rows = _own_rows(images[0].shape, depth.shape[1:])
         return Views(
-            depths=list(depth),
+            depths=list(depth[:, rows]),
             intrinsics=[
                 Intrinsics.from_matrix(matrix).resized(size, (image.shape[0], image.shape[1]))
                 for matrix, image in zip(_array(camera), images, strict=True)
             ],
             poses=[_camera_to_world(matrix) for matrix in _array(extrinsic)],
-            confidences=list(sure.astype(np.float32)),
+            confidences=list(sure[:, rows]),
             metric=False,
         )
 
@@ -73,6 +74,12 @@ def _resized(image: NDArray[np.uint8], first: tuple[int, ...]) -> Tensor:
     height = max(PATCH, round(image.shape[0] / image.shape[1] * WIDTH / PATCH) * PATCH)
     small = Image.fromarray(image).resize((WIDTH, height), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255
+
+
+def _own_rows(image: tuple[int, ...], found: tuple[int, ...]) -> NDArray[np.int64]:
+    """The row of what was found (h, w) that is nearest to each of one in the image's own ratio."""
+    height = max(1, round(image[0] / image[1] * found[1]))
+    return ((np.arange(height) + 0.5) * found[0] / height).astype(np.int64)
 
 
 def _camera_to_world(extrinsic: NDArray[np.float32]) -> NDArray[np.float64]:

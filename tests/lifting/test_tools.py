@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -22,9 +23,10 @@ import concerto
 from command import run
 from concerto.errors import ConcertoWarning, InputError, MissingExtraError
 from concerto.lifting.colmap import read_depth_map
+from concerto.lifting.frame import Frame
 from concerto.lifting.layouts import find_recordings, open_recording
 from concerto.lifting.nerfstudio import PINHOLES
-from recordings import CAMERA, frames
+from recordings import CAMERA, distance_to_room, frames
 
 FRAMES = frames()
 Write = Callable[[Path], Path]
@@ -205,9 +207,8 @@ def test_a_depth_map_that_was_cut_short_is_told(tmp_path: Path) -> None:
         read_depth_map(tmp_path / "map.bin")
 
 
-@pytest.fixture
-def vggt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules as VGGT's package has them, which know the room."""
+def pretend_vggt(monkeypatch: pytest.MonkeyPatch, recorded: list[Frame], height: int) -> None:
+    """Modules as VGGT's package has them, which know what was recorded."""
 
     class Vggt(torch.nn.Module):
         @classmethod
@@ -215,18 +216,18 @@ def vggt(monkeypatch: pytest.MonkeyPatch) -> None:
             return cls()
 
         def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-            assert images.shape == (len(FRAMES), 3, 392, 518)
+            assert images.shape == (len(recorded), 3, height, 518)
             assert 0 <= images.min() <= images.max() <= 1
-            depth = torch.from_numpy(np.stack([frame.depth for frame in FRAMES]))[None] / 10
-            depth = torch.nn.functional.interpolate(depth, (392, 518))
+            depth = torch.from_numpy(np.stack([frame.depth for frame in recorded]))[None] / 10
+            depth = torch.nn.functional.interpolate(depth, (height, 518), mode="nearest-exact")
             return {"pose_enc": images, "depth": depth[..., None], "depth_conf": depth * 0 + 1}
 
     def decode(encoded: torch.Tensor, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        poses = np.stack([np.linalg.inv(frame.pose)[:3] for frame in FRAMES])
+        poses = np.stack([np.linalg.inv(frame.pose)[:3] for frame in recorded])
         poses[:, :, 3] /= 10
-        camera = CAMERA.resized((72, 96), size)
+        camera = recorded[0].camera.resized(recorded[0].depth.shape, size)
         matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
-        intrinsics = np.tile(matrix, (len(FRAMES), 1, 1))
+        intrinsics = np.tile(matrix, (len(recorded), 1, 1))
         return torch.from_numpy(poses)[None], torch.from_numpy(intrinsics)[None]
 
     models, poses = ModuleType("vggt.models.vggt"), ModuleType("vggt.utils.pose_enc")
@@ -235,13 +236,34 @@ def vggt(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-def test_vggt_lifts_plain_images_to_a_room(vggt: None) -> None:
+def test_vggt_lifts_plain_images_to_a_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_vggt(monkeypatch, FRAMES, 392)
     cloud = concerto.lift([frame.color for frame in FRAMES], geometry=concerto.VGGT())
     assert len(cloud.cameras) == len(FRAMES)
     assert cloud.alignment.scale == pytest.approx(10 * 3 / 2.22, rel=0.1)
     np.testing.assert_allclose(cloud.cameras[0].intrinsics.values, CAMERA.values, atol=1e-6)
     with pytest.raises(InputError, match="images of one size"):
         concerto.lift([FRAMES[0].color, FRAMES[1].color[:50]], geometry=concerto.VGGT())
+
+
+@pytest.mark.parametrize(("rows", "height"), [(48, 252), (40, 210), (30, 168)])
+def test_vggt_takes_wide_images(rows: int, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, camera = slice(20, 20 + rows), replace(CAMERA, cy=CAMERA.cy - 20)
+    wide = [
+        replace(f, color=f.color[part], depth=f.depth[part], camera=camera, depth_camera=camera)
+        for f in FRAMES
+    ]
+    pretend_vggt(monkeypatch, wide, height)
+    images = [frame.color for frame in wide]
+    views = concerto.VGGT()(images, None, None)
+    for depth, sure, frame in zip(views.depths, views.confidences, wide, strict=True):
+        assert depth.shape == sure.shape
+        seen = torch.nn.functional.interpolate(
+            torch.from_numpy(depth)[None, None], (rows, 96), mode="nearest-exact"
+        )
+        np.testing.assert_allclose(10 * seen[0, 0], frame.depth, rtol=1e-6)
+    cloud = concerto.lift(images, geometry=concerto.VGGT(), align="none", max_depth=1)
+    assert distance_to_room(10 * cloud.coord.numpy()).max() < 0.1
 
 
 def test_where_vggt_is_not_installed_it_is_said_how(monkeypatch: pytest.MonkeyPatch) -> None:
