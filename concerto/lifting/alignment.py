@@ -25,8 +25,8 @@ HEIGHT = 3.0
 LEVEL = np.cos(np.radians(15))
 # Share of the cloud's height that a floor may be rough by, and share of points that may lie below.
 ROUGH, BELOW = 0.02, 0.03
-# Fewer points than this share of all are no floor.
-FEWEST = 0.01
+# Fewer points than this share of all are no floor, nor are fewer than a plane is fitted to.
+FEWEST, PLANE = 0.01, 3
 TRIES = 256
 # The share of points at either end that says nothing of a room's height.
 STRAYS = 0.005
@@ -125,7 +125,8 @@ def _floor(coord: Floats, normal: Floats) -> _Floor | None:
     low, high = np.quantile(z, [STRAYS, 1 - STRAYS])
     close = ROUGH * (high - low)
     level = (normal[:, 2] > LEVEL).nonzero()[0]
-    if len(level) < max(3, FEWEST * len(z)):
+    fewest = max(PLANE, FEWEST * len(z))
+    if len(level) < fewest:
         return None
     tried = np.random.default_rng(0).choice(level, min(TRIES, len(level)), replace=False)
     heights, ordered, all_ordered = z[tried], np.sort(z[level]), np.sort(z)
@@ -133,9 +134,9 @@ def _floor(coord: Floats, normal: Floats) -> _Floor | None:
     below = np.searchsorted(all_ordered, heights - 2 * close) / len(z)
     held = np.where(below <= BELOW, held, 0)
     best = int(held.argmax())
-    if held[best] < FEWEST * len(z):
-        return None
     rows = level[np.abs(z[level] - heights[best]) <= close]
+    if min(held[best], len(rows)) < fewest:
+        return None
     middle = coord[rows].mean(0)
     _, _, axes = np.linalg.svd((coord[rows] - middle).astype(np.float64), full_matrices=False)
     up = axes[2] * np.sign(axes[2][2] or 1)
