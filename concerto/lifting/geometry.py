@@ -92,12 +92,7 @@ def find_frames(
     cameras = [shot.camera for shot in usable if shot.camera is not None]
     poses = [shot.pose for shot in usable if shot.pose is not None]
     views = geometry([shot.image for shot in usable], cameras or None, poses or None)
-    counts = {len(usable), len(views.depths), len(views.intrinsics), len(views.poses)}
-    if len(counts) > 1:
-        raise InputError(
-            f"The geometry of {len(usable)} images came as {len(views.depths)} depths, "
-            f"{len(views.intrinsics)} intrinsics and {len(views.poses)} poses."
-        )
+    _check_views(views, len(usable))
     if views.metric and not all(shot.metric for shot in usable):
         warnings.warn(
             f"The depths found for {given[0]} are metres, and its poses are of unknown scale: what "
@@ -105,7 +100,9 @@ def find_frames(
             ConcertoWarning,
             stacklevel=4,
         )
-    confidences: Sequence[Any] = views.confidences or [None] * len(usable)
+    # Any sequence serves, arrays too, which are neither true nor false.
+    none: Sequence[Any] = [None] * len(usable)
+    confidences = none if views.confidences is None else views.confidences
     found = zip(views.depths, views.intrinsics, views.poses, confidences, strict=True)
     return [
         partial(_lost, shot)
@@ -113,6 +110,19 @@ def find_frames(
         else partial(make_frame, shot.name, shot.image, *next(found))
         for shot in shots
     ], views.metric
+
+
+def _check_views(views: Views, images: int) -> None:
+    parts = {
+        "depths": views.depths,
+        "intrinsics": views.intrinsics,
+        "poses": views.poses,
+        "confidences": views.confidences,
+    }
+    counts = {name: len(part) for name, part in parts.items() if part is not None}
+    if set(counts.values()) != {images}:
+        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise InputError(f"The geometry of {images} images came as {told}; expected one of each.")
 
 
 def _lost(error: InputError) -> NoReturn:

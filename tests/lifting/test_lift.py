@@ -1,6 +1,6 @@
 """`concerto.lift`: whatever frames come as, one cloud; what cannot be used is named."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ FRAMES = frames()
 COLORS = [frame.color for frame in FRAMES]
 DEPTHS = [frame.depth for frame in FRAMES]
 POSES = [frame.pose for frame in FRAMES]
+SURE = [np.ones_like(depth) for depth in DEPTHS]
 K = np.array([[CAMERA.fx, 0, CAMERA.cx], [0, CAMERA.fy, CAMERA.cy], [0, 0, 1]])
 
 
@@ -218,14 +219,18 @@ def seen_height() -> float:
 class Known:
     """A `Geometry` that knows the answer."""
 
-    def __init__(self, answer: list[Frame], metric: bool = False) -> None:
+    def __init__(
+        self, answer: list[Frame], metric: bool = False, confidences: object = None
+    ) -> None:
         self.answer, self.metric = [frame for frame in answer if frame is not None], metric
+        self.confidences = confidences
 
     def __call__(self, images: object, intrinsics: object, poses: object) -> Views:
         return Views(
             [frame.depth for frame in self.answer],
             [frame.camera for frame in self.answer],
             [frame.pose for frame in self.answer],
+            self.confidences,
             metric=self.metric,
         )
 
@@ -240,10 +245,20 @@ def test_a_geometry_in_metres_gives_what_depth_would() -> None:
     same(concerto.lift(iter(COLORS), geometry=Known(FRAMES, metric=True)))
     with pytest.raises(InputError, match="8 images came as 7 depths"):
         concerto.lift(COLORS, geometry=Known(FRAMES[:7]))
+    with pytest.raises(InputError, match=r"8 images came as 8 depths, .*, 7 confidences"):
+        concerto.lift(COLORS, geometry=Known(FRAMES, confidences=SURE[:7]))
     with pytest.raises(InputError, match="pass none beside it"):
         lifted(geometry=Known(FRAMES))
     with pytest.raises(InputError, match="counts differ: 8 frames, 7 poses"):
         concerto.lift(COLORS, poses=POSES[:7], geometry=Known(FRAMES))
+
+
+@pytest.mark.parametrize("form", [list, np.stack])
+def test_a_geometrys_confidences_weigh_in_any_form(form: Callable) -> None:
+    confidences = form([*(0 * sure for sure in SURE[:4]), *SURE[4:]])
+    cloud = concerto.lift(COLORS, geometry=Known(FRAMES, True, confidences))
+    wanted = lifted(frames=COLORS[4:], depths=DEPTHS[4:], poses=POSES[4:])
+    torch.testing.assert_close(cloud.coord, wanted.coord)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +332,6 @@ def test_a_misspelt_align_is_told_whatever_frames_come_as(align: object, stream:
         lifted(frames=iter(COLORS) if stream else COLORS, align=align)
 
 
-SURE = [np.ones_like(depth) for depth in DEPTHS]
 BAD = [
     ({"poses": changed(POSES, 3, 2 * POSES[3])}, "frame 3: .*determinant 8"),
     ({"poses": changed(POSES, 3, POSES[3] * np.nan)}, "frame 3: .*NaN"),
