@@ -99,10 +99,7 @@ def _check_length(name: str, given: float, least: float) -> None:
 
 def _sums(frame: Frame, voxel_size: float, max_depth: float) -> tuple[Keys, Sums]:
     """A frame's voxels: sorted keys (v,), and sums (v, COLUMNS)."""
-    depth = frame.depth
-    if frame.confidence is not None:
-        depth = np.where(frame.confidence > 0, depth, np.float32(0))
-    seen = surface(depth, frame.depth_camera, max_depth)
+    seen = surface(used_depth(frame), frame.depth_camera, max_depth)
     rotation = frame.pose[:3, :3].astype(np.float32)
     # In voxels, and in float64 as far as the cell: poses may be kilometres from the origin.
     place = (rotation @ seen.point).T / np.float64(voxel_size) + frame.pose[:3, 3] / voxel_size
@@ -157,9 +154,19 @@ def _grouped(keys: Keys, sums: Sums) -> tuple[Keys, Sums]:
     return keys[starts], np.add.reduceat(sums[order], starts, axis=0)
 
 
+def used_depth(frame: Frame) -> NDArray[np.float32]:
+    """A frame's depth (h, w), 0 also where its confidence is 0."""
+    if frame.confidence is None:
+        return frame.depth
+    return np.where(frame.confidence > 0, frame.depth, np.float32(0))
+
+
 def check_range(frame: Frame, max_depth: float) -> None:
     """Raise InputError where half of a frame's depths (m) are none that a depth camera measures."""
-    median = float(np.median(frame.depth[frame.depth > 0]))
+    depth = used_depth(frame)
+    if not depth.any():
+        return
+    median = float(np.median(depth[depth > 0]))
     if not NEAREST <= median <= max_depth:
         raise InputError(
             f"{frame.name}: half of the depths are {'over' if median > 1 else 'under'} "

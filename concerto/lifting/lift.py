@@ -28,7 +28,7 @@ from concerto.lifting.alignment import Align, Alignment, check_align, find_align
 from concerto.lifting.camera import Camera
 from concerto.lifting.folder import Folder, open_folder
 from concerto.lifting.frame import Frame
-from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE, Lifter, check_range
+from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE, Lifter, check_range, used_depth
 from concerto.lifting.geometry import Geometry, find_frames
 from concerto.lifting.inputs import Attempt, advised, as_image, attempts, images_of, tried
 from concerto.lifting.keyframes import Keyframes
@@ -279,8 +279,7 @@ def _coarse_alignment(
     frames = [frame for frame in found if isinstance(frame, Frame)]
     if not frames:
         raise InputError(f"No frame can tell how the scene stands. The first: {found[0]}")
-    medians = [np.median(frame.depth[frame.depth > 0]) for frame in frames]
-    scale = TYPICAL / float(np.median(medians))
+    scale = TYPICAL / _median_depth(frames)
     coarse = Alignment(np.eye(3), scale)
     lifter = Lifter(COARSE, max_depth=10 * TYPICAL)
     scaled = [moved(frame, coarse) for frame in frames]
@@ -289,6 +288,18 @@ def _coarse_alignment(
             lifter.add(frame)
     turned = _found(lifter.cloud(), [frame.pose for frame in scaled], align)
     return replace(turned, scale=turned.scale * scale if align == "room" else 1.0)
+
+
+def _median_depth(frames: Sequence[Frame]) -> float:
+    """Of a frame in the middle. Raises InputError where none has depth that is to be used."""
+    used = [depth[depth > 0] for depth in map(used_depth, frames)]
+    medians = [np.median(depth) for depth in used if len(depth)]
+    if not medians:
+        raise InputError(
+            "No frame can tell how the scene stands: the confidence is 0 wherever "
+            f"{frames[0].name} and the others have depth."
+        )
+    return float(np.median(medians))
 
 
 def _found(cloud: LiftedCloud, poses: Sequence[NDArray[np.float64]], align: Align) -> Alignment:

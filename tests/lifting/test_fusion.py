@@ -111,6 +111,18 @@ def test_a_wrong_unit_of_depth_is_met_with_advice(factor: float) -> None:
         Lifter().add(replace(FRAMES[0], depth=FRAMES[0].depth * np.float32(factor)))
 
 
+def test_depth_without_confidence_does_not_count_for_its_unit() -> None:
+    far = FRAMES[0].depth > np.quantile(FRAMES[0].depth, 0.3)
+    wild = np.where(far, np.float32(50), FRAMES[0].depth)
+    frame = replace(FRAMES[0], depth=wild, confidence=(~far).astype(np.float32))
+    assert len(lifted([frame])) > 100
+    with pytest.raises(InputError, match="frame-0: half of the depths are over 50 m"):
+        lifted([replace(frame, confidence=None)])
+    unsure = replace(frame, confidence=far.astype(np.float32))
+    with pytest.raises(InputError, match="frame-0: half of the depths are over 50 m"):
+        lifted([unsure])
+
+
 def test_a_frame_that_is_refused_leaves_the_map_as_it_was() -> None:
     lifter = Lifter()
     lifter.add(FRAMES[0])
