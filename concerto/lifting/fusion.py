@@ -45,6 +45,7 @@ class Lifter:
         self.voxel_size, self.max_depth = voxel_size, max_depth
         self._map: tuple[Keys, Sums] = np.empty(0, np.int64), np.empty((0, COLUMNS), np.float32)
         self._queue: list[tuple[Keys, Sums]] = []
+        self._frames = 0
 
     def add(self, frame: Frame) -> None:
         """Fuse a frame.
@@ -54,6 +55,7 @@ class Lifter:
         """
         check_range(frame, self.max_depth)
         self._queue.append(_sums(frame, self.voxel_size, self.max_depth))
+        self._frames += 1
         if sum(len(keys) for keys, _ in self._queue) > max(QUEUE, len(self._map[0])):
             self._merge()
 
@@ -65,7 +67,7 @@ class Lifter:
         self._merge()
         keys, sums = self._map
         if not len(keys):
-            raise InputError("There is nothing to make a cloud of: no frame was added.")
+            raise InputError(f"There is nothing to make a cloud of: {self._lack()}.")
         mean = sums[:, 1:] / sums[:, :1]
         coord = (_cells(keys) + 0.5 + mean[:, :3]) * self.voxel_size
         length = np.linalg.norm(mean[:, 6:], axis=1, keepdims=True)
@@ -81,6 +83,15 @@ class Lifter:
         """The voxels (n, 3) of the points of `cloud()`, numbered from the world's origin."""
         self._merge()
         return _cells(self._map[0])
+
+    def _lack(self) -> str:
+        if not self._frames:
+            return "no frame was added"
+        many = "the frame" if self._frames == 1 else f"the {self._frames} frames"
+        return (
+            f"no pixel of {many} can be used. Their depth has no confidence, jumps from pixel to "
+            "pixel, or is of surfaces seen at a grazing angle"
+        )
 
     def _merge(self) -> None:
         """Bring the queue into the map."""

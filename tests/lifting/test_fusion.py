@@ -103,6 +103,14 @@ def test_a_surer_measurement_weighs_more() -> None:
 def test_nothing_to_make_a_cloud_of_is_said() -> None:
     with pytest.raises(InputError, match="no frame was added"):
         Lifter().cloud()
+    jumping = 1 + np.indices(FRAMES[0].depth.shape).sum(0) % 2
+    lifter = Lifter()
+    lifter.add(replace(FRAMES[0], depth=jumping.astype(np.float32)))
+    with pytest.raises(InputError, match=r"no pixel of the frame can be used\. .* jumps"):
+        lifter.cloud()
+    lifter.add(replace(FRAMES[0], confidence=0 * FRAMES[0].depth))
+    with pytest.raises(InputError, match="no pixel of the 2 frames can be used"):
+        lifter.cloud()
 
 
 @pytest.mark.parametrize("factor", [1000, 1 / 1000])
