@@ -27,7 +27,7 @@ from concerto.io.pictures import decode_photo
 from concerto.lifting.alignment import Align, Alignment, check_align, find_alignment
 from concerto.lifting.camera import Camera
 from concerto.lifting.folder import Folder, open_folder
-from concerto.lifting.frame import Frame
+from concerto.lifting.frame import Frame, Intrinsics
 from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE, Lifter, check_range, used_depth
 from concerto.lifting.geometry import Geometry, find_frames
 from concerto.lifting.inputs import Attempt, advised, as_image, attempts, images_of, tried
@@ -246,7 +246,7 @@ def _footage(
     each = (frames, given[1], given[3])  # of intrinsics, a single one may be given, of any length
     sizes = [len(part) for part in each if isinstance(part, Sized) and not isinstance(part, str)]
     again = not is_video(frames) and all(
-        part is None or isinstance(part, (Sized, str, Path)) for part in given
+        part is None or isinstance(part, (Sized, str, Path, Intrinsics)) for part in given
     )
     total = -(-min(sizes) // every) if sizes else None
     return Footage(_Again(make) if again else make(), True, total, again)

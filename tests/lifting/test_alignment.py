@@ -28,7 +28,7 @@ def test_depth_without_confidence_does_not_change_how_a_room_is_scaled() -> None
     recorded = frames()
     given = {
         "frames": [frame.color for frame in recorded],
-        "intrinsics": CAMERA.values,
+        "intrinsics": CAMERA,
         "poses": [frame.pose for frame in recorded],
         "align": "room",
     }
