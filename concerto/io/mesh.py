@@ -265,9 +265,12 @@ def _vertices(shape: Any, transform: np.ndarray) -> Fields:
     fields = {"coord": _place(np.asarray(shape.vertices), transform)}
     if isinstance(shape, ObjMesh):
         return fields if shape.colors is None else fields | {"color": shape.colors}
-    color = getattr(getattr(shape, "visual", shape), "vertex_colors", None)
-    if color is not None and len(color) == len(fields["coord"]):
-        fields["color"] = np.asarray(color)[:, :3]
+    visual: Any = getattr(shape, "visual", None)
+    # A shape without colours has trimesh's grey for them, and no kind.
+    if getattr(visual, "kind", None) == "vertex" and len(visual.vertex_colors) == len(
+        shape.vertices
+    ):
+        fields["color"] = np.asarray(visual.vertex_colors)[:, :3]
     return fields
 
 

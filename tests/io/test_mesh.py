@@ -145,6 +145,13 @@ def test_without_faces_it_is_its_vertices(tmp_path: Path, suffix: str) -> None:
     cloud = concerto.read(file)
     assert cloud.coord.tolist() == [[0, 0, 0], [1, 2, 3], [4, 5, 6]]
     assert cloud.normal is None
+    assert cloud.color is None
+
+
+def test_vertices_without_faces_keep_the_colours_that_they_have(tmp_path: Path) -> None:
+    colors = np.array([[255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 255, 255]], np.uint8)
+    trimesh.PointCloud(np.eye(3), colors=colors).export(tmp_path / "a.glb")
+    assert concerto.read(tmp_path / "a.glb").color.tolist() == np.eye(3).tolist()
 
 
 def test_polygons_of_off_become_triangles(tmp_path: Path) -> None:
