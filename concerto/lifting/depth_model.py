@@ -47,8 +47,8 @@ class DepthModel:
             raise InputError(f"Cannot load the depth model {name}: {first}") from error
         if not _tells_metres(model.config):
             raise InputError(
-                f"{name} tells inverse depth of unknown scale; take one that was trained for "
-                "metres, with Metric in its name."
+                f"{name} tells inverse depth of unknown scale, or does not say that it tells "
+                "metres; take one that was trained for metres, with Metric in its name."
             )
         self._model = model.to(self._device).eval()
         self._progress = progress
