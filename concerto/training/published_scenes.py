@@ -156,10 +156,12 @@ def _labels(file: Path, dtype: type) -> np.ndarray | None:
     if not file.exists():
         return None
     labels = whole_numbers(_load(file), str(file))
+    # ScanNet++ has three labels a vertex, (n, 3), of which the first is the major one.
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] else labels.reshape(-1)
     if labels.size and labels.max() > np.iinfo(dtype).max:
         raise InputError(f"{file} has label {labels.max()}; at most {np.iinfo(dtype).max} is kept.")
     # Unlabelled points are -1 in some releases and -100 in others.
-    return np.asarray(np.where(labels < 0, -1, labels).reshape(-1).astype(dtype))
+    return np.asarray(np.where(labels < 0, -1, labels).astype(dtype))
 
 
 def _bytes_of_color(color: np.ndarray) -> np.ndarray:

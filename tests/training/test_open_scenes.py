@@ -14,7 +14,7 @@ from concerto.training.parquet_format import features, from_table, to_table
 from concerto.training.published_scenes import PublishedScenes
 from concerto.training.scenes import JoinedScenes, open_scenes
 from hub_server import FakeHub, Repo
-from made_samples import assert_same, made, write_prepared, write_published
+from made_samples import assert_same, labelled, made, write_prepared, write_published
 
 SAMPLES = [made(number) for number in range(5)]
 
@@ -184,6 +184,22 @@ def test_published_points_may_lack_normals_and_images_and_have_colours_as_floats
         np.testing.assert_array_equal(sample.color, made(0).color)
     assert not sample.normal.any()
     assert sample.images == sample.seen == ()
+
+
+@pytest.mark.parametrize("columns", [0, 1, 3])
+def test_of_several_labels_a_published_point_the_first_is_read(
+    columns: int, tmp_path: Path
+) -> None:
+    sample = labelled(0)
+    folder = write_published(tmp_path, [sample])
+    for part, labels in (("segment", sample.segment), ("instance", sample.instance)):
+        assert labels is not None
+        others = np.full((len(labels), max(columns - 1, 0)), -100)
+        several = np.concatenate([labels[:, None], others], axis=1) if columns else labels
+        np.save(folder / "train" / sample.name / f"{part}.npy", several)
+    given = open_scenes(folder)[0]
+    np.testing.assert_array_equal(given.segment, sample.segment)
+    np.testing.assert_array_equal(given.instance, sample.instance)
 
 
 def test_published_rooms_of_one_name_in_two_areas_are_two_scenes(tmp_path: Path) -> None:
