@@ -229,6 +229,53 @@ def test_published_archives_are_read_in_parts_and_leave_nothing_unpacked(tmp_pat
     assert folders_of(tmp_path / "out") == {"train", "README.md"}
 
 
+def areas(folder: Path) -> Path:
+    """Two areas in the published layout, of one sample each, whose rooms are of one name."""
+    for area in ("Area_1", "Area_2"):
+        write_published(folder, [made(0)], split=area)
+    return folder
+
+
+def test_splits_of_other_names_are_written_as_one_whose_scenes_stay_apart(tmp_path: Path) -> None:
+    source, out = areas(tmp_path / "rooms"), tmp_path / "out"
+    said = prepare("published", source, out, code=1)
+    assert f"{source} has no split train. It has: Area_1, Area_2. Name those to read" in said
+    prepare("published", source, out, "--source-splits", "Area_1", "Area_2")
+    scenes = open_scenes(out)
+    assert [scene.name for scene in scenes] == ["Area_1/room_0", "Area_2/room_0"]
+    assert list(scenes.scenes) == ["Area_1/room_0", "Area_2/room_0"]
+    assert "the published layout, splits Area_1, Area_2" in (out / "README.md").read_text()
+    prepare("published", source, out, "--source-splits", "Area_2", "--split", "val")
+    assert [scene.name for scene in open_scenes(out, split="val")] == ["room_0"]
+
+
+def test_an_archive_that_lacks_a_split_is_known_before_the_rest_is_unpacked(
+    tmp_path: Path,
+) -> None:
+    areas(tmp_path / "rooms")
+    (tmp_path / "archives").mkdir()
+    with tarfile.open(tmp_path / "archives" / "rooms.tar.gz", mode="w:gz") as tar:
+        for name in ("splits", "Area_1"):
+            tar.add(tmp_path / "rooms" / name, f"rooms/{name}")
+        # Were it unpacked, its name would be what is refused.
+        tar.addfile(tarfile.TarInfo("../out.txt"))
+    options = ("published", tmp_path / "archives", tmp_path / "out", "--source-splits")
+    said = prepare(*options, "Area_1", "Area_7", code=1)
+    assert "archives has no split Area_7. It has: Area_1, Area_2." in said
+    assert "leads out of its folder" in prepare(*options, "Area_1", code=1)
+
+
+def test_the_lists_of_a_data_sets_splits_may_lie_in_several_archives(tmp_path: Path) -> None:
+    areas(tmp_path / "rooms")
+    (tmp_path / "archives").mkdir()
+    for area in ("Area_1", "Area_2"):
+        with tarfile.open(tmp_path / "archives" / f"{area}.tar.gz", mode="w:gz") as tar:
+            for name in (f"splits/{area}.json", area):
+                tar.add(tmp_path / "rooms" / name, f"rooms/{name}")
+    prepare("published", tmp_path / "archives", tmp_path / "out", "--source-splits", "Area_2")
+    assert [scene.name for scene in open_scenes(tmp_path / "out")] == ["room_0"]
+
+
 def test_archives_of_several_published_data_sets_are_refused_and_none_is_dropped(
     tmp_path: Path,
 ) -> None:

@@ -10,7 +10,7 @@ import re
 import shutil
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -34,11 +34,13 @@ def find_archives(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def unpack(parts: Sequence[Path], folder: Path) -> None:
+def unpack(parts: Sequence[Path], folder: Path, seen: Callable[[Path], None] | None = None) -> None:
     """Unpack the files of an archive below a folder. Links and devices in it are passed over.
 
-    parts: of one archive, in order. Raises InputError where they are damaged or not all there,
-    where a name leads out of the folder, or where the folder cannot be written.
+    parts: of one archive, in order. seen: called with each file that was written.
+
+    Raises InputError where they are damaged or not all there, where a name leads out of the folder,
+    or where the folder cannot be written.
     """
     total = sum(part.stat().st_size for part in parts)
     name = parts[0].name
@@ -49,7 +51,10 @@ def unpack(parts: Sequence[Path], folder: Path) -> None:
                 for member in archive:
                     content = archive.extractfile(member) if member.isreg() else None
                     if content is not None:
-                        _write(_below(folder, member.name, name), content)
+                        file = _below(folder, member.name, name)
+                        _write(file, content)
+                        if seen is not None:
+                            seen(file)
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise InputError(
                 f"{name} cannot be unpacked: {error}. Are all of its {len(parts)} parts there, "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ def published(
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
     /,
     output: tyro.conf.OmitArgPrefixes[OutputOptions] = OutputOptions(),
+    source_splits: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = (),
     skip_bad: bool = False,
 ) -> None:
     """Convert data in the published layout: splits/SPLIT.json, .npy files, images.
@@ -32,23 +34,64 @@ def published(
         src: Folder that holds splits/ and the data, or its archives: NAME.tar.gz, or the parts
             NAME.tar.gz.00, NAME.tar.gz.01 and so on. Archives are unpacked to OUT for the time.
         out: Folder to write to: Parquet files in a folder for each split, and a card.
+        source_splits: Splits of SRC to read, whose samples are all written to --split: Training of
+            ARKitScenes, Area_1 Area_2 of S3DIS. By default the one that is named like --split.
         skip_bad: Leave out samples that cannot be used, with a warning, instead of stopping.
     """
-    output.write(out, _samples(src, out, output.split, skip_bad), {"from": "the published layout"})
+    facts = {"from": "the published layout"}
+    if source_splits:
+        facts["splits"] = ", ".join(source_splits)
+    splits = tuple(dict.fromkeys(source_splits)) or (output.split,)
+    output.write(out, _samples(src, out, splits, skip_bad), facts)
 
 
-def _samples(src: Path, out: Path, split: str, skip_bad: bool) -> Iterator[EncodedSample]:
+def _samples(
+    src: Path, out: Path, splits: Sequence[str], skip_bad: bool
+) -> Iterator[EncodedSample]:
     if (src / "splits").is_dir():
-        yield from _converted(PublishedScenes(src, split), skip_bad)
+        _check_splits(src, splits, src)
+        yield from _converted(src, splits, skip_bad)
         return
     archives = find_archives(src) if src.is_dir() else {}
     if not archives:
         raise InputError(f"{src} holds neither splits/ nor archives, NAME.tar.gz or parts of them.")
     check_writable(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=".unpacked.") as scratch:
+        # Of several archives, the last may hold the list that those before lack.
+        seen = _checking_lists(splits, src) if len(archives) == 1 else None
         for parts in archives.values():
-            unpack(parts, Path(scratch))
-        yield from _converted(PublishedScenes(_root(Path(scratch), src), split), skip_bad)
+            unpack(parts, Path(scratch), seen)
+        root = _root(Path(scratch), src)
+        _check_splits(root, splits, src)
+        yield from _converted(root, splits, skip_bad)
+
+
+def _check_splits(folder: Path, splits: Sequence[str], src: Path) -> None:
+    """Raise InputError where a folder lists no such split. src: what it came from."""
+    known = splits_of(folder)
+    missing = [split for split in splits if split not in known]
+    if missing:
+        raise InputError(
+            f"{src} has no split {', '.join(missing)}. It has: {', '.join(known) or 'none'}. Name "
+            "those to read with --source-splits."
+        )
+
+
+def _checking_lists(splits: Sequence[str], src: Path) -> Callable[[Path], None]:
+    """What checks the lists of splits as soon as they are unpacked: the rest takes hours.
+
+    It is called with each file. Those of a folder follow one another in an archive.
+    """
+    lists: list[Path] = []
+
+    def seen(file: Path) -> None:
+        if file.parent.name != "splits" and lists:
+            _check_splits(lists[0].parents[1], splits, src)
+            lists.clear()
+        elif file.parent.name == "splits" and file.suffix == ".json":
+            lists.append(file)
+
+    return seen
 
 
 def _root(folder: Path, src: Path) -> Path:
@@ -65,9 +108,16 @@ def _root(folder: Path, src: Path) -> Path:
     return found[0]
 
 
-def _converted(scenes: PublishedScenes, skip_bad: bool) -> Iterator[EncodedSample]:
-    for index in tqdm(range(len(scenes)), unit="sample"):
-        sample = _checked(scenes, index)
+def _converted(folder: Path, splits: Sequence[str], skip_bad: bool) -> Iterator[EncodedSample]:
+    sources = {split: PublishedScenes(folder, split) for split in splits}
+    total = sum(map(len, sources.values()))
+    indices = ((split, index) for split, one in sources.items() for index in range(len(one)))
+    for split, index in tqdm(indices, total=total, unit="sample"):
+        sample = _checked(sources[split], index)
+        if len(splits) > 1 and not isinstance(sample, InputError):
+            # Each area of S3DIS has an office_1.
+            name, scene = f"{split}/{sample.name}", f"{split}/{sample.scene}"
+            sample = replace(sample, name=name, scene=scene)
         if not isinstance(sample, InputError):
             yield sample
         elif skip_bad:
