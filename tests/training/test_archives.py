@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import tarfile
 from pathlib import Path
@@ -76,6 +77,20 @@ def test_links_are_passed_over_so_that_none_leads_out(tmp_path: Path) -> None:
     file.write_bytes(stream.getvalue())
     unpack([file], tmp_path / "out")
     assert files_below(tmp_path).keys() == {"linked.tar.gz", "out/link/inside"}
+
+
+def test_of_files_that_are_unpacked_nothing_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "many.tar.gz").write_bytes(archive({f"{k}.npy": b"1" for k in range(200)}))
+    kept = []
+
+    def seen(_: Path) -> None:
+        alive = (thing for thing in gc.get_objects() if type(thing) is tarfile.TarInfo)
+        kept.append(sum(1 for _ in alive))
+
+    gc.collect()
+    unpack([tmp_path / "many.tar.gz"], tmp_path / "out", seen)
+    assert len(kept) == 200
+    assert max(kept) - kept[0] < 3
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2])

@@ -55,6 +55,8 @@ def unpack(parts: Sequence[Path], folder: Path, seen: Callable[[Path], None] | N
                         _write(file, content)
                         if seen is not None:
                             seen(file)
+                    # It keeps all, for hard links, which are passed over: gigabytes in the end.
+                    archive.members.clear()  # type: ignore[attr-defined]
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise InputError(
                 f"{name} cannot be unpacked: {error}. Are all of its {len(parts)} parts there, "
