@@ -44,6 +44,22 @@ def load_clip(name: str, what: str, **options: Any) -> tuple[Any, Any, str]:
         return open_clip, open_clip.create_model(place, **options), place
 
 
+def local_part(name: str) -> str | None:
+    """Of a name as `load_clip` takes it, the path that it ends in: LOCAL's, or a file of weights.
+
+    None for what comes from elsewhere. Raises MissingExtraError without open_clip.
+    """
+    if name.startswith(LOCAL):
+        return name.removeprefix(LOCAL)
+    open_clip = import_extra("open_clip", "CLIP models", "clip")
+    architecture, _, weights = name.partition("/")
+    if architecture not in open_clip.list_models():
+        return None
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    is_tag = weights.lower() in (tag.lower() for tag in tags)
+    return weights if not is_tag and Path(weights).is_file() else None
+
+
 def check_pair(open_clip: Any, architecture: str, weights: str) -> None:
     """Raise ConfigError, with the nearest names, where open_clip knows no such pair.
 

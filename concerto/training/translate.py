@@ -40,7 +40,13 @@ from concerto.training.translation import Teaching, Translation
 from concerto.translator import Translator, TranslatorConfig
 from concerto.translator.card import translator_card
 from concerto.translator.texts import TextFeatures
-from concerto.translator.towers import PACKAGED_TOWER, SENTENCES, load_tower
+from concerto.translator.towers import (
+    PACKAGED_TOWER,
+    SENTENCES,
+    absolute_tower,
+    load_tower,
+    local_tower,
+)
 from concerto.upload import make_target
 
 FOLDER = "translator"
@@ -113,7 +119,7 @@ def _teaching(
     tower = load_tower(config.clip)
     kind = TranslatorConfig(
         encoder.config,
-        config.clip,
+        absolute_tower(config.clip),
         tower.width,
         config.stages,
         encoder_source=_source(config),
@@ -187,6 +193,11 @@ def _check_output(config: TranslateConfig) -> None:
         raise InputError(
             f"The encoder comes from {config.encoder}, which nobody else can reach: push it too, "
             "without --no-with-encoder."
+        )
+    if local_tower(config.clip) is not None:
+        raise InputError(
+            f"The text tower {config.clip} lies on this machine, which nobody else can reach: "
+            "upload it first and name it by its repo, or leave --push-to-hub out."
         )
     make_target(config.push_to_hub, private=config.private or None)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from concerto.errors import ConfigError
 from concerto.extras import import_extra
-from concerto.open_clip_models import MEANT, REPO, explained, load_clip
+from concerto.open_clip_models import MEANT, REPO, explained, load_clip, local_part
 
 PACKAGED_TOWER = "minilm"
 SENTENCES = "sentence:"
@@ -124,6 +124,26 @@ def load_tower(name: str) -> TextTower:
     if "/" not in name and difflib.get_close_matches(name.lower(), [PACKAGED_TOWER], 1, MEANT):
         raise ConfigError(f"There is no text tower {name!r}. Did you mean {PACKAGED_TOWER}?")
     return _open_clip(name)
+
+
+def local_tower(name: str) -> str | None:
+    """Of a name as `load_tower` takes it, the file or folder on this machine that it ends in.
+
+    None for towers that everybody can reach. Raises MissingExtraError without open_clip, where that
+    knows the name.
+    """
+    if name == PACKAGED_TOWER:
+        return None
+    if name.startswith(SENTENCES):
+        place = name.removeprefix(SENTENCES)
+        return place if Path(place).is_dir() else None
+    return local_part(name)
+
+
+def absolute_tower(name: str) -> str:
+    """The name by which a tower is found from any folder."""
+    place = local_tower(name)
+    return name if place is None else f"{name.removesuffix(place)}{Path(place).resolve()}"
 
 
 def _sentences(place: str) -> SentenceTower:

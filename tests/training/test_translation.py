@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -160,15 +161,18 @@ def test_options_that_would_have_no_say_are_refused(options: dict[str, Any], tro
         replace(config(Path("concerto-tiny"), "minilm", Path("rooms"), Path("run")), **options)
 
 
-def test_an_encoder_named_by_a_relative_path_is_found_from_elsewhere(
+def test_parts_named_by_relative_paths_are_found_from_elsewhere(
     encoder: Path, pictured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(encoder.parent)
-    fine = config(Path(encoder.name), small_clip(tmp_path), pictured, tmp_path / "run")
-    translate(replace(fine, with_encoder=False))
+    model, _, file = small_clip(tmp_path).partition("/")
     monkeypatch.chdir(tmp_path)
+    encoder_here, file_here = (Path(os.path.relpath(place)) for place in (encoder, file))
+    fine = config(encoder_here, f"{model}/{file_here}", pictured, tmp_path / "run")
+    translate(replace(fine, with_encoder=False))
+    monkeypatch.chdir(encoder)
     translator = Translator.from_pretrained(tmp_path / "run" / FOLDER)
     assert translator.encoder.config == SMALL
+    assert translator(made(0).decode().coord, ["a chair"]).shape == (60, 1)
 
 
 def test_descent_is_a_run_of_the_command_too(
@@ -242,6 +246,8 @@ def test_what_does_not_fit_is_said_before_the_run(
         translate(replace(fine, stages=(2, 9)))
     with pytest.raises(InputError, match="nobody else can reach"):
         translate(replace(fine, push_to_hub="me/words", with_encoder=False))
+    with pytest.raises(InputError, match=r"The text tower .* lies on this machine"):
+        translate(replace(fine, push_to_hub="me/words"))
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").glob("*.jsonl"))
 
 

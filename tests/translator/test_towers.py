@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from concerto.errors import ConfigError, HubError
 from concerto.translator import OpenClipTower, TextTower
-from concerto.translator.towers import load_tower
+from concerto.translator.towers import absolute_tower, load_tower, local_tower
 from hub_server import FakeHub, Repo
 from small_clip import CONTEXT, NAME, WIDTH, small_clip
 
@@ -86,6 +86,29 @@ def test_a_clip_model_is_fetched_from_the_hub(
     torch.testing.assert_close(again.encode(["a chair"], CPU), clip.encode(["a chair"], CPU))
     with pytest.raises(HubError, match="Could not load the text tower me/none"):
         load_tower("me/none")
+
+
+def test_a_tower_that_lies_here_is_named_so_that_any_folder_finds_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Path(name.partition("/")[2])
+    for folder in ("models/mini", "org/name"):
+        (tmp_path / folder).mkdir(parents=True)
+    # A file that is named like a tag of open_clip's is not what it reads.
+    for other in (file.name, "openai", "name"):
+        (tmp_path / other).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    for given, wanted in (
+        (f"{NAME}/{file.name}", f"{NAME}/{tmp_path / file.name}"),
+        (name, name),
+        ("sentence:models/mini", f"sentence:{tmp_path / 'models' / 'mini'}"),
+        ("local-dir:models/mini", f"local-dir:{tmp_path / 'models' / 'mini'}"),
+    ):
+        assert absolute_tower(given) == wanted
+        assert local_tower(given) is not None
+    for elsewhere in ("minilm", "sentence:org/other", "ViT-B-32/openai", "org/name", "hf-hub:a/b"):
+        assert absolute_tower(elsewhere) == elsewhere
+        assert local_tower(elsewhere) is None
 
 
 def test_minilm_knows_which_words_are_alike() -> None:
