@@ -70,10 +70,15 @@ class OpenClipTower(TextTower):
 
     def too_long(self, texts: Sequence[str]) -> list[bool]:
         """See `TextTower.too_long`."""
-        length = self.tokenizer(["a"]).shape[1]
-        # One token more than fits, and what stands there where there is no token.
-        *more, padding = self.tokenizer([*texts, "a"], context_length=length + 1)[:, length]
-        return [bool(token != padding) for token in more]
+        fitting = self.tokenizer([*texts, "a"])
+        length = fitting.shape[1]
+        roomy = self.tokenizer([*texts, "a"], context_length=2 * length)
+        # In the middle of a short text's row is padding, on whichever side it stands. It may be the
+        # token that ends texts (SigLIP's), so that where a text ends does not tell: the count does.
+        padding = roomy[-1, length]
+        counts, room_for = ((tokens != padding).sum(1) for tokens in (fitting, roomy))
+        more: list[bool] = (room_for > counts).tolist()
+        return more[:-1]
 
 
 class SentenceTower(TextTower):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,38 @@ def test_texts_beyond_the_context_are_known(clip: TextTower) -> None:
     # One token each, and two for beginning and end.
     texts = ["chair", "chair " * (CONTEXT - 2), "chair " * (CONTEXT - 1)]
     assert clip.too_long(texts) == [False, False, True]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("padding", ["</s>", "<pad>"])
+@pytest.mark.parametrize(("mode", "special"), [(None, 1), ("clips", 3)])
+def test_texts_beyond_the_context_are_known_whatever_pads_them(
+    clip: OpenClipTower, tmp_path: Path, mode: str | None, special: int, padding: str, side: str
+) -> None:
+    """As SigLIP's, which pads by what ends a text; and open_clip's modes of others."""
+    transformers: Any = pytest.importorskip("transformers")
+    from open_clip.tokenizer import HFTokenizer
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = {name: k for k, name in enumerate(("</s>", "<pad>", "<s>", "<cls>", "?", "chair"))}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing("$A </s>", None, [("</s>", 0)])
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=padding,
+        eos_token="</s>",
+        bos_token="<s>",
+        cls_token="<cls>",
+        padding_side=side,
+    ).save_pretrained(tmp_path)
+    reading = HFTokenizer(str(tmp_path), context_length=CONTEXT, tokenizer_mode=mode)
+    texts = ["chair", "chair " * (CONTEXT - special), "chair " * (CONTEXT - special + 1)]
+    texts += ["table " * 99]
+    tower = copy.copy(clip)
+    tower.tokenizer = reading
+    assert tower.too_long(texts) == [False, False, True, True]
+    assert tower.too_long([]) == []
 
 
 @pytest.mark.parametrize(
