@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concerto.config import ConcertoConfig
@@ -60,6 +62,24 @@ def card_data(config: ConcertoConfig) -> ModelCardData:
         pipeline_tag="feature-extraction",
         tags=["point-cloud", "3d", "self-supervised"],
     )
+
+
+def public_name(name: str) -> str:
+    """The name of a model or data set, for a card. Of a path in it the last part alone is left, as
+    of "scans/train", "sentence:models/mini" or "ViT-B-32/clip.pt": where things lie on a machine
+    tells nothing to others."""
+    if is_path(name):
+        return f"`{Path(name).absolute().name}`"
+    for mark in (":", "/"):
+        kind, _, place = name.partition(mark)
+        if place:
+            return f"{kind}{mark}{public_name(place)}"
+    return name
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is a path on this machine, or on that where it was written down."""
+    return name.startswith(("/", ".", "~")) or (name != "" and os.path.exists(name))
 
 
 def cell(text: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from torch import Tensor
 
-from concerto.card import ANY_SOURCE
+from concerto.card import ANY_SOURCE, public_name
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from concerto.errors import ConfigError, InputError
 from concerto.files import check_writable, replacing
@@ -100,10 +100,10 @@ def push(config: ProbeConfig, target: Target | None) -> None:
 def _story(config: ProbeConfig) -> str:
     """How it was trained, for the card."""
     rows = {
-        "encoder": _place(config.encoder),
+        "encoder": public_name(config.encoder),
         "mode": config.mode,
         "protocol": config.protocol,
-        "data": f"{', '.join(map(_place, config.data))} ({config.split})",
+        "data": f"{', '.join(map(public_name, config.data))} ({config.split})",
         "scenes": f"{config.scenes:.0%}",
         "labels a scene": "all" if config.labels is None else f"{config.labels}",
         "seed": f"{config.loop.seed}",
@@ -116,8 +116,3 @@ def _story(config: ProbeConfig) -> str:
         rows["batch"] = f"{config.loop.batch_size} scenes, mixed with p {config.views.mix:g}"
     lines = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"## How it was trained\n\n| | |\n|---|---|\n{lines}\n"
-
-
-def _place(place: str) -> str:
-    """Of a path the last part, which tells nothing else; a name in full."""
-    return f"`{PurePath(place).name}`" if Path(place).exists() or place[:1] in "/.~" else place

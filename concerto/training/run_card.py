@@ -6,10 +6,10 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-from concerto.card import model_card
+from concerto.card import model_card, public_name
 from concerto.config import ConcertoConfig
 from concerto.training.recipes import RECIPES
 
@@ -49,14 +49,14 @@ def run_card(
     the example. curves: the picture that lies beside, if any.
     """
     settings, loop = record.settings, record.loop
-    data = ", ".join(map(_place, settings["data"]))
+    data = ", ".join(map(public_name, settings["data"]))
     picture = f"\n![Curves of the run]({curves})\n" if curves else ""
     started = settings["start_from"]
     rows = {
         "recipe": settings["recipe"],
         "data": f"{data} ({settings['split']})",
-        "started from": "random weights" if started is None else _place(started),
-        "image encoder": settings["images"]["name"] or "none",
+        "started from": "random weights" if started is None else public_name(started),
+        "image encoder": public_name(settings["images"]["name"] or "none"),
         "steps": f"{record.step:,} of {loop['steps']:,}, of {loop['batch_size']} samples",
         "epochs": _epochs(record.entries),
         "precision": loop["precision"],
@@ -94,11 +94,6 @@ are best for scenes like those that they were trained on.
 """
 
 
-def _place(place: str) -> str:
-    """A data set or model of the Hub in full; of a path the last part, which tells nothing else."""
-    return f"`{PurePath(place).name}`" if Path(place).exists() or place[:1] in "/.~" else place
-
-
 def _epochs(entries: Sequence[Mapping[str, Any]]) -> str:
     return f"{entries[-1]['epoch']:.3g}" if entries and "epoch" in entries[-1] else "not known"
 
@@ -130,7 +125,8 @@ def _changes(record: RunRecord) -> str:
     }
     if not changed:
         return "All other values are the recipe's."
-    listed = ", ".join(f"`{name}` {value}" for name, value in changed.items())
+    shown = {k: public_name(v) if isinstance(v, str) else v for k, v in changed.items()}
+    listed = ", ".join(f"`{name}` {value}" for name, value in shown.items())
     return f"Other than in the recipe: {listed}."
 
 

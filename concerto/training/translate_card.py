@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import Path
 
+from concerto.card import public_name
 from concerto.training.metrics import read_metrics
 from concerto.training.run_folder import read_run
 
@@ -14,10 +15,11 @@ def how_it_was_trained(run: Path) -> str:
     settings = about["settings"]["task"]
     entries = [entry for entry in read_metrics(run) if "loss" in entry]
     by_labels = settings["targets"] == "labels"
-    images = settings["image_features"] or f"patches of {settings['clip']} by their value path"
+    features, clip = settings["image_features"], public_name(settings["clip"])
+    images = public_name(features) if features else f"patches of {clip} by their value path"
     closed = settings["solver"] == "ridge"
     rows = {
-        "data": ", ".join(map(_place, settings["data"])) + f" ({settings['split']})",
+        "data": ", ".join(map(public_name, settings["data"])) + f" ({settings['split']})",
         "mapped to": "texts of the classes' names" if by_labels else images,
         "solver": f"closed form, ridge {settings['ridge']:g}" if closed else "gradient descent",
         "made with": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
@@ -38,8 +40,3 @@ With `python -m concerto.training.translate`; all of this is from the run's own 
 Nothing but the loss above was measured: how well it names things is not known. Texts far from what
 the scenes of its training hold may be answered by chance.
 """
-
-
-def _place(place: str) -> str:
-    """A data set of the Hub in full; of a path the last part, which tells nothing else."""
-    return f"`{PurePath(place).name}`" if Path(place).exists() or place[:1] in "/.~" else place

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from concerto.card import ANY_SOURCE, PAPER, card_data, cell
+from concerto.card import ANY_SOURCE, PAPER, card_data, cell, is_path, public_name
 from concerto.translator.config import TranslatorConfig
 
 
@@ -20,7 +18,7 @@ def translator_card(
     data.tags = ["point-cloud", "3d", "open-vocabulary"]
     source = config.encoder_source or ""
     # Where on a machine the encoder lies, or lay, is nobody's business.
-    if source[:1] in "/.~" or Path(source).exists():
+    if is_path(source):
         source = ""
     if "/" in source:
         data.base_model = source.partition("@")[0]
@@ -48,7 +46,7 @@ scores = translator(points, ["a chair", "a wooden table"])  # (N, 2) cosines
 |---|---|
 | encoder | {"-".join(map(str, config.encoder.channels))} channels{origin}; {inside} |
 | map | stages {stages}: {config.features} → {config.width} |
-| text tower | {config.text_tower} |
+| text tower | {public_name(config.text_tower)} |
 {_taught(config)}{f"{chr(10)}{how}" if how else ""}"""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from concerto.training.pretrain import pretrain
 from concerto.training.pretraining import Pretraining
 from concerto.training.published import warm_start
 from concerto.training.recipes import Recipe
+from concerto.training.run_card import RunRecord, run_card
+from concerto.training.run_folder import as_json
 from conftest import ROOT, Loader, random_cloud
 from hub_server import FakeHub
 from small_scenes import small_recipe, write_scenes
@@ -94,6 +97,17 @@ def test_the_card_says_what_the_run_recorded(recipe: Recipe, tmp_path: Path) -> 
         assert wanted in card.text
     # Where on a machine the data lay is nobody's business.
     assert str(tmp_path.parent) not in card.text
+
+
+def test_the_card_does_not_tell_where_image_encoder_and_scans_lay(recipe: Recipe) -> None:
+    images = replace(recipe.images, name="/home/me/dino")
+    private = replace(recipe, images=images, picture_scene=Path("/home/me/scan.ply"))
+    settings = as_json(dataclasses.asdict(private))
+    record = RunRecord(settings, {"steps": 2, "batch_size": 4, "precision": "no"}, {}, 2, [])
+    card = run_card(recipe.model, record, "student", "me/model", None)
+    assert "| image encoder | `dino` |" in card
+    assert "`picture_scene` `scan.ply`" in card
+    assert "/home/me" not in card
 
 
 def test_without_a_licence_the_card_states_none(recipe: Recipe, tmp_path: Path) -> None:

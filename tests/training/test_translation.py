@@ -24,7 +24,7 @@ from concerto.training.translate_config import TranslateConfig
 from conftest import SMALL
 from made_samples import made, write_prepared
 from named_rooms import CLASSES, UNSEEN, named_room
-from small_clip import small_clip
+from small_clip import NAME, small_clip
 
 # --- what voxels are paired with --------------------------------------------------------------
 
@@ -142,7 +142,9 @@ def test_a_map_to_clip_is_trained_from_images(
     assert translator(made(0).decode().coord, ["a chair", "a table"]).shape == (60, 2)
     card = (tmp_path / "run" / FOLDER / "README.md").read_text()
     assert "closed form, ridge 0.0001" in card
-    assert "value path" in card
+    assert f"| mapped to | patches of {NAME}/`clip.pt` by their value path |" in card
+    assert f"| text tower | {NAME}/`clip.pt` |" in card
+    assert str(tmp_path) not in card
 
 
 @pytest.mark.parametrize(

@@ -370,10 +370,12 @@ def test_what_is_pushed_is_what_is_read_back(
     assert torch.equal(again.map.weight, translator.map.weight)
 
 
-def test_a_card_does_not_tell_where_on_a_machine_the_encoder_lay() -> None:
-    config = TranslatorConfig(SMALL, "words", WIDTH, encoder_source="/home/me/encoder")
+def test_a_card_does_not_tell_where_on_a_machine_encoder_and_tower_lay() -> None:
+    tower = "sentence:/home/me/mini"
+    config = TranslatorConfig(SMALL, tower, WIDTH, encoder_source="/home/me/encoder")
     card = translator_card(config)
     assert "/home/me" not in card
+    assert "| text tower | sentence:`mini` |" in card
     assert "base_model" not in card
     named = translator_card(config.replace(encoder_source="me/encoder@v1"))
     assert "base_model: me/encoder" in named
