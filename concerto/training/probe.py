@@ -74,7 +74,7 @@ def probe(config: ProbeConfig) -> TrainResult:
     if config.protocol == "cached":
         fitted = _fit(config, model.to(accelerator.device), segmenter, source)
         if accelerator.is_main_process:
-            save_segmenter(config, segmenter, fitted.state_dict())
+            save_segmenter(config, segmenter, fitted.state_dict(), target)
             push(config, target)
         return TrainResult(0, 0)
     module = _module(config, model, segmenter)
@@ -94,7 +94,7 @@ def probe(config: ProbeConfig) -> TrainResult:
     if result.signal is None:
         tensors = _tensors(task.module, accelerator.is_main_process)
         if accelerator.is_main_process:
-            save_segmenter(config, segmenter, tensors)
+            save_segmenter(config, segmenter, tensors, target)
             push(config, target)
     return result
 

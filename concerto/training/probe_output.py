@@ -59,10 +59,11 @@ def save_segmenter(
     config: ProbeConfig,
     segmenter: SegmenterConfig,
     tensors: Mapping[str, Tensor],
+    target: Target | None = None,
 ) -> Path:
     """Write the segmenter; with adapters, head and adapters alone unless they are to be merged.
 
-    tensors: head.* and model.encoder.*.
+    tensors: head.* and model.encoder.*. target: where it will be uploaded to, for the card.
     """
     folder = config.loop.output / FOLDER
     frozen = config.mode in ("linear", "decoder")
@@ -84,7 +85,7 @@ def save_segmenter(
         whole = {f"model.{name}": tensor for name, tensor in encoder.items()}
         write_segmenter(folder, own, head | whole)
     with replacing(folder / CARD_FILE) as path:
-        source = config.push_to_hub or ANY_SOURCE
+        source = target.repo_id if target is not None else ANY_SOURCE
         path.write_text(segmenter_card(own, source, _story(config)), encoding="utf-8")
     print(folder)
     return folder

@@ -47,7 +47,7 @@ from concerto.translator.towers import (
     load_tower,
     local_tower,
 )
-from concerto.upload import make_target
+from concerto.upload import Target, make_target
 
 FOLDER = "translator"
 # A variance below this share of the largest is noise, and not blown up to one.
@@ -75,7 +75,7 @@ def translate(config: TranslateConfig) -> TrainResult:
         grid = PatchGrid(size, size // teaching.images.patch_size)
     transform = partial(align, config=encoder.config, grid=grid, poorer=config.degrade)
     data = Pass(source, transform, teaching, config.workers, _tell_broken, config.loop.seed)
-    on_main(accelerator, lambda: _check_output(config))
+    target = on_main(accelerator, lambda: _check_output(config))
     if config.solver == "ridge":
         run = OnePass(data, config.loop, accelerator, config.settings(), config.ridge)
         result = run.run()
@@ -84,7 +84,7 @@ def translate(config: TranslateConfig) -> TrainResult:
         result = _descend(task, data, config, accelerator)
     if result.signal is None:
         solved = run.sums.solve(config.ridge) if config.solver == "ridge" else task.module.plain()
-        url = on_main(accelerator, lambda: _write(config, kind, solved))
+        url = on_main(accelerator, lambda: _write(config, kind, solved, target))
         if accelerator.is_main_process:
             print(url or config.loop.output / FOLDER)
     return result
@@ -184,11 +184,12 @@ def _descend(
     return train(task, stream.batches, loop, accelerator, samples=len(data.source))
 
 
-def _check_output(config: TranslateConfig) -> None:
-    """Raise, before anything is computed, where what comes out has no place, here or on the Hub."""
+def _check_output(config: TranslateConfig) -> Target | None:
+    """Where to upload to. Raises, before anything is computed, where what comes out has no place,
+    here or on the Hub."""
     check_free(config.loop.output, config.loop.resume)
     if config.push_to_hub is None:
-        return
+        return None
     if not config.with_encoder and Path(config.encoder).exists():
         raise InputError(
             f"The encoder comes from {config.encoder}, which nobody else can reach: push it too, "
@@ -199,11 +200,14 @@ def _check_output(config: TranslateConfig) -> None:
             f"The text tower {config.clip} lies on this machine, which nobody else can reach: "
             "upload it first and name it by its repo, or leave --push-to-hub out."
         )
-    make_target(config.push_to_hub, private=config.private or None)
+    return make_target(config.push_to_hub, private=config.private or None)
 
 
 def _write(
-    config: TranslateConfig, kind: TranslatorConfig, solved: tuple[Tensor, Tensor]
+    config: TranslateConfig,
+    kind: TranslatorConfig,
+    solved: tuple[Tensor, Tensor],
+    target: Target | None,
 ) -> str | None:
     """Write the translator beside the run, and upload it where asked; returns the URL."""
     # Again, because training may have had it in another precision.
@@ -215,15 +219,15 @@ def _write(
     folder = config.loop.output / FOLDER
     with replacing(folder / CARD_FILE) as path:
         how = how_it_was_trained(config.loop.output)
-        text = translator_card(kind, config.push_to_hub or ANY_SOURCE, how)
+        text = translator_card(kind, target.repo_id if target else ANY_SOURCE, how)
         path.write_text(text, encoding="utf-8")
-    if config.push_to_hub is None:
+    if target is None:
         translator.save_pretrained(folder)
         return None
     return translator.save_pretrained(
         folder,
         push_to_hub=True,
-        repo_id=config.push_to_hub,
+        repo_id=target.repo_id,
         private=config.private or None,
     )
 

@@ -40,3 +40,16 @@ def small_clip(folder: Path) -> str:
     file = folder / "clip.pt"
     torch.save(open_clip.create_model(NAME).state_dict(), file)
     return f"{NAME}/{file}"
+
+
+def files_on_hub(name: str) -> dict[str, bytes]:
+    """What a repo of the Hub holds in open_clip's layout. name: as `small_clip` gives it."""
+    import open_clip
+    from safetensors.torch import save
+
+    weights: Any = torch.load(name.partition("/")[2], weights_only=True)
+    config = {"model_cfg": open_clip.get_model_config(NAME), "preprocess_cfg": {}}
+    return {
+        "open_clip_config.json": json.dumps(config).encode(),
+        "open_clip_model.safetensors": save({k: v.contiguous() for k, v in weights.items()}),
+    }

@@ -232,11 +232,11 @@ def test_the_command_trains_and_evaluates_and_pushes(
     }
     options = ["--encoder", place / "encoder", "--data", place / "data", "--output", tmp_path / "r"]
     options += ["--batch-size", 2, "--mode", "linear", "--protocol", "cached"]
-    said = run(
-        *options, "--push-to-hub", "me/rooms", module="concerto.training.probe", **environment
-    )
+    said = run(*options, "--push-to-hub", "rooms", module="concerto.training.probe", **environment)
     assert "warning: No point to learn from has class lamp" in said.stderr
-    assert hub.repos["me/rooms"].at("main").keys() >= {"model.safetensors", "config.json"}
+    files = hub.repos["me/rooms"].at("main")
+    assert files.keys() >= {"model.safetensors", "config.json"}
+    assert 'Segmenter.from_pretrained("me/rooms")' in files["README.md"].decode()
     said = run(
         *(tmp_path / "r" / "model", "--data", place / "data", "--output", tmp_path / "scores"),
         module="concerto.training.evaluate",

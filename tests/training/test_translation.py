@@ -22,9 +22,10 @@ from concerto.training.metrics import read_metrics
 from concerto.training.translate import FOLDER, translate
 from concerto.training.translate_config import TranslateConfig
 from conftest import SMALL
+from hub_server import FakeHub, Repo
 from made_samples import made, write_prepared
 from named_rooms import CLASSES, UNSEEN, named_room
-from small_clip import NAME, small_clip
+from small_clip import NAME, files_on_hub, small_clip
 
 # --- what voxels are paired with --------------------------------------------------------------
 
@@ -175,6 +176,21 @@ def test_parts_named_by_relative_paths_are_found_from_elsewhere(
     translator = Translator.from_pretrained(tmp_path / "run" / FOLDER)
     assert translator.encoder.config == SMALL
     assert translator(made(0).decode().coord, ["a chair"]).shape == (60, 1)
+
+
+def test_the_card_of_a_pushed_translator_says_by_which_name_it_loads(
+    encoder: Path, pictured: Path, tmp_path: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.users = {"mine": "me"}
+    hub.repos["me/my-clip"] = Repo(files_on_hub(small_clip(tmp_path)))
+    monkeypatch.setenv("HF_TOKEN", "mine")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    translate(config(encoder, "me/my-clip", pictured, tmp_path / "run", push_to_hub="words"))
+    files = hub.repos["me/words"].at("main")
+    assert files is not None
+    assert 'Translator.from_pretrained("me/words")' in files["README.md"].decode()
+    assert "| text tower | me/my-clip |" in files["README.md"].decode()
 
 
 def test_descent_is_a_run_of_the_command_too(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from concerto.errors import ConfigError, HubError
 from concerto.translator import OpenClipTower, TextTower
 from concerto.translator.towers import absolute_tower, load_tower, local_tower
 from hub_server import FakeHub, Repo
-from small_clip import CONTEXT, NAME, WIDTH, small_clip
+from small_clip import CONTEXT, NAME, WIDTH, files_on_hub, small_clip
 
 CPU = torch.device("cpu")
 
@@ -104,17 +103,8 @@ def test_a_mistyped_name_is_told_with_the_nearest(wrong: str, message: str) -> N
 def test_a_clip_model_is_fetched_from_the_hub(
     name: str, clip: TextTower, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import open_clip
-    from safetensors.torch import save
-
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    weights: Any = torch.load(name.partition("/")[2], weights_only=True)
-    config = {"model_cfg": open_clip.get_model_config(NAME), "preprocess_cfg": {}}
-    files = {
-        "open_clip_config.json": json.dumps(config).encode(),
-        "open_clip_model.safetensors": save({k: v.contiguous() for k, v in weights.items()}),
-    }
-    hub.repos["me/my-clip"] = Repo(files)
+    hub.repos["me/my-clip"] = Repo(files_on_hub(name))
     again = load_tower("me/my-clip")
     torch.testing.assert_close(again.encode(["a chair"], CPU), clip.encode(["a chair"], CPU))
     with pytest.raises(HubError, match="Could not load the text tower me/none"):
