@@ -129,7 +129,8 @@ class OnePass:
         samples = len(self.data.source)
         check_broken(self.broken, min(self.done * self.config.batch_size, samples), samples)
         if last or self.done % self.config.log_every == 0:
-            entry = self._fit() | {"samples_per_second": self.window.samples / self.window.seconds}
+            entry = self._fit(last)
+            entry["samples_per_second"] = self.window.samples / self.window.seconds
             self.tracking.log({"step": self.done, **entry})
             self.progress.line(self.done, entry, self.window)
             self.window = Window()
@@ -137,10 +138,20 @@ class OnePass:
         if not last and self.done % self.config.save_every == 0:
             self._save()
 
-    def _fit(self) -> dict[str, float]:
-        """How well the map of the sums so far fits them."""
-        loss = self.sums.loss(*self.sums.solve(self.ridge))
-        return {"loss": float(loss), "voxels": float(self.sums.count)}
+    def _fit(self, last: bool) -> dict[str, float]:
+        """How well the map of the sums so far fits them; without a loss where there is none yet.
+
+        Raises TrainingError where there is none in the end.
+        """
+        voxels = {"voxels": float(self.sums.count)}
+        try:
+            loss = self.sums.loss(*self.sums.solve(self.ridge))
+        except TrainingError:
+            # What is to come may be what is missing: a line of the log is not worth the run.
+            if last:
+                raise
+            return voxels
+        return {"loss": float(loss), **voxels}
 
     def _save(self) -> None:
         if self.saved == self.done:

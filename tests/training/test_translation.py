@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 import concerto
 from command import run
-from concerto import Concerto, ConfigError, InputError, Translator
+from concerto import Concerto, ConcertoWarning, ConfigError, InputError, Translator
+from concerto.errors import TrainingError
 from concerto.training.aligned import PatchGrid, align, pairs
 from concerto.training.loop import LoopConfig
 from concerto.training.metrics import read_metrics
@@ -227,6 +228,21 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
         assert given.read_bytes() == wanted.read_bytes()
     with pytest.raises(ConfigError, match=r"ridge was 0\.0001, is 0\.5"):
         translate(replace(resumed, ridge=0.5))
+
+
+def test_a_run_goes_on_where_its_first_samples_give_no_map_yet(
+    encoder: Path, tmp_path: Path
+) -> None:
+    data = write_prepared(tmp_path / "data", [made(0, images=0), made(2)])
+    chosen = config(encoder, small_clip(tmp_path), data, tmp_path / "run")
+    chosen = replace(chosen, loop=replace(chosen.loop, batch_size=1))
+    with pytest.warns(ConcertoWarning, match="no point has a pixel"):
+        translate(chosen)
+    assert ["loss" in entry for entry in read_metrics(tmp_path / "run")] == [False, True]
+    # No data make up for such a penalty, and that there is no map in the end is said.
+    loop = replace(chosen.loop, output=tmp_path / "never")
+    with pytest.raises(TrainingError, match="Raise it tenfold"):
+        translate(replace(chosen, ridge=-1.0, loop=loop))
 
 
 def test_a_run_does_not_go_on_with_other_data_in_the_same_place(
