@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from concerto.errors import ConfigError
 from concerto.open_clip_models import load_clip
 from concerto.training.image_teacher import GridTeacher, ImageTeacher
+from concerto.training.image_towers import tile_of
 
 
 def dense_clip(name: str, image_size: int | None = None) -> ImageTeacher:
@@ -29,7 +30,8 @@ def dense_clip(name: str, image_size: int | None = None) -> ImageTeacher:
     open_clip, model, _ = load_clip(name, "image tower", **options)
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"] if isinstance(config["size"], int) else min(config["size"])
-    return GridTeacher(_value_path(model.visual, name), size, config["mean"], config["std"])
+    tower = _value_path(model.visual, name)
+    return GridTeacher(tower, size, config["mean"], config["std"], tile_of(model.visual))
 
 
 class TransformerValues(nn.Module):

@@ -116,7 +116,8 @@ class GridTeacher(ImageTeacher):
 
     module: (I, 3, S, S) → (I, C, h, h), or (I, h·h, C) row by row without class tokens or
     registers. It gets images in 0-1 less `mean`, over `std`: as they are, where it normalises by
-    itself. image_size: the S it is to see.
+    itself. image_size: the S it is to see. tile: pixels a side of the patches that the module is
+    known to cut images into.
 
     Patch size and width are found by passing one black image through it. Raises ConfigError where
     the module cannot take images of that size, or gives no square grid.
@@ -128,7 +129,10 @@ class GridTeacher(ImageTeacher):
         image_size: int = 448,
         mean: tuple[float, ...] = (0.0, 0.0, 0.0),
         std: tuple[float, ...] = (1.0, 1.0, 1.0),
+        tile: int | None = None,
     ) -> None:
+        if tile is not None:
+            _check_tiled(type(module).__name__, image_size, tile)
         module.eval()
         side, width = _probe(module, image_size)
         super().__init__(image_size // side, width, image_size, mean, std)
@@ -147,6 +151,17 @@ def check_autocast(dtype: torch.dtype) -> torch.dtype:
         names = ", ".join(str(known).removeprefix("torch.") for known in AUTOCAST)
         raise ConfigError(f"An image teacher computes in {names}, not in {dtype}.")
     return dtype
+
+
+def _check_tiled(name: str, image_size: int, tile: int) -> None:
+    """Raise ConfigError where patches leave a rim of the image out: their number a side may still
+    divide it, as 14 patches of 16 do 238 pixels, and be taken for larger ones."""
+    if image_size % tile:
+        below = max(image_size // tile, 1) * tile
+        raise ConfigError(
+            f"{name} cuts images into patches of {tile} pixels, which do not tile "
+            f"{image_size}x{image_size}. Give an image_size such as {below} or {below + tile}."
+        )
 
 
 def _probe(module: nn.Module, image_size: int) -> tuple[int, int]:

@@ -169,7 +169,19 @@ def from_open_clip(name: str, image_size: int | None = None) -> ImageTeacher:
         )
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"] if isinstance(config["size"], int) else min(config["size"])
-    return GridTeacher(ClipTower(model.visual), size, config["mean"], config["std"])
+    tower = ClipTower(model.visual)
+    return GridTeacher(tower, size, config["mean"], config["std"], tile_of(model.visual))
+
+
+def tile_of(visual: Any) -> int | None:
+    """Pixels a side of the patches that an image tower of open_clip's cuts images into.
+
+    None where it does not tell, as ResNets, which have none.
+    """
+    embed = getattr(getattr(visual, "trunk", None), "patch_embed", visual)
+    told = getattr(embed, "patch_size", None)
+    height, width = told if isinstance(told, tuple) else (told, told)
+    return height if height == width else None
 
 
 def efficientnet_lite0() -> ImageTeacher:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
+from concerto.errors import ConfigError
 from concerto.training.dense_clip import dense_clip
 from small_clip import WIDTH, small_clip
 
@@ -25,6 +27,11 @@ def test_the_value_path_is_the_tower_with_each_patch_attending_to_itself(tmp_pat
         x = visual.transformer.resblocks[0](x)
         x = visual.ln_post(block(x, attn_mask=alone))[:, 1:] @ visual.proj
     torch.testing.assert_close(given, x, atol=1e-5, rtol=1e-4)
+
+
+def test_a_size_that_patches_do_not_tile_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="patches of 8 pixels, which do not tile 63x63"):
+        dense_clip(small_clip(tmp_path), 63)
 
 
 def test_resnets_have_a_value_path_too(tmp_path: Path) -> None:

@@ -293,6 +293,18 @@ def test_a_clip_tower_takes_another_size(
     assert teacher(picture(side, side, size // side)).shape == (1, 36, teacher.width)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "advice"),
+    [("small-vit", 63, "of 8 .* 56 or 64"), ("small-timm", 238, "of 16 .* 224 or 240")],
+)
+def test_a_size_that_patches_do_not_tile_is_not_taken_for_larger_patches(
+    open_clip: Any, tmp_path: Path, name: str, size: int, advice: str
+) -> None:
+    file = clip_weights(open_clip, name, tmp_path)
+    with pytest.raises(ConfigError, match=f"patches {advice}"):
+        load_teacher(f"open_clip:{name}/{file}", image_size=size)
+
+
 def test_unknown_clip_models_and_weights_are_told_of(open_clip: Any) -> None:
     with pytest.raises(ConfigError, match=r"no model 'ViT-B-17'.*ViT-B-16"):
         load_teacher("open_clip:ViT-B-17/openai")
