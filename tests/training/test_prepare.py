@@ -6,6 +6,7 @@ But for one test it runs in this process: starting Python with torch takes longe
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -325,6 +326,31 @@ def test_what_is_pushed_holds_a_card_and_is_what_is_read_back(
     assert 'load_dataset("me/rooms"' in card.text
     [here], [there] = open_scenes(tmp_path / "out"), open_scenes("me/rooms", streaming=True)
     assert_same(there, here)
+
+
+def test_a_split_on_the_hub_is_not_hidden_by_another_from_another_folder(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.users = {"mine": "me"}
+    monkeypatch.setenv("HF_TOKEN", "mine")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    source = write_published(tmp_path / "rooms", [made(0)])
+    write_published(source, [made(1)], split="val")
+    one, other, push = tmp_path / "one", tmp_path / "other", ("--push-to-hub", "me/rooms")
+    prepare("published", source, one, *push)
+    before = hub.repos["datasets/me/rooms"].at("main")
+    said = prepare("published", source, other, "--split", "val", *push, code=1)
+    assert "me/rooms on the Hub has splits that" in said
+    assert "lacks, train, and the card of what is pushed would hide them. Fetch them" in said
+    assert hub.repos["datasets/me/rooms"].at("main") == before
+    assert folders_of(other) == set()
+    shutil.copytree(one, other, dirs_exist_ok=True)
+    prepare("published", source, other, "--split", "val", *push)
+    for split, name in (("train", "room_0"), ("val", "room_1")):
+        there = open_scenes("me/rooms", split=split, streaming=True)
+        assert [scene.name for scene in there] == [name]
+    card = DatasetCard(hub.repos["datasets/me/rooms"].at("main")["README.md"].decode())
+    assert [files["split"] for files in card.data.configs[0]["data_files"]] == ["train", "val"]
 
 
 def test_a_hub_that_may_not_be_written_is_known_before_the_work(

@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # A file is closed when it has grown to this: enough files to share, few enough to list.
 SHARD_BYTES = 2**28
+# Of a file in a repo.
+PARQUET_OF_SPLIT = re.compile(r"[^/]+/.+\.parquet")
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class Destination:
         samples.
 
         Raises InputError where the folder cannot be written, has a split already, or has another
-        one of other classes; HubError where the Hub does not take it, before the work where it can
-        be known.
+        one of other classes, or where the Hub has splits that the folder lacks; HubError where the
+        Hub does not take it, before the work where it can be known.
         """
         check_writable(out)
         for split in splits:
@@ -76,6 +78,7 @@ class Destination:
                 commit_message="Upload prepared scenes",
                 repo_type="dataset",
             )
+            _check_remote(target, out, {one.name for one in splits_in(out)} | splits.keys())
         written = {}
         with ExitStack() as places:
             for split, samples in splits.items():
@@ -230,6 +233,19 @@ def _check_classes(others: Sequence[Path], classes: Sequence[str]) -> None:
                 f"{split} has classes {', '.join(known)}, and what is to stand beside it has "
                 f"{', '.join(classes)}: a label would mean two things. Choose another folder."
             )
+
+
+def _check_remote(target: Target, out: Path, splits: Set[str]) -> None:
+    """Raise InputError where the repo has a split that the folder will lack: the folder's card,
+    which says what there is, would hide it from all who load the data."""
+    remote = {name.split("/")[0] for name in target.files() if PARQUET_OF_SPLIT.fullmatch(name)}
+    hidden = sorted(remote - splits)
+    if hidden:
+        raise InputError(
+            f"{target.repo_id} on the Hub has splits that {out} lacks, {', '.join(hidden)}, and "
+            "the card of what is pushed would hide them. Fetch them first, with `hf download "
+            f"{target.repo_id} --repo-type dataset --local-dir {out}`, or push to another repo."
+        )
 
 
 def _push(target: Target, out: Path) -> str:
