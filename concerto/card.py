@@ -70,10 +70,13 @@ def public_name(name: str) -> str:
     tells nothing to others."""
     if is_path(name):
         return f"`{Path(name).absolute().name}`"
-    for mark in (":", "/"):
-        kind, _, place = name.partition(mark)
-        if place:
-            return f"{kind}{mark}{public_name(place)}"
+    kind, _, place = name.partition(":")
+    if place:
+        return f"{kind}:{public_name(place)}"
+    # A model and its file of weights; a folder may be called as the second half of a repo is.
+    model, _, file = name.partition("/")
+    if is_path(file) and not os.path.isdir(file):
+        return f"{model}/`{Path(file).name}`"
     return name
 
 

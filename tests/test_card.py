@@ -28,6 +28,14 @@ def test_names_that_others_can_use_stay_as_they_are(name: str) -> None:
     assert public_name(name) == name
 
 
+def test_a_folder_called_as_a_repo_is_does_not_make_it_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "openai").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert public_name("ViT-L-14/openai") == "ViT-L-14/openai"
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

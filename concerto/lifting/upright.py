@@ -24,7 +24,7 @@ CLOSE = np.radians(8)
 LEVEL = np.radians(5)
 # A camera turns about up most of all, so that the mean of its axis along it is longest, or nearly;
 # where the mean up of cameras is as short as SHORTEST, they say nothing.
-SLACK, SHORTEST = 0.1, 0.3
+SLACK, SHORTEST = 0.1, 0.05
 # The share of the best direction's score from which on the world's own z is as good.
 ALIKE = 0.9
 # Normals to try as directions, and to score them by: more find nothing else.
@@ -41,7 +41,7 @@ def upright(normal: Floats, poses: Sequence[NDArray[np.float64]]) -> NDArray[np.
     side, down = np.mean([pose[:3, :2] for pose in poses], axis=0).T
     agreed = float(np.linalg.norm(down))
     up = _refined(voters, -down / agreed if agreed > SHORTEST else Z)
-    if _turn_about_z(side, agreed):
+    if _turn_about_z(side, agreed) and not any(map(_is_the_world, poses)):
         of_z, of_up = _scores(np.stack([Z, up]), voters)
         if of_z >= ALIKE * of_up:
             return np.eye(3)
@@ -49,12 +49,17 @@ def upright(normal: Floats, poses: Sequence[NDArray[np.float64]]) -> NDArray[np.
 
 
 def _turn_about_z(side: NDArray[np.float64], agreed: float) -> bool:
-    """Whether cameras lie on their side in a world whose up is z.
+    """Whether cameras turn about z while they lie on their side.
 
-    side: (3,), the mean of their x. agreed: how long the mean of their y is. In a world that begins
-    with a camera's own frame, z is where that one looked, and x leads there for no more than a few.
+    side: (3,), the mean of their x. agreed: how long the mean of their y is.
     """
     return bool(abs(side[2]) > np.cos(REACH) and np.linalg.norm(side) > agreed - SLACK)
+
+
+def _is_the_world(pose: NDArray[np.float64]) -> bool:
+    """Whether the world began with this camera: its axes are the world's, but for signs. Then z is
+    where it looked, and others may have turned till their x leads there."""
+    return bool((np.abs(np.diag(pose)[:3]) > np.cos(CLOSE)).all())
 
 
 def _refined(voters: NDArray[np.float64], held: NDArray[np.float64]) -> NDArray[np.float64]:

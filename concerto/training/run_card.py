@@ -125,7 +125,8 @@ def _changes(record: RunRecord) -> str:
     }
     if not changed:
         return "All other values are the recipe's."
-    shown = {k: public_name(v) if isinstance(v, str) else v for k, v in changed.items()}
+    paths = {k: public_name(v) for k, v in changed.items() if "/" in str(v) and isinstance(v, str)}
+    shown = changed | paths
     listed = ", ".join(f"`{name}` {value}" for name, value in shown.items())
     return f"Other than in the recipe: {listed}."
 

@@ -148,7 +148,7 @@ def local_tower(name: str) -> str | None:
 def absolute_tower(name: str) -> str:
     """The name by which a tower is found from any folder."""
     place = local_tower(name)
-    return name if place is None else f"{name.removesuffix(place)}{Path(place).resolve()}"
+    return name if place is None else f"{name.removesuffix(place)}{Path(place).absolute()}"
 
 
 def _sentences(place: str) -> SentenceTower:

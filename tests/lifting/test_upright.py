@@ -94,3 +94,32 @@ def test_a_camera_that_looks_along_a_wall_does_not_make_it_the_floor() -> None:
     world = level[:3, :3].T
     turn = upright(NORMAL @ world.T, in_world(world, [level, *POSES]))
     assert (turn @ world)[2, 2] > np.cos(np.radians(5.1))
+
+
+def looking(yaw: float, pitch: float = 0.0) -> np.ndarray:
+    """A camera in the middle of the room; degrees, pitch downwards."""
+    yaw, pitch = np.radians([yaw, pitch])
+    ahead = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), -np.sin(pitch)])
+    return View((2.0, 1.5, 1.5), tuple(np.array([2.0, 1.5, 1.5]) + ahead)).pose
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    "yaws", [[0] + [90] * 9, [0, *range(60, 120, 2)], [0, 15, 30, 45, *range(60, 120)]]
+)
+def test_a_world_that_begins_with_a_camera_before_a_wall_is_turned_where_it_then_pans(
+    yaws: list[int], sign: int
+) -> None:
+    poses = [looking(yaw) for yaw in yaws]
+    # As cameras see it, or as OpenGL does, whose y is up.
+    world = np.diag([1, sign, sign]) @ poses[0][:3, :3].T
+    turn = upright(NORMAL @ world.T, in_world(world, poses))
+    assert (turn @ world)[2, 2] > np.cos(np.radians(5.1))
+
+
+@pytest.mark.parametrize("pitch", [60, 75, 80])
+def test_cameras_that_go_round_and_look_down_steeply_do_not_turn_a_room_over(pitch: float) -> None:
+    poses = [looking(yaw, pitch) for yaw in range(0, 360, 15)]
+    world = poses[0][:3, :3].T
+    turn = upright(NORMAL @ world.T, in_world(world, poses))
+    assert (turn @ world)[2, 2] > np.cos(np.radians(5.1))

@@ -241,10 +241,12 @@ def _check_remote(target: Target, out: Path, splits: Set[str]) -> None:
     remote = {name.split("/")[0] for name in target.files() if PARQUET_OF_SPLIT.fullmatch(name)}
     hidden = sorted(remote - splits)
     if hidden:
+        wanted = " ".join(f'--include "{split}/*"' for split in hidden)
         raise InputError(
             f"{target.repo_id} on the Hub has splits that {out} lacks, {', '.join(hidden)}, and "
             "the card of what is pushed would hide them. Fetch them first, with `hf download "
-            f"{target.repo_id} --repo-type dataset --local-dir {out}`, or push to another repo."
+            f"{target.repo_id} --repo-type dataset --local-dir {out} {wanted}`, or push to another "
+            "repo."
         )
 
 

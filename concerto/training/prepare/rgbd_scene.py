@@ -37,7 +37,8 @@ class RgbdOptions:
     intrinsics: Annotated[
         tuple[float, float, float, float] | None, tyro.conf.arg(metavar="FX FY CX CY")
     ] = None
-    """Camera of colour and depth, in pixels, instead of what the folders tell."""
+    """Camera of the colour images, in pixels, instead of what the folders tell; scaled to depth of
+    another size."""
     depth_scale: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Stored steps of depth a metre; by default 5000 for TUM RGB-D, else 1000 (millimetres)."""
     stride: int = 1
