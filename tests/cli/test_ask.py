@@ -11,7 +11,7 @@ import torch
 from plyfile import PlyData
 
 import concerto
-from command import run
+from command import fail_here, run
 from concerto import (
     Concerto,
     InputError,
@@ -155,6 +155,5 @@ def test_what_cannot_be_asked_is_told_in_a_line(
     place: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     monkeypatch.chdir(place)
-    told = run(*arguments, code=1).stderr
-    assert message in told
+    assert message in " ".join(fail_here(*arguments))
     assert not (place / "x.png").exists()

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import concerto
-from command import GOLDEN, ROOM, run
+from command import GOLDEN, ROOM, fail_here, run
 from conftest import SMALL, random_cloud
 
 
@@ -143,12 +143,15 @@ def test_a_mistake_gives_one_line_and_writes_nothing(
 ) -> None:
     shutil.copy(ROOM, tmp_path / "room.npz")
     monkeypatch.chdir(tmp_path)
-    process = run(*arguments, code=1)
-    errors = [line for line in process.stderr.splitlines() if not line.startswith("warning")]
-    assert len(errors) == 1
-    assert errors[0].startswith("error: ")
-    assert message in errors[0]
+    [error] = fail_here(*arguments)
+    assert error.startswith("error: ")
+    assert message in error
     assert [file.name for file in tmp_path.iterdir()] == ["room.npz"]
+
+
+def test_a_mistake_ends_the_command_with_one(tmp_path: Path) -> None:
+    process = run("encode", "-o", tmp_path / "out", code=1)
+    assert process.stderr == "error: No scans were given: concerto encode SCAN... -o DIR.\n"
 
 
 def test_points_that_are_not_finite_are_left_out_on_request(tmp_path: Path) -> None:
