@@ -80,7 +80,7 @@ def test_info_takes_the_options_that_it_advises(tmp_path: Path) -> None:
     dark, sweep = tmp_path / "dark.txt", tmp_path / "sweep.bin"
     dark.write_text("x y z red green blue\n1 2 3 900 800 700\n4 5 6 1 2 3\n")
     np.arange(120, dtype=np.float32).tofile(sweep)
-    assert "--color-range 0 65535" in run("info", dark, code=1).stderr
+    assert "--color-range 0 65535" in " ".join(fail_here("info", dark))
     assert "colours         yes" in run("info", dark, "--color-range", 0, 65535).stdout
     assert "points          20" in run("info", sweep, "--columns", 6).stdout
 

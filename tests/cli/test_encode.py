@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import concerto
-from command import GOLDEN, run
+from command import GOLDEN, fail_here, run
 from concerto.cli.encode import encode
 from conftest import random_cloud
 
@@ -214,6 +214,6 @@ def test_what_is_true_of_every_scan_is_told_once(tmp_path: Path) -> None:
 def test_a_bad_option_is_told_once_and_before_any_scan(folder: Path, tmp_path: Path) -> None:
     for options in ("--stages 9", "--scale -1", "--max-memory junk", "--color-range 255 0"):
         out = ["-o", tmp_path / "out", "--model", GOLDEN]
-        process = run("encode", folder, *out, *options.split(), code=1)
-        assert process.stderr.count("error: ") == 1
-        assert "scans failed" not in process.stderr
+        said = "\n".join(fail_here("encode", folder, *out, *options.split()))
+        assert said.count("error: ") == 1
+        assert "scans failed" not in said
