@@ -61,6 +61,16 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         yield hub
 
 
+@pytest.fixture
+def logged_in(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
+    """The same, where this machine is logged in as "me"; there is another user, "you"."""
+    hub.users = {"mine": "me", "yours": "you"}
+    monkeypatch.setenv("HF_TOKEN", "mine")
+    # The server takes large files the LFS way, as every Hub does from clients without hf_xet.
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    return hub
+
+
 class Loader:
     """`concerto.from_pretrained` with a cache of its own."""
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants
 from safetensors.torch import load_file
 from saved_heads import save_over
 
@@ -371,12 +370,8 @@ def test_the_published_head_is_read_over_its_encoder(
         Segmenter.from_pretrained(tmp_path / "head.pth", encoder=tmp_path / "wider")
 
 
-def test_a_segmenter_goes_to_the_hub_and_back(
-    hub: FakeHub, load: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    hub.users = {"mine": "me"}
-    monkeypatch.setenv("HF_TOKEN", "mine")
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+@pytest.mark.usefixtures("logged_in")
+def test_a_segmenter_goes_to_the_hub_and_back(hub: FakeHub, load: Loader, tmp_path: Path) -> None:
     segmenter = made()
     segmenter.push_to_hub("me/rooms")
     files = hub.repos["me/rooms"].at("main")

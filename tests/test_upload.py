@@ -13,17 +13,8 @@ from concerto.known_models import MODELS
 from conftest import GOLDEN, SMALL, Loader
 from hub_server import FakeHub, Repo
 
+pytestmark = pytest.mark.usefixtures("logged_in")
 FILES = {"config.json", "model.safetensors", "README.md"}
-
-
-@pytest.fixture(autouse=True)
-def hub_of_me(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
-    """A Hub where this machine is logged in as "me"."""
-    hub.users = {"mine": "me", "yours": "you"}
-    monkeypatch.setenv("HF_TOKEN", "mine")
-    # The server takes large files the LFS way, as every Hub does from clients without hf_xet.
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
-    return hub
 
 
 def test_what_is_pushed_is_what_is_read_back(hub: FakeHub, model: Concerto, load: Loader) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from concerto.cli.lifting import LiftOptions, describe
-from concerto.cli.options import usual_device
+from concerto.cli.options import chosen_device
 from concerto.errors import InputError
 from concerto.files import check_writable
 from concerto.io import WRITERS, write
@@ -35,6 +35,6 @@ def lift(
     if output.suffix.lower() not in WRITERS:
         raise InputError(f"{output} must end in one of {', '.join(WRITERS)}.")
     check_writable(output.parent)
-    cloud = options.lift(source, usual_device() if device == "auto" else device)
+    cloud = options.lift(source, chosen_device(device))
     write(output, cloud)
     print(f"{output}  {describe(cloud)}")

@@ -70,11 +70,14 @@ class ScanOptions(ReadOptions):
 
     def place(self) -> str:
         """The device that was asked for."""
-        return usual_device() if self.device == "auto" else self.device
+        return chosen_device(self.device)
 
 
-def usual_device() -> str:
-    """Each process of `accelerate launch` or `torchrun` has a CUDA device of its own."""
+def chosen_device(device: str) -> str:
+    """What auto means: each process of `accelerate launch` or `torchrun` has a CUDA device of its
+    own."""
+    if device != "auto":
+        return device
     if not torch.cuda.is_available():
         return "cpu"
     return f"cuda:{whole_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"

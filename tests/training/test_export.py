@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import ModelCard, constants
+from huggingface_hub import ModelCard
 
 import concerto
 from concerto import CheckpointError, Concerto, ConcertoConfig, InputError
@@ -143,17 +143,14 @@ def test_the_published_layout_keeps_the_licence_that_is_asked_for(
     assert not (tmp_path / "other.pth").exists()
 
 
+@pytest.mark.usefixtures("logged_in")
 def test_a_pushed_model_is_read_back_from_the_hub(
     recipe: Recipe,
     trained: dict[str, torch.Tensor],
     hub: FakeHub,
     load: Loader,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    hub.users = {"mine": "me"}
-    monkeypatch.setenv("HF_TOKEN", "mine")
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
     export(recipe.loop.output, push_to_hub="me/kitchen", private=True)
     repo = hub.repos["me/kitchen"]
     assert repo.private

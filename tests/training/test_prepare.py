@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub import DatasetCard, constants
+from huggingface_hub import DatasetCard
 from tool_recordings import write_colmap_text
 
 from command import PREPARE, run
@@ -304,12 +304,8 @@ def test_a_broken_published_sample_stops_the_work_or_is_left_out(tmp_path: Path)
 # --- the Hub -------------------------------------------------------------------------------------
 
 
-def test_what_is_pushed_holds_a_card_and_is_what_is_read_back(
-    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub.users = {"mine": "me"}
-    monkeypatch.setenv("HF_TOKEN", "mine")
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+@pytest.mark.usefixtures("logged_in")
+def test_what_is_pushed_holds_a_card_and_is_what_is_read_back(hub: FakeHub, tmp_path: Path) -> None:
     source = write_flat(tmp_path / "room", FRAMES[:4])
     options = ("--push-to-hub", "me/rooms", "--license", "cc-by-4.0")
     said = prepare("rgbd", source, tmp_path / "out", *options)
@@ -328,12 +324,10 @@ def test_what_is_pushed_holds_a_card_and_is_what_is_read_back(
     assert_same(there, here)
 
 
+@pytest.mark.usefixtures("logged_in")
 def test_a_split_on_the_hub_is_not_hidden_by_another_from_another_folder(
-    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, tmp_path: Path
 ) -> None:
-    hub.users = {"mine": "me"}
-    monkeypatch.setenv("HF_TOKEN", "mine")
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
     source = write_published(tmp_path / "rooms", [made(0)])
     write_published(source, [made(1)], split="val")
     one, other, push = tmp_path / "one", tmp_path / "other", ("--push-to-hub", "me/rooms")

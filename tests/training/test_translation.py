@@ -179,13 +179,11 @@ def test_parts_named_by_relative_paths_are_found_from_elsewhere(
     assert translator(made(0).decode().coord, ["a chair"]).shape == (60, 1)
 
 
+@pytest.mark.usefixtures("logged_in")
 def test_the_card_of_a_pushed_translator_says_by_which_name_it_loads(
     encoder: Path, pictured: Path, tmp_path: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub.users = {"mine": "me"}
     hub.repos["me/my-clip"] = Repo(files_on_hub(small_clip(tmp_path)))
-    monkeypatch.setenv("HF_TOKEN", "mine")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     translate(config(encoder, "me/my-clip", pictured, tmp_path / "run", push_to_hub="words"))
     files = hub.repos["me/words"].at("main")

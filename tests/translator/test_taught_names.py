@@ -112,12 +112,10 @@ def test_a_config_from_before_names_were_kept_still_loads(tmp_path: Path) -> Non
     assert Translator.from_pretrained(tmp_path).config.names == ()
 
 
+@pytest.mark.usefixtures("logged_in")
 def test_a_pushed_translator_keeps_its_names_and_its_card_tells_them(
-    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, tmp_path: Path
 ) -> None:
-    hub.users = {"mine": "me"}
-    monkeypatch.setenv("HF_TOKEN", "mine")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True, raising=False)
     config = TranslatorConfig(
         SMALL, "words", WIDTH, names=("sofa", "left|right"), name_templates=("a {}.", "the {}")
     )

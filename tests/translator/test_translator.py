@@ -355,12 +355,10 @@ def test_a_translator_that_was_cast_finds_its_encoder_again(
     Translator.from_pretrained(tmp_path)
 
 
+@pytest.mark.usefixtures("logged_in")
 def test_what_is_pushed_is_what_is_read_back(
-    translator: Translator, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    translator: Translator, hub: FakeHub, tmp_path: Path
 ) -> None:
-    hub.users = {"mine": "me"}
-    monkeypatch.setenv("HF_TOKEN", "mine")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True, raising=False)
     translator.push_to_hub("me/words")
     assert 'Translator.from_pretrained("me/words")' in (
         hub.repos["me/words"].at("main")["README.md"].decode()
