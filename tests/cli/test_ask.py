@@ -11,7 +11,7 @@ import torch
 from plyfile import PlyData
 
 import concerto
-from command import fail_here, run
+from command import fail_here, run, run_here
 from concerto import (
     Concerto,
     InputError,
@@ -60,7 +60,7 @@ def test_each_text_gets_a_map_and_all_of_them_one(place: Path) -> None:
 
 def test_one_text_gives_one_file(place: Path) -> None:
     output = place / "alone" / "out.html"
-    run("ask", place / "scan.ply", "a chair", "-o", output, "--model", place / "model")
+    run_here("ask", place / "scan.ply", "a chair", "-o", output, "--model", place / "model")
     assert [file.name for file in output.parent.iterdir()] == ["out.html"]
     assert output.stat().st_size > 1000
 
@@ -87,7 +87,7 @@ def test_a_text_fits_best_at_a_point_that_is_somewhere(capsys: pytest.CaptureFix
 
 def test_a_translator_segments_into_what_it_is_told(place: Path) -> None:
     output = place / "classes.npz"
-    run(
+    run_here(
         *("segment", place / "scan.ply", "-o", output),
         *("--model", place / "model", "--classes", "chair, wooden table,floor"),
     )
@@ -107,7 +107,7 @@ def test_the_nearest_text_goes_by_the_names_that_were_taught(place: Path) -> Non
     concerto.write(place / "hole.pcd", cloud)
     texts = ("couch", "desk", "flooring")
     output = place / "taught.ply"
-    said = run(
+    said = run_here(
         *("ask", place / "hole.pcd", *texts, "-o", output, "--model", model, "--drop-invalid")
     ).stdout
     wanted = Translator.from_pretrained(model).segment(cloud, texts, drop_invalid=True).label
@@ -122,7 +122,7 @@ def test_a_long_text_is_cut_with_a_warning_and_its_file_is_named(place: Path) ->
     long = "a chair by the wall, " * 60
     output = place / "long" / "out.png"
     asked = (long, "a chair", "A chair!", "a chair 1")
-    said = run("ask", place / "scan.ply", *asked, "-o", output, "--model", place / "model")
+    said = run_here("ask", place / "scan.ply", *asked, "-o", output, "--model", place / "model")
     assert "warning: minilm reads only the beginning of 'a chair by" in said.stderr
     assert len(list(output.parent.iterdir())) == 5
     assert max(map(len, said.stdout.splitlines())) < 200

@@ -1,4 +1,4 @@
-"""The real command line, in processes of its own."""
+"""The command line, in processes of its own and in the tests'."""
 
 import shutil
 from pathlib import Path
@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 
 import concerto
-from command import GOLDEN, ROOM, fail_here, run
+from command import GOLDEN, ROOM, fail_here, run, run_here
 from conftest import SMALL, random_cloud
 
 
 def test_the_packaged_room_and_model_make_every_kind_of_picture(tmp_path: Path) -> None:
-    for suffix in ("png", "html", "ply"):
+    for suffix, in_some_process in (("png", run), ("html", run_here), ("ply", run_here)):
         file = tmp_path / f"room.{suffix}"
-        process = run("pca", ROOM, "-o", file)
+        process = in_some_process("pca", ROOM, "-o", file)
         assert process.stdout.strip() == str(file)
         assert "warning" not in process.stderr
     with Image.open(tmp_path / "room.png") as picture:
@@ -63,7 +63,7 @@ def test_models_lists_every_name() -> None:
     ],
 )
 def test_info_says_what_a_name_or_file_holds(subject: object, lines: list[str]) -> None:
-    told = run("info", subject).stdout
+    told = run_here("info", subject).stdout
     for line in lines:
         assert line in told
 
@@ -73,7 +73,7 @@ def test_info_knows_weights_from_a_sweep_that_end_alike(zipped: bool, tmp_path: 
     weights = torch.load(GOLDEN, weights_only=True)
     file = tmp_path / "pytorch_model.bin"
     torch.save(weights, file, _use_new_zipfile_serialization=zipped)
-    assert "parameters  169,008" in run("info", file).stdout
+    assert "parameters  169,008" in run_here("info", file).stdout
 
 
 def test_info_takes_the_options_that_it_advises(tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_info_takes_the_options_that_it_advises(tmp_path: Path) -> None:
     dark.write_text("x y z red green blue\n1 2 3 900 800 700\n4 5 6 1 2 3\n")
     np.arange(120, dtype=np.float32).tofile(sweep)
     assert "--color-range 0 65535" in " ".join(fail_here("info", dark))
-    assert "colours         yes" in run("info", dark, "--color-range", 0, 65535).stdout
-    assert "points          20" in run("info", sweep, "--columns", 6).stdout
+    assert "colours         yes" in run_here("info", dark, "--color-range", 0, 65535).stdout
+    assert "points          20" in run_here("info", sweep, "--columns", 6).stdout
 
 
 def test_letters_that_a_pipe_lacks_are_spelt_out_and_break_nothing(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_letters_that_a_pipe_lacks_are_spelt_out_and_break_nothing(tmp_path: Pat
 
 def test_convert_goes_there_and_back(tmp_path: Path) -> None:
     run("convert", GOLDEN, tmp_path / "ours")
-    run("convert", tmp_path / "ours", tmp_path / "theirs.pth")
+    run_here("convert", tmp_path / "ours", tmp_path / "theirs.pth")
     original = torch.load(GOLDEN, weights_only=True)
     again = torch.load(tmp_path / "theirs.pth", weights_only=True)
     assert again["config"] == original["config"]
@@ -107,13 +107,13 @@ def test_convert_goes_there_and_back(tmp_path: Path) -> None:
 def test_convert_writes_a_folder_whose_name_has_a_dot(tmp_path: Path) -> None:
     (tmp_path / "mine.old").mkdir()
     for name in ("model-v1.5", "mine.old"):
-        run("convert", GOLDEN, tmp_path / name)
+        run_here("convert", GOLDEN, tmp_path / name)
         assert (tmp_path / name / "config.json").is_file()
 
 
 def test_a_half_precision_model_stays_so_when_converted(tmp_path: Path) -> None:
     concerto.Concerto(SMALL).half().save_pretrained(tmp_path / "half")
-    run("convert", tmp_path / "half", tmp_path / "half.pth")
+    run_here("convert", tmp_path / "half", tmp_path / "half.pth")
     state = torch.load(tmp_path / "half.pth", weights_only=True)["state_dict"]
     assert {tensor.dtype for tensor in state.values()} == {torch.float16}
 
@@ -160,14 +160,14 @@ def test_points_that_are_not_finite_are_left_out_on_request(tmp_path: Path) -> N
     concerto.write(tmp_path / "holes.npz", cloud)
     assert (
         "first at index 7"
-        in run("encode", tmp_path / "holes.npz", "-o", tmp_path / "out", code=1).stderr
+        in run_here("encode", tmp_path / "holes.npz", "-o", tmp_path / "out", code=1).stderr
     )
-    run("encode", tmp_path / "holes.npz", "-o", tmp_path / "out", "--drop-invalid")
+    run_here("encode", tmp_path / "holes.npz", "-o", tmp_path / "out", "--drop-invalid")
     with np.load(tmp_path / "out" / "holes.npz") as written:
         assert (written["feat"][7] == 0).all()
         assert (written["feat"][8] != 0).any()
     for suffix in ("png", "html", "ply"):
-        run("pca", tmp_path / "holes.npz", "-o", tmp_path / f"x.{suffix}", "--drop-invalid")
+        run_here("pca", tmp_path / "holes.npz", "-o", tmp_path / f"x.{suffix}", "--drop-invalid")
 
 
 def test_points_left_out_do_not_change_the_colours_of_the_others(tmp_path: Path) -> None:
@@ -177,6 +177,6 @@ def test_points_left_out_do_not_change_the_colours_of_the_others(tmp_path: Path)
     concerto.write(tmp_path / "whole.npz", concerto.PointCloud(whole.coord))
     concerto.write(tmp_path / "holes.npz", holes)
     for name, options in (("whole", []), ("holes", ["--drop-invalid"])):
-        run("pca", tmp_path / f"{name}.npz", "-o", tmp_path / f"{name}.ply", *options)
+        run_here("pca", tmp_path / f"{name}.npz", "-o", tmp_path / f"{name}.ply", *options)
     one, two = (concerto.read(tmp_path / f"{name}.ply").color for name in ("whole", "holes"))
     assert torch.allclose(two[:300], one, atol=2 / 255)

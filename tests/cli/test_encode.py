@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import concerto
-from command import GOLDEN, fail_here, run
+from command import GOLDEN, fail_here, run, run_here
 from concerto.cli.encode import encode
 from conftest import random_cloud
 
@@ -48,7 +48,7 @@ def test_encode_takes_the_options_of_the_model(scan: Path, tmp_path: Path) -> No
         "--grid-size",
         "0.05",
     ]
-    run("encode", scan, "-o", tmp_path, *options, "--scale", "1.5", "--max-memory", "1GiB")
+    run_here("encode", scan, "-o", tmp_path, *options, "--scale", "1.5", "--max-memory", "1GiB")
     model = concerto.from_pretrained(GOLDEN, dtype="bfloat16")
     wanted = model.encode(concerto.read(scan), stages=(3, 4), grid_size=0.05, scale=1.5)
     with np.load(tmp_path / "room.npz") as written:
@@ -69,7 +69,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_a_folder_is_its_scans_and_keeps_its_structure(folder: Path, tmp_path: Path) -> None:
-    run("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN)
+    run_here("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN)
     wanted = ["a.npz", "b.npz", "below/a.npz", "below/c.npz", "d.npz"]
     assert files(tmp_path / "out") == wanted
 
@@ -81,7 +81,7 @@ def test_every_format_holds_the_same_in_float32_or_half(
     for half in (False, True):
         out = tmp_path / str(half)
         options = ["--half"] if half else []
-        run("encode", scan, "-o", out, "--model", GOLDEN, "--format", format, *options)
+        run_here("encode", scan, "-o", out, "--model", GOLDEN, "--format", format, *options)
         file = out / f"room.{format}"
         loaded = load_file(file) if format == "safetensors" else np.load(file)
         feat = loaded if format == "npy" else loaded["feat"]
@@ -94,13 +94,13 @@ def test_every_format_holds_the_same_in_float32_or_half(
 
 def test_what_is_finished_is_passed_over_unless_told(folder: Path, tmp_path: Path) -> None:
     out = folder / "features"  # inside the folder of scans: what is written is not read again
-    run("encode", folder, "-o", out, "--model", GOLDEN)
+    run_here("encode", folder, "-o", out, "--model", GOLDEN)
     (out / "b.npz").unlink()
     before = {file: (out / file).stat().st_mtime_ns for file in files(out)}
-    again = run("encode", folder, "-o", out, "--model", GOLDEN)
+    again = run_here("encode", folder, "-o", out, "--model", GOLDEN)
     assert "4 of 5 scans are finished already" in again.stdout
     assert [f for f in files(out) if (out / f).stat().st_mtime_ns != before.get(f)] == ["b.npz"]
-    run("encode", folder, "-o", out, "--model", GOLDEN, "--overwrite")
+    run_here("encode", folder, "-o", out, "--model", GOLDEN, "--overwrite")
     assert all((out / file).stat().st_mtime_ns != before.get(file) for file in files(out))
 
 
@@ -109,7 +109,7 @@ def test_a_bad_scan_is_passed_over_and_told_at_the_end(folder: Path, tmp_path: P
     holes = random_cloud(50)
     holes.coord[3] = np.nan
     concerto.write(folder / "holes.npz", holes)
-    process = run("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN, code=1)
+    process = run_here("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN, code=1)
     assert len(files(tmp_path / "out")) == 5
     assert "error: 2 of 7 scans failed:" in process.stderr
     assert process.stderr.count(str(folder / "bad.ply")) == 1
@@ -117,7 +117,7 @@ def test_a_bad_scan_is_passed_over_and_told_at_the_end(folder: Path, tmp_path: P
 
 
 def test_more_workers_than_scans_change_nothing(folder: Path, tmp_path: Path) -> None:
-    run("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN, "--workers", "16")
+    run_here("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN, "--workers", "16")
     assert len(files(tmp_path / "out")) == 5
 
 
@@ -163,7 +163,7 @@ def test_an_environment_that_no_launcher_sets_is_told(
 
 def test_a_place_that_cannot_be_written_is_told_before_any_work(scan: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    process = run("encode", scan, "-o", tmp_path / "file" / "out", code=1)
+    process = run_here("encode", scan, "-o", tmp_path / "file" / "out", code=1)
     assert process.stderr.startswith("error: Cannot write to ")
 
 
@@ -171,15 +171,15 @@ def test_all_stages_and_a_colour_range_can_be_asked_for(tmp_path: Path) -> None:
     doubtful = tmp_path / "doubtful.npz"
     np.savez(doubtful, coord=np.random.default_rng(0).random((99, 3)), color=np.full((99, 3), 1.5))
     options = ["-o", tmp_path / "out", "--model", GOLDEN, "--stages", "all"]
-    assert "--color-range 0 255" in run("encode", doubtful, *options, code=1).stderr
-    run("encode", doubtful, *options, "--color-range", "0", "2")
+    assert "--color-range 0 255" in run_here("encode", doubtful, *options, code=1).stderr
+    run_here("encode", doubtful, *options, "--color-range", "0", "2")
     assert np.load(tmp_path / "out" / "doubtful.npz")["feat"].shape == (99, 96)
 
 
 def test_advice_names_the_scan_and_speaks_of_flags(tmp_path: Path) -> None:
     concerto.write(tmp_path / "scans" / "cup.npz", random_cloud(3000, extent=0.3))
     concerto.write(tmp_path / "scans" / "room.npz", random_cloud(3000, extent=3))
-    told = run("encode", tmp_path / "scans", "-o", tmp_path / "out", "--model", GOLDEN).stderr
+    told = run_here("encode", tmp_path / "scans", "-o", tmp_path / "out", "--model", GOLDEN).stderr
     assert f"warning: {tmp_path / 'scans' / 'cup.npz'}: The scene spans" in told
     assert "such as --scale " in told
 
@@ -195,7 +195,7 @@ def test_a_warning_of_reading_ahead_names_its_own_scan(tmp_path: Path, workers: 
         np.savez(scans[-1], coord=cloud.coord.numpy(), normal=normal)
     np.savez(tmp_path / "7.npz", coord=np.full((50, 3), np.nan), normal=np.full((50, 3), np.nan))
     out = ["-o", tmp_path / "out", "--model", GOLDEN, "--workers", workers]
-    told = run("encode", *scans, tmp_path / "7.npz", *out, code=1).stderr
+    told = run_here("encode", *scans, tmp_path / "7.npz", *out, code=1).stderr
     for number, scan in enumerate(scans, 1):
         assert f"warning: {scan}: {number} of {100 + number} normals are NaN" in told
     assert f"warning: {tmp_path / '7.npz'}: 50 of 50 normals are NaN" in told
@@ -206,7 +206,7 @@ def test_what_is_true_of_every_scan_is_told_once(tmp_path: Path) -> None:
     for number in range(3):
         sweep = np.random.default_rng(number).random((103, 4)).astype(np.float32) + 1
         (tmp_path / f"{number}.bin").write_bytes(sweep.tobytes())
-    told = run("encode", tmp_path, "-o", tmp_path / "out", "--model", GOLDEN).stderr
+    told = run_here("encode", tmp_path, "-o", tmp_path / "out", "--model", GOLDEN).stderr
     assert told.count("Reflectance is not a colour") == 1
     assert f"warning: {tmp_path / '0.bin'}: Reflectance" in told
 

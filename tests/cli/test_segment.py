@@ -10,7 +10,7 @@ import torch
 from saved_heads import save_over
 
 import concerto
-from command import run
+from command import run, run_here
 from concerto import Segmenter, SegmenterConfig
 from concerto.heads import LinearConfig
 from conftest import SMALL, random_cloud
@@ -49,9 +49,11 @@ def test_every_kind_of_output_is_made(place: Path, suffix: str) -> None:
 
 
 def test_an_encoder_cannot_segment(place: Path) -> None:
-    said = run("segment", place / "scan.ply", "--model", "concerto-tiny", "-o", "x.png", code=1)
+    said = run_here(
+        "segment", place / "scan.ply", "--model", "concerto-tiny", "-o", "x.png", code=1
+    )
     assert "concerto-tiny is an encoder, and knows no classes" in said.stderr
-    said = run("segment", place / "scan.ply", "-o", "x.gif", code=1)
+    said = run_here("segment", place / "scan.ply", "-o", "x.gif", code=1)
     assert "x.gif must end in one of .ply, .png" in said.stderr
 
 
@@ -60,11 +62,11 @@ def test_a_head_saved_alone_is_told_where_its_encoder_lies(place: Path, tmp_path
     save_over(tmp_path / "head", tmp_path / "encoder", segmenter)
     (tmp_path / "encoder").rename(tmp_path / "moved")
     options = (place / "scan.ply", "--model", tmp_path / "head", "-o", tmp_path / "out.npz")
-    said = run("segment", *options, code=1)
+    said = run_here("segment", *options, code=1)
     assert said.stderr.rstrip().endswith("If it lies elsewhere, pass --encoder to segment.")
-    run("segment", *options, "--encoder", tmp_path / "moved")
+    run_here("segment", *options, "--encoder", tmp_path / "moved")
     wanted = segmenter(concerto.read(place / "scan.ply")).numpy()
     np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["class"], wanted)
     whole = (place / "scan.ply", "--model", place / "model", "-o", tmp_path / "out.npz")
-    said = run("segment", *whole, "--encoder", "concerto-tiny", code=1)
+    said = run_here("segment", *whole, "--encoder", "concerto-tiny", code=1)
     assert "brings its own encoder; --encoder 'concerto-tiny' is for heads" in said.stderr

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import concerto
-from command import GOLDEN, run
+from command import GOLDEN, run, run_here
 from concerto.cli import lifting
 from concerto.cli.lift import lift
 from concerto.cli.lifting import LiftOptions
@@ -141,16 +141,16 @@ def test_lift_writes_a_cloud_and_says_what_it_did(room: Path, tmp_path: Path) ->
 def test_lift_tells_of_bad_frames_in_flags(room: Path, tmp_path: Path) -> None:
     folder = write_flat(tmp_path / "room", FRAMES)
     (folder / "frame-000002.depth.png").unlink()
-    process = run("lift", folder, "-o", tmp_path / "cloud.ply", code=1)
+    process = run_here("lift", folder, "-o", tmp_path / "cloud.ply", code=1)
     assert "frame-000002.depth.png" in process.stderr
     assert "--skip-bad leaves such frames out" in process.stderr
-    process = run("lift", folder, "-o", tmp_path / "cloud.ply", "--skip-bad")
+    process = run_here("lift", folder, "-o", tmp_path / "cloud.ply", "--skip-bad")
     assert "warning: 1 frame is left out" in process.stderr
     assert "of 7 frames" in process.stdout
 
 
 def test_a_video_without_geometry_asks_for_it(film: Path, tmp_path: Path) -> None:
-    told = run("lift", film, "-o", tmp_path / "cloud.ply", code=1).stderr
+    told = run_here("lift", film, "-o", tmp_path / "cloud.ply", code=1).stderr
     assert "--vggt" in told
     assert "--depth-model" in told
 
@@ -202,9 +202,9 @@ def test_depth_is_found_on_the_device_of_the_model(
 
 def test_a_folder_that_does_not_tell_its_camera_is_told_it_by_a_flag(tmp_path: Path) -> None:
     folder, out = write_tum(tmp_path / "room", FRAMES), tmp_path / "out.mp4"
-    told = run("video", folder, "-o", out, "--model", GOLDEN, code=1).stderr
+    told = run_here("video", folder, "-o", out, "--model", GOLDEN, code=1).stderr
     assert "Pass --intrinsics fx fy cx cy" in told
-    process = run(
+    process = run_here(
         "video", folder, "-o", out, "--model", GOLDEN, "--every", "4",
         "--intrinsics", *CAMERA.values,
     )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import concerto
-from command import GOLDEN, run
+from command import GOLDEN, run_here
 from concerto import DepthModel
 from concerto.errors import InputError
 from concerto.lifting.video_file import read_video, video_writer
@@ -90,7 +90,7 @@ def test_a_video_without_depth_is_lifted_and_painted_with_bars(
             written.add(frame.color)
     np.savetxt(tmp_path / "poses.txt", np.stack([frame.pose for frame in FRAMES]).reshape(-1, 16))
     given = ("--poses", tmp_path / "poses.txt", "--intrinsics", *CAMERA.values)
-    process = run("video", film, "-o", out, "--model", GOLDEN, "--depth-model", folder, *given)
+    process = run_here("video", film, "-o", out, "--model", GOLDEN, "--depth-model", folder, *given)
     for bar in ("finding depth", "lifting", "painting"):
         assert f"{bar}: 100%" in process.stderr
     assert len(list(read_video(out))) == len(FRAMES)

@@ -20,7 +20,7 @@ from tool_recordings import (
 )
 
 import concerto
-from command import run
+from command import run_here
 from concerto.errors import ConcertoWarning, InputError, MissingExtraError
 from concerto.lifting.colmap import read_depth_map
 from concerto.lifting.frame import Frame
@@ -100,7 +100,7 @@ def test_a_reconstruction_of_unknown_scale_is_lifted_to_a_room(tmp_path: Path) -
 
 def test_on_the_command_line_too_a_scene_of_unknown_scale_becomes_a_room(tmp_path: Path) -> None:
     folder = write_colmap_text(tmp_path / "room")
-    process = run("lift", folder, "-o", tmp_path / "cloud.ply")
+    process = run_here("lift", folder, "-o", tmp_path / "cloud.ply")
     assert "floor at 0" in process.stdout
     assert "to a height of 3 m" in process.stdout
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import torch
 from huggingface_hub import ModelCard
 
 import concerto
+from command import run
 from concerto import CheckpointError, Concerto, ConcertoConfig, InputError
 from concerto.training.checkpointing import latest_checkpoint
 from concerto.training.export import export
@@ -23,7 +21,7 @@ from concerto.training.published import warm_start
 from concerto.training.recipes import Recipe
 from concerto.training.run_card import RunRecord, run_card
 from concerto.training.run_folder import as_json
-from conftest import ROOT, Loader, random_cloud
+from conftest import Loader, random_cloud
 from hub_server import FakeHub
 from small_scenes import small_recipe, write_scenes
 
@@ -188,16 +186,7 @@ def test_what_cannot_be_exported_is_told(recipe: Recipe, tmp_path: Path) -> None
 
 
 def test_the_command_ends_in_one_line(recipe: Recipe, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "concerto.training.export"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for arguments, code in (([recipe.loop.output, tmp_path / "out"], 0), ([tmp_path], 1)):
-        process = subprocess.run(
-            [*command, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=300,
-        )
-        assert process.returncode == code, process.stderr
-        assert "Traceback" not in process.stderr
+    export = "concerto.training.export"
+    run(recipe.loop.output, tmp_path / "out", module=export)
+    process = run(tmp_path, module=export, code=1)
     assert process.stderr.startswith("error: Nowhere to write to")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from huggingface_hub import DatasetCard
 
-from command import PREPARE, run
+from command import PREPARE, run, run_here
 from concerto.errors import InputError
 from concerto.training.prepare.output import OutputOptions
 from concerto.training.prepare.rgbd import rgbd
@@ -279,13 +279,13 @@ def test_what_cannot_be_written_is_refused_in_one_line(
     written: Path, arguments: list[str], message: str
 ) -> None:
     before = (written / "out" / "train" / "00000-of-00001.parquet").read_bytes()
-    said = run("rooms", written / "out", *arguments, module=PREPARE, code=1)
+    said = run_here("rooms", written / "out", *arguments, module=PREPARE, code=1)
     assert message in re.sub(r"\s+", " ", said.stderr)
     assert (written / "out" / "train" / "00000-of-00001.parquet").read_bytes() == before
 
 
 def test_impossible_options_are_refused_in_one_line(tmp_path: Path) -> None:
-    said = run("rooms", tmp_path / "out", "--size", 320, 8, module=PREPARE, code=1)
+    said = run_here("rooms", tmp_path / "out", "--size", 320, 8, module=PREPARE, code=1)
     assert re.search("size is 320 x 8; images have 32 or more.", said.stderr)
     assert not (tmp_path / "out").exists()
 
@@ -297,7 +297,7 @@ def test_impossible_counts_are_refused_by_name(name: str) -> None:
 
 
 def test_an_unknown_option_shows_what_there_is(tmp_path: Path) -> None:
-    said = run("rooms", tmp_path / "out", "--rooms", "3", module=PREPARE, code=2)
+    said = run_here("rooms", tmp_path / "out", "--rooms", "3", module=PREPARE, code=2)
     assert "--rooms" in said.stdout + said.stderr
     assert not (tmp_path / "out").exists()
 
