@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from concerto.config import ConcertoConfig
 from concerto.encoder.attention import PatchAttention, Patches
 from concerto.encoder.cpu import at_full_speed, fast_products, infers_on_cpu
+from concerto.encoder.initial import draw_linear
 from concerto.encoder.layout import Geometry, InPlace, Layout, cut
 from concerto.encoder.pooling import GridPooling, Pooling, pool_grid
 from concerto.encoder.random import hash_uniform
@@ -73,6 +74,7 @@ class PointTransformer(nn.Module):
             Stage(config, stage, [float(next(drop_rates)) for _ in range(depth)])
             for stage, depth in enumerate(config.depths)
         )
+        draw_linear(self)
 
     @property
     def backend(self) -> Backend:
@@ -176,8 +178,6 @@ class Embedding(nn.Module):
         self.linear = nn.Linear(in_channels, channels)
         self.norm = nn.LayerNorm(channels)
         self.mask_token = nn.Parameter(torch.zeros(1, channels)) if mask_token else None
-        if self.mask_token is not None:
-            nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, feat: Tensor, mask: Tensor | None) -> Tensor:
         x = _gelu(self.norm(self._map(feat).to(self.norm.weight.dtype)))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from concerto.encoder.initial import draw
 from concerto.encoder.kernels import find_convolution
 from concerto.errors import InputError, MissingExtraError
 from concerto.grids import pack, spans
@@ -132,13 +133,7 @@ class SubmanifoldConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_channels, 3, 3, 3, in_channels))
         self.bias = nn.Parameter(torch.empty(out_channels))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Uniform within ±1/sqrt(27 · C_in), as torch initialises a dense convolution."""
-        bound = 1 / math.sqrt(KERNEL * self.weight.shape[-1])
-        nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
+        draw(self.weight, self.bias)
 
     def forward(
         self,

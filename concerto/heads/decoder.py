@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from concerto.config import ConcertoConfig
 from concerto.encoder.cpu import fast_products, infers_on_cpu
+from concerto.encoder.initial import draw_linear
 from concerto.encoder.layout import Geometry, InPlace, Layout, cut
 from concerto.encoder.point_transformer import Block
 from concerto.encoder.sparse_conv import find_neighbors
@@ -40,6 +41,7 @@ class DecoderHead(nn.Module):
             )
             for stage, (width, heads) in enumerate(zip(config.channels, config.heads, strict=True))
         )
+        draw_linear(self.stages)
         self.linear = nn.Linear(config.channels[0], classes)
 
     def forward(self, hierarchy: Hierarchy, seeds: Tensor | None = None) -> Tensor:

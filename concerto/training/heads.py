@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from concerto.encoder.initial import draw_linear
+
 
 class ProjectionHead(nn.Module):
     """Linear, GELU, linear, L2 norm, prototypes: (n, C) → (n, K) logits in float32.
@@ -19,9 +21,7 @@ class ProjectionHead(nn.Module):
         self.fc1 = nn.Linear(in_channels, hidden)
         self.fc2 = nn.Linear(hidden, width)
         self.prototypes = Prototypes(width, prototypes)
-        for layer in (self.fc1, self.fc2):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+        draw_linear(self)
 
     def embed(self, x: Tensor) -> Tensor:
         """(n, C) → (n, D) float32 of unit length."""
@@ -43,7 +43,9 @@ class Prototypes(nn.Module):
 
     def __init__(self, width: int, count: int) -> None:
         super().__init__()
-        self.direction = nn.Parameter(torch.randn(count, width) / width**0.5)
+        # Their length, 0.58 by this, says how far a step of the optimiser turns them.
+        bound = width**-0.5
+        self.direction = nn.Parameter(torch.empty(count, width).uniform_(-bound, bound))
         self.register_buffer("gain", torch.ones(count, 1))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ in an image patch, mapped by one linear layer, are to be the features of a froze
 
 Every number is that of the whole batch, however many processes share it.
 
-Sources: arXiv 2503.16429 (Sonata), whose recipe is weights of 2/8, 2/8, 4/8 and 0, and 2510.23607
-(Concerto). Defaults are those published for the base model.
+Sources: arXiv 2503.16429 (Sonata), whose recipe is weights of 2/8, 2/8, 4/8 and 0 and two heads of
+the teacher's, and 2510.23607 (Concerto). Defaults are those published for the base model.
 """
 
 from __future__ import annotations
@@ -70,6 +70,9 @@ class ObjectiveConfig:
     """Directions that points are assigned to."""
     up_cast: int = 2
     """Levels that features are copied down from the coarsest, for the heads."""
+    teacher_unmask_head: bool = False
+    """Whether the teacher says by a head of its own what local views are to say, as Sonata's; else
+    its mask head makes all targets, as Concerto's."""
     image_up_cast: int = 3
     """The same, for the image encoder's features."""
     image_views: ImageViews = "principal"
@@ -139,12 +142,18 @@ class Student(nn.Module):
 
 
 class Teacher(nn.Module):
-    """The moving average of the student; without drop path and gradient."""
+    """The moving average of the student; without drop path and gradient.
 
-    def __init__(self, encoder: PointTransformer, mask: ProjectionHead):
+    unmask_head: None where the mask head makes the targets of local views too.
+    """
+
+    def __init__(
+        self, encoder: PointTransformer, mask: ProjectionHead, unmask: ProjectionHead | None
+    ):
         super().__init__()
         self.encoder = encoder
         self.mask_head = mask
+        self.unmask_head = unmask
 
 
 class JointObjective(nn.Module):
@@ -166,7 +175,9 @@ class JointObjective(nn.Module):
             PointTransformer(encoder, backend), ProjectionHead(*sizes), ProjectionHead(*sizes)
         )
         self.teacher = Teacher(
-            PointTransformer(encoder.replace(drop_path=0.0), backend), ProjectionHead(*sizes)
+            PointTransformer(encoder.replace(drop_path=0.0), backend),
+            ProjectionHead(*sizes),
+            ProjectionHead(*sizes) if config.teacher_unmask_head else None,
         ).requires_grad_(False)
         self.image_projection = (
             nn.Linear(up_cast_width(encoder.channels, config.image_up_cast), config.image_width)
@@ -179,10 +190,12 @@ class JointObjective(nn.Module):
     def update_teacher(self, momentum: float) -> None:
         """teacher = momentum · teacher + (1 - momentum) · student."""
         average = get_ema_multi_avg_fn(momentum)
-        pairs = (
+        pairs: list[tuple[nn.Module, nn.Module]] = [
             (self.teacher.encoder, self.student.encoder),
             (self.teacher.mask_head, self.student.mask_head),
-        )
+        ]
+        if self.teacher.unmask_head is not None:
+            pairs.append((self.teacher.unmask_head, self.student.unmask_head))
         for teacher, student in pairs:
             average([*teacher.parameters()], [*student.parameters()], None)
             # Apart: where parameters are sharded (FSDP) buffers are not, and torch mixes no two.
@@ -223,7 +236,9 @@ class JointObjective(nn.Module):
         with torch.no_grad():
             levels = _encode(self.teacher.encoder, views, seeds, TEACHER)
             whole = level_points(levels, config.up_cast, views.origin_coord)
-            wanted = self.teacher.mask_head(whole.feat)
+            wanted = wanted_local = self.teacher.mask_head(whole.feat)
+            if self.teacher.unmask_head is not None:
+                wanted_local = self.teacher.unmask_head(whole.feat)
 
         masked_levels = _encode(student.encoder, masked.clouds, seeds, STUDENT, masked.rows)
         part = level_points(masked_levels, config.up_cast, views.origin_coord)
@@ -238,15 +253,17 @@ class JointObjective(nn.Module):
         other = [cloud ^ 1 for cloud in itself]
         principal = [cloud // count * 2 for cloud in range(len(locals_.offsets))]
 
-        def term(points: LevelPoints, logits: Tensor, target_of: Sequence[int]) -> Distilled:
+        def term(
+            points: LevelPoints, logits: Tensor, wanted: Tensor, target_of: Sequence[int]
+        ) -> Distilled:
             pairs = match(points, whole, target_of, config.match_radius)
             temperatures = config.student_temperature, teacher_temperature
             return distill(logits, wanted, pairs, *temperatures)
 
         terms = (
-            term(part, given, itself),
-            term(part, given, other),
-            term(crop, given_local, principal),
+            term(part, given, wanted, itself),
+            term(part, given, wanted, other),
+            term(crop, given_local, wanted_local, principal),
         )
         patches = self._cross_modal(masked_levels, levels, batch, image_features)
         weights = *config.self_weights, config.cross_modal_weight

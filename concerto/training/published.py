@@ -42,8 +42,8 @@ HEAD_NAMES = (
 )
 BRANCHES = ("student", "teacher")
 HEADS = ("student.mask_head", "student.unmask_head", "teacher.mask_head")
-# Published files have an unmask head of the teacher's, too, which nothing uses.
-COPIED = ("student.unmask_head", "teacher.unmask_head")
+# All published files have it; Concerto's objective does not use it.
+UNMASK_TEACHER = "teacher.unmask_head"
 PROJECTION_NAMES = [
     (f"patch_proj.{name}", f"image_projection.{name}") for name in ("weight", "bias")
 ]
@@ -64,7 +64,7 @@ def warm_start(objective: JointObjective, weights: Path, config_file: Path | Non
     wanted = {ours: state[f"student.{ours}"] for _, ours in tensor_names(config)}
     check_tensors(encoder, wanted, weights)
     tensors = {k.removeprefix(WRAPPER): t for k, t in read_weights(weights).tensors.items()}
-    heads = _group(_head_names(), tensors, state)
+    heads = _group(_head_names(objective), tensors, state)
     projection = _group(PROJECTION_NAMES, tensors, state)
     found = (
         {f"{branch}.{name}": t for name, t in encoder.items() for branch in BRANCHES}
@@ -94,13 +94,13 @@ def warm_start(objective: JointObjective, weights: Path, config_file: Path | Non
 def write_training(objective: JointObjective, file: Path) -> None:
     """Write the published layout of a training state, from which that code can go on.
 
-    The teacher's unmask head, which nothing uses, is written as a copy of the student's.
+    An unmask head of the teacher's that the objective lacks is a copy of the student's.
     """
     config, state = objective.student.encoder.config, objective.state_dict()
-    names = training_names(config)
-    if objective.image_projection is None:
-        names = [pair for pair in names if pair not in PROJECTION_NAMES]
-    copies = [(theirs.replace(*COPIED), ours) for theirs, ours in names if COPIED[0] in theirs]
+    names = training_names(objective)
+    copies: Names = []
+    if objective.teacher.unmask_head is None:
+        copies = _names_of(UNMASK_TEACHER, "student.unmask_head")
     tensors = {WRAPPER + theirs: state[ours].cpu().clone() for theirs, ours in names + copies}
     own = {name: getattr(config, name) for name in OWN_FIELDS}
     content = {"config": config_to_published(config), "state_dict": tensors, OWN_FIELDS_KEY: own}
@@ -108,18 +108,25 @@ def write_training(objective: JointObjective, file: Path) -> None:
         torch.save(content, path)
 
 
-def training_names(config: ConcertoConfig) -> Names:
+def training_names(objective: JointObjective) -> Names:
     """The published name and ours of every tensor of an objective."""
+    config = objective.student.encoder.config
     encoders = [name for branch in BRANCHES for name in _encoder_names(config, branch)]
-    return encoders + _head_names() + PROJECTION_NAMES
+    projection = [] if objective.image_projection is None else PROJECTION_NAMES
+    return encoders + _head_names(objective) + projection
 
 
 def _encoder_names(config: ConcertoConfig, branch: str) -> Names:
     return [(f"{branch}.backbone.{a}", f"{branch}.{b}") for a, b in tensor_names(config)]
 
 
-def _head_names() -> Names:
-    return [(f"{head}.{a}", f"{head}.{b}") for head in HEADS for a, b in HEAD_NAMES]
+def _head_names(objective: JointObjective) -> Names:
+    heads = HEADS if objective.teacher.unmask_head is None else (*HEADS, UNMASK_TEACHER)
+    return [name for head in heads for name in _names_of(head, head)]
+
+
+def _names_of(theirs: str, ours: str) -> Names:
+    return [(f"{theirs}.{a}", f"{ours}.{b}") for a, b in HEAD_NAMES]
 
 
 def _group(names: Names, tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> State:

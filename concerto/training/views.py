@@ -162,10 +162,9 @@ def _crops(cloud: _Cloud, config: ViewConfig, random: np.random.Generator) -> li
 
 
 def _center(cloud: _Cloud, random: np.random.Generator) -> np.ndarray:
-    """Of the principal view: the mean of what every image sees, else a random point; of a sample
-    without images the mean of all."""
+    """Of the principal view: the mean of what every image sees, else a random point."""
     seen_by_all = np.all(cloud.patches[..., 0] >= 0, axis=1).nonzero()[0]
-    if not len(seen_by_all):
+    if not len(seen_by_all) or not cloud.patches.shape[1]:
         seen_by_all = random.integers(cloud.coord.shape[1], size=1)
     middle = cloud.coord[:, seen_by_all].mean(1, dtype=np.float64)
     center: np.ndarray = middle.astype(np.float32)

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from concerto import ConfigError, InputError
+from concerto import ConcertoConfig, ConfigError, InputError
 from concerto.encoder import PointTransformer
 from concerto.encoder.layout import Layout
 from concerto.encoder.random import hash_seeds
+from concerto.encoder.sparse_conv import SubmanifoldConv
 from conftest import SMALL, relative_l2
 
 
@@ -25,6 +26,17 @@ def test_levels_have_the_configs_channels_and_end_where_the_clouds_end() -> None
     for level in levels:
         assert int(level.offsets[-1]) == len(level.feat) == len(level.grid_coord)
     assert [level.pooling is None for level in levels] == [False] * 4 + [True]
+
+
+def test_weights_begin_as_published() -> None:
+    model = PointTransformer(ConcertoConfig.preset("small"))
+    convolutions = [module for module in model.modules() if isinstance(module, SubmanifoldConv)]
+    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    assert len(convolutions) == sum(model.config.depths)
+    for module in convolutions + linear:
+        assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert not module.bias.any()
+    assert not model.embedding.mask_token.any()
 
 
 def test_every_parameter_gets_a_finite_gradient() -> None:

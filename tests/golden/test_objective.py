@@ -102,7 +102,7 @@ def test_every_loss_agrees(golden: dict[str, Any], losses: Losses, name: str) ->
 
 @pytest.mark.usefixtures("losses")
 def test_every_stored_gradient_agrees(golden: dict[str, Any], objective: JointObjective) -> None:
-    names = dict(training_names(objective.student.encoder.config))
+    names = dict(training_names(objective))
     for name, wanted in golden["grads"].items():
         gradient = objective.get_parameter(names[name]).grad
         assert gradient is not None

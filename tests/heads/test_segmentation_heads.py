@@ -50,6 +50,14 @@ def test_the_published_decoder_has_these_names_shapes_and_this_many_parameters()
     assert round((count + encoder) / 1e6, 1) == 124.8
 
 
+def test_the_decoder_begins_as_published_and_its_last_map_as_torch_has_it() -> None:
+    head = make_head(DecoderConfig(), ConcertoConfig.preset("small"), 20)
+    weights = {n: p for n, p in head.named_parameters() if p.ndim > 1}
+    last = weights.pop("linear.weight")
+    assert all(weight.std().item() == pytest.approx(0.02, rel=0.1) for weight in weights.values())
+    assert last.std().item() == pytest.approx((3 * last.shape[1]) ** -0.5, rel=0.1)
+
+
 def test_a_scene_is_decoded_as_if_alone_and_the_same_with_and_without_gradients(
     model: Concerto,
 ) -> None:

@@ -55,17 +55,6 @@ def test_nearest_are_the_nearest_and_of_equals_the_first(points: int, size: int,
 
 
 @pytest.mark.usefixtures("plain")
-def test_of_a_sample_without_images_the_principal_view_surrounds_the_mean_of_all() -> None:
-    sample = lattice()
-    made = make_views(sample, replace(CONFIG, most_points=500), 0)
-    taken = set(rows_of(made.principal, sample))
-    assert len(taken) == 500
-    distance = np.square(sample.coord - sample.coord.mean(0)).sum(1)
-    left = np.delete(distance, list(taken))
-    assert max(distance[list(taken)]) <= left.min() + 1e-6
-
-
-@pytest.mark.usefixtures("plain")
 def test_with_images_it_surrounds_the_mean_of_what_every_image_sees() -> None:
     sample = lattice()
     image = np.zeros((56, 56, 3), np.uint8)
@@ -78,11 +67,12 @@ def test_with_images_it_surrounds_the_mean_of_what_every_image_sees() -> None:
 
 
 @pytest.mark.usefixtures("plain")
-def test_where_images_share_no_point_it_surrounds_any_point() -> None:
+@pytest.mark.parametrize("images", [2, 0])
+def test_where_images_share_no_point_or_are_none_it_surrounds_any_point(images: int) -> None:
     sample = lattice(5)
     image = np.zeros((56, 56, 3), np.uint8)
     seen = (np.array([[0, 0, 1]]), np.array([[0, 0, 2]]))
-    sample = replace(sample, images=(image,) * 2, seen=seen)
+    sample = replace(sample, images=(image,) * images, seen=seen[:images])
     config = replace(CONFIG, most_points=1)
     centers = [
         rows_of(make_views(sample, config, seed).principal, sample)[0] for seed in range(400)

@@ -20,6 +20,15 @@ def test_logits_are_cosines_times_gains() -> None:
     assert torch.allclose(module(x), cosines * torch.arange(1.0, 6.0), atol=1e-6)
 
 
+def test_weights_begin_as_published() -> None:
+    module = ProjectionHead(60, 64, 80, 90)
+    for layer in (module.fc1, module.fc2):
+        assert abs(layer.weight.std().item() - 0.02) < 0.002
+        assert not layer.bias.any()
+    # Uniform within ±1/√80.
+    assert abs(module.prototypes.direction.std().item() - (3 * 80) ** -0.5) < 0.003
+
+
 def test_gains_are_not_trained() -> None:
     names = {name for name, _ in head().named_parameters()}
     assert "prototypes.direction" in names

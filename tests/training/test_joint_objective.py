@@ -25,7 +25,12 @@ from small_batches import (
 )
 
 SONATA = replace(
-    CONFIG, mask_weight=2 / 8, roll_mask_weight=2 / 8, unmask_weight=4 / 8, cross_modal_weight=0.0
+    CONFIG,
+    mask_weight=2 / 8,
+    roll_mask_weight=2 / 8,
+    unmask_weight=4 / 8,
+    cross_modal_weight=0.0,
+    teacher_unmask_head=True,
 )
 
 
@@ -151,9 +156,22 @@ def test_both_global_views_are_masked_differently() -> None:
     assert not torch.equal(*masks)
 
 
-def test_the_teacher_starts_as_the_student_and_follows_it() -> None:
-    objective = JointObjective(ENCODER, CONFIG)
-    student = {n: t for n, t in objective.student.state_dict().items() if "unmask" not in n}
+def test_local_views_are_told_by_the_teachers_unmask_head_where_there_is_one() -> None:
+    for config, asked in ((SONATA, "unmask_head"), (CONFIG, "mask_head")):
+        objective = small_objective(config=config)
+        before = compare(objective, [small_sample(0)])
+        with torch.no_grad():
+            objective.teacher.get_submodule(asked).fc2.weight.neg_()
+        after = compare(objective, [small_sample(0)])
+        assert after.unmask != before.unmask
+        assert (after.mask == before.mask) == (asked == "unmask_head")
+
+
+@pytest.mark.parametrize("config", [CONFIG, SONATA])
+def test_the_teacher_starts_as_the_student_and_follows_it(config: ObjectiveConfig) -> None:
+    objective = JointObjective(ENCODER, config)
+    kept = ("encoder", "mask_head", *(["unmask_head"] if config.teacher_unmask_head else []))
+    student = {n: t for n, t in objective.student.state_dict().items() if n.startswith(kept)}
     assert objective.teacher.state_dict().keys() == student.keys()
     start = {n: t.clone() for n, t in objective.teacher.state_dict().items()}
     assert all(torch.equal(start[name], tensor) for name, tensor in student.items())

@@ -66,6 +66,19 @@ def test_names_are_the_published_ones(written: Path, shared: Path) -> None:
     assert any(".block" in name for name in names)
 
 
+def test_a_state_of_sonata_keeps_the_teachers_two_heads_apart(tmp_path: Path) -> None:
+    config = replace(CONFIG, cross_modal_weight=0.0, teacher_unmask_head=True)
+    before = small_objective(SMALL, config)
+    write_training(before, tmp_path / "training.pth")
+    objective = JointObjective(SMALL, config)
+    warm_start(objective, tmp_path / "training.pth")
+    assert not differing(objective, before)
+    head = "teacher.unmask_head.mlp.2.weight"
+    written = torch.load(tmp_path / "training.pth", weights_only=True)["state_dict"]
+    assert torch.equal(written[f"module.{head}"], before.teacher.unmask_head.fc2.weight)
+    assert not torch.equal(written[f"module.{head}"], before.student.unmask_head.fc2.weight)
+
+
 def test_the_students_encoder_can_be_loaded_alone(written: Path) -> None:
     state = concerto.from_pretrained(written).encoder.state_dict()
     wanted = small_objective(SMALL).student.encoder.state_dict()

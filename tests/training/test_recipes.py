@@ -85,6 +85,7 @@ def test_the_others_differ_from_the_base_only_where_they_should() -> None:
             "objective.roll-mask-weight",
             "objective.unmask-weight",
             "objective.cross-modal-weight",
+            "objective.teacher-unmask-head",
             "views.drops",
             "views.use-images",
         },

@@ -53,7 +53,8 @@ def concerto_large_video(data: tuple[str, ...], output: Path) -> Recipe:
 
 
 def sonata(data: tuple[str, ...], output: Path) -> Recipe:
-    """From points alone: no images, no dropped colours and normals, twice the epochs."""
+    """From points alone: no images, no dropped colours and normals, twice the epochs, and targets
+    of local views by a head of their own."""
     base = concerto_base(data, output)
     return replace(
         base,
@@ -61,7 +62,11 @@ def sonata(data: tuple[str, ...], output: Path) -> Recipe:
         loop=replace(base.loop, epochs=200),
         images=ImageEncoderConfig(name=None),
         objective=ObjectiveConfig(
-            mask_weight=2 / 8, roll_mask_weight=2 / 8, unmask_weight=4 / 8, cross_modal_weight=0.0
+            mask_weight=2 / 8,
+            roll_mask_weight=2 / 8,
+            unmask_weight=4 / 8,
+            cross_modal_weight=0.0,
+            teacher_unmask_head=True,
         ),
         views=ViewConfig(use_images=False, drops=False),
     )
