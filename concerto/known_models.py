@@ -82,6 +82,12 @@ MODELS = (
     ),
     _published("concerto-base", "concerto_base.pth", "base", "rooms; a pre-release of later work"),
     _published(
+        "concerto-base-origin",
+        "concerto_base_origin.pth",
+        "base",
+        "rooms; the paper's base, as its users report",
+    ),
+    _published(
         "concerto-large", "concerto_large.pth", "large", "rooms; a pre-release of later work"
     ),
     _published(

@@ -21,6 +21,7 @@ EncoderName = Literal[
     "concerto-tiny",
     "concerto-small",
     "concerto-base",
+    "concerto-base-origin",
     "concerto-large",
     "concerto-large-outdoor",
     "concerto-base-siglip",

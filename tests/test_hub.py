@@ -24,13 +24,14 @@ Pin = Callable[..., Repo]
 
 def test_the_table_names_each_published_file_once() -> None:
     assert concerto.list_models()[0] == "concerto-tiny"
-    assert len(set(concerto.list_models())) == len(MODELS) == 11
+    assert len(set(concerto.list_models())) == len(MODELS) == 12
     files = {model.name: (model.repo, model.filename) for model in MODELS if model.repo}
     assert files == {
         "concerto-small": ("Pointcept/Concerto", "concerto_small.pth"),
         "concerto-base": ("Pointcept/Concerto", "concerto_base.pth"),
         "concerto-large": ("Pointcept/Concerto", "concerto_large.pth"),
         "concerto-large-outdoor": ("Pointcept/Concerto", "concerto_large_outdoor.pth"),
+        "concerto-base-origin": ("Pointcept/Concerto", "concerto_base_origin.pth"),
         "concerto-base-siglip": ("Pointcept/Concerto", "concerto_base_siglip.pth"),
         "concerto-large-video": (
             "Pointcept/Concerto",
