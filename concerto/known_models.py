@@ -9,6 +9,7 @@ from typing import Any
 from concerto.config import ConcertoConfig, PresetName
 
 CONCERTO_REPO = "Pointcept/Concerto"
+SONATA_REPO = "facebook/sonata"
 PUBLISHED_LICENSE = "cc-by-nc-4.0"
 PACKAGED = "concerto-tiny"
 
@@ -116,7 +117,22 @@ MODELS = (
         "ScanNet's 20 classes: a linear head over concerto-large",
         over="concerto-large",
     ),
-    _published("sonata", "sonata.pth", "base", "rooms; points alone", repo="facebook/sonata"),
+    _published("sonata", "sonata.pth", "base", "rooms; points alone", repo=SONATA_REPO),
+    _published(
+        "sonata-small",
+        "sonata_small.pth",
+        "small",
+        "rooms; points alone, smaller",
+        repo=SONATA_REPO,
+    ),
+    _published(
+        "sonata-scannet",
+        "sonata_linear_prob_head_sc.pth",
+        "base",
+        "ScanNet's 20 classes: a linear head over sonata",
+        repo=SONATA_REPO,
+        over="sonata",
+    ),
     PublishedModel(
         "concerto-large-clip",
         "features carried into CLIP's language space; nobody has published its weights",

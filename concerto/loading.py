@@ -27,6 +27,7 @@ EncoderName = Literal[
     "concerto-base-siglip",
     "concerto-large-video",
     "sonata",
+    "sonata-small",
 ]
 
 
@@ -38,7 +39,8 @@ def from_pretrained(
 
 @overload
 def from_pretrained(
-    pretrained_model_name_or_path: Literal["concerto-large-scannet"], **options: Any
+    pretrained_model_name_or_path: Literal["concerto-large-scannet", "sonata-scannet"],
+    **options: Any,
 ) -> Segmenter: ...
 
 

@@ -24,7 +24,7 @@ Pin = Callable[..., Repo]
 
 def test_the_table_names_each_published_file_once() -> None:
     assert concerto.list_models()[0] == "concerto-tiny"
-    assert len(set(concerto.list_models())) == len(MODELS) == 12
+    assert len(set(concerto.list_models())) == len(MODELS) == 14
     files = {model.name: (model.repo, model.filename) for model in MODELS if model.repo}
     assert files == {
         "concerto-small": ("Pointcept/Concerto", "concerto_small.pth"),
@@ -42,6 +42,8 @@ def test_the_table_names_each_published_file_once() -> None:
             "concerto_large_linear_prob_head_sc.pth",
         ),
         "sonata": ("facebook/sonata", "sonata.pth"),
+        "sonata-small": ("facebook/sonata", "sonata_small.pth"),
+        "sonata-scannet": ("facebook/sonata", "sonata_linear_prob_head_sc.pth"),
     }
     for model in MODELS:
         if model.repo:

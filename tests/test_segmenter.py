@@ -323,8 +323,9 @@ def test_a_head_over_an_encoder_in_float8_loads_in_what_models_compute_in(tmp_pa
         Segmenter.from_pretrained(tmp_path / "head", dtype="auto")
 
 
-def test_the_published_head_is_read_over_its_encoder(
-    hub: FakeHub, load: Loader, tmp_path: Path
+@pytest.mark.parametrize("name", ["concerto-large-scannet", "sonata-scannet"])
+def test_a_published_head_is_read_over_its_encoder(
+    name: str, hub: FakeHub, load: Loader, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
     encoder = Concerto(SMALL)
@@ -339,15 +340,17 @@ def test_the_published_head_is_read_over_its_encoder(
         "state_dict": {"seg_head.weight": weight, "seg_head.bias": bias},
     }
     torch.save(content, tmp_path / "head.pth")
-    entry = find_model("concerto-large-scannet")
+    entry = find_model(name)
     assert entry is not None
-    hub.repos["Pointcept/Concerto"] = Repo(
+    beneath = find_model(str(entry.over))
+    assert beneath is not None
+    hub.repos[str(entry.repo)] = Repo(
         {
             str(entry.filename): (tmp_path / "head.pth").read_bytes(),
-            "concerto_large.pth": (tmp_path / "encoder.pth").read_bytes(),
+            str(beneath.filename): (tmp_path / "encoder.pth").read_bytes(),
         }
     )
-    segmenter = load("concerto-large-scannet")
+    segmenter = load(name)
     assert isinstance(segmenter, Segmenter)
     assert segmenter.classes == SCANNET_CLASSES
     assert segmenter.config.encoder.license == "cc-by-nc-4.0"
