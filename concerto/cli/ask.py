@@ -64,11 +64,14 @@ def ask(
 
     def read(hierarchy: Hierarchy) -> Tensor:
         cosines = translator(hierarchy, asked, templates=templates)
-        found = translator.segment(hierarchy, asked, templates=templates)
         assert isinstance(cosines, Tensor)
-        assert isinstance(found, Segments)
         # Raised by one: points left out get zeros, and are nearest to no text.
-        return torch.cat([cosines, found.label[:, None].to(cosines) + 1], dim=1)
+        nearest = torch.ones_like(cosines[:, :1])
+        if len(asked) > 1:
+            found = translator.segment(hierarchy, asked, templates=templates)
+            assert isinstance(found, Segments)
+            nearest = found.label[:, None].to(cosines) + 1
+        return torch.cat([cosines, nearest], dim=1)
 
     answer = translator.encoder.infer(cloud, read, progress=True, **options)
     assert isinstance(answer, Tensor)

@@ -20,6 +20,7 @@ from concerto.palette import distinct_colors
 from concerto.points.point_cloud import PointCloud
 from concerto.segmenter import Segmenter
 from concerto.translator import Segments, Translator
+from concerto.translator.texts import as_texts
 
 DEFAULT = "concerto-large-scannet"
 # What is left out, or has no class.
@@ -85,6 +86,11 @@ def _named(classes: str | None) -> tuple[str, ...]:
     names = tuple(name.strip() for name in classes.split(","))
     if len(set(names)) < len(names):
         raise InputError("A class is given twice; name each once.")
+    if len(as_texts(names)) == 1:
+        raise InputError(
+            f"Everything would be {names[0]!r}, the only class. Name what else there is too, as in "
+            f"--classes {names[0]},wall,floor,object; concerto ask shows where one text fits."
+        )
     return names
 
 

@@ -32,7 +32,7 @@ from concerto.translator.config import TranslatorConfig
 from concerto.translator.projection import Projection
 from concerto.translator.regions import CANONICAL, Region, Search, relevance
 from concerto.translator.storing import read_translator, write_translator
-from concerto.translator.texts import TextFeatures, as_texts
+from concerto.translator.texts import TextFeatures, as_classes, as_texts
 from concerto.translator.towers import TextTower
 
 if TYPE_CHECKING:
@@ -145,17 +145,25 @@ class Translator(nn.Module, SavedModel):
         background: texts that stand for none of the classes, such as ("object", "stuff"); points
         nearest to one of these get -1. temperature: what cosines are divided by before the
         softmax; by default as the text tower was trained. Otherwise as `forward`.
+
+        Raises InputError also where there is only one thing that points can be.
         """
-        names = as_texts(classes)
+        names = as_classes(classes)
         nothing = background is None or (isinstance(background, (list, tuple)) and not background)
         others = [] if nothing else as_texts(cast(Sequence[str], background))
         # A text given twice is one thing: it must not vie with itself, and is where it came first.
         first: dict[str, int] = {}
         for place, text in enumerate([*names, *others]):
             first.setdefault(text, place)
-        wanted = self._alternatives(list(first), templates)
         # Raised by one: background is 0, and so are points left out in the end.
         raised = [place + 1 if place < len(names) else 0 for place in first.values()]
+        if len(first) < 2:
+            raise InputError(
+                f"Everything would be {names[0]!r}, the only class. Name in classes what else "
+                'there is, pass background="object" for the rest, or call find, which looks for '
+                "one text."
+            )
+        wanted = self._alternatives(list(first), templates, raised)
         number = torch.tensor(raised, device=self.device)
         heat = self._temperature(temperature)
 
@@ -214,7 +222,10 @@ class Translator(nn.Module, SavedModel):
         beforehand that come without coord.
         """
         search = Search(threshold, least_voxels, top)
-        wanted = self.texts(_one_and_others(text, against), templates, self.device)
+        asked = _one_and_others(text, against)
+        # What it is compared with may be said twice.
+        meanings = [1] + [0] * (len(asked) - 1)
+        wanted = self.texts(asked, templates, self.device, meanings)
         heat = self._temperature(temperature)
         if isinstance(points, Hierarchy):
             raise InputError(
@@ -340,15 +351,20 @@ class Translator(nn.Module, SavedModel):
                 "call segment, which keeps the nearest alone."
             ) from error
 
-    def _alternatives(self, texts: list[str], templates: Sequence[str] | None) -> Alternatives:
-        """What tells texts apart that are asked together."""
+    def _alternatives(
+        self, texts: list[str], templates: Sequence[str] | None, meanings: Sequence[int]
+    ) -> Alternatives:
+        """What tells texts apart that are asked together. meanings: see `TextFeatures`."""
+        asked = self.texts(texts, templates, self.device, meanings)
         taught, sentences = self.config.names, self.config.name_templates
         if len(taught) < 2:
-            return as_asked(self.texts(texts, templates, self.device))
+            return as_asked(asked)
+        # Nobody has asked for these, so what they have in common is not told.
+        any_of_them = [0] * len(taught)
         return through_names(
-            self.texts(texts, templates, self.device),
-            self.texts(taught, templates, self.device),
-            self.texts(taught, sentences, self.device),
+            asked,
+            self.texts(taught, templates, self.device, any_of_them),
+            self.texts(taught, sentences, self.device, any_of_them),
             self.texts.tower.temperature,
         )
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.translator.config import TranslatorConfig
+from concerto.translator.same_vectors import same_vectors
 from concerto.translator.towers import TextTower, load_tower
 
 # Sentences to put the name of a thing in, for CLIP, which was trained on captions. The second is
@@ -45,6 +46,15 @@ def as_texts(texts: str | Sequence[str]) -> list[str]:
         if not text.strip():
             raise InputError(f"Text {place} of {len(asked)} is empty.")
     return asked
+
+
+def as_classes(classes: Sequence[str]) -> list[str]:
+    """As `as_texts`; raises InputError also for a single text, which may be meant as a list."""
+    names = as_texts(classes)
+    if isinstance(classes, str):
+        meant = [name.strip() for name in classes.split(",")]
+        raise InputError(f"classes is the text {classes!r}; pass a list of texts, such as {meant}.")
+    return names
 
 
 def check_templates(templates: Sequence[str] | None) -> tuple[str, ...]:
@@ -85,26 +95,34 @@ class TextFeatures:
         texts: str | Sequence[str],
         templates: Sequence[str] | None = None,
         device: torch.device | str = "cpu",
+        meanings: Sequence[int] | None = None,
     ) -> Tensor:
         """Unit vectors (T, D) float32 of texts, each the mean over templates of unit vectors.
 
-        Warns of texts that the tower cuts short.
+        meanings: a number for each text, the same where several stand for one thing; by default
+        each text stands for its own.
+
+        Warns of texts that are new to it and that the tower cuts short, has no tokens for, or
+        cannot tell from one that means something else.
         """
         asked, sentences = as_texts(texts), check_templates(templates)
         prompts = [sentence.replace("{}", text) for text in asked for sentence in sentences]
         place = torch.device(device)
         # Vectors are kept, so who asks under autocast must not round them for who asks later.
         with _guard, torch.autocast(place.type, enabled=False):
-            vectors = self._encode(prompts, place)
-        means = vectors.view(len(asked), len(sentences), -1).mean(1)
-        return F.normalize(means, dim=1)
+            new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._kept]
+            vectors = self._encode(prompts, new, place)
+        means = F.normalize(vectors.view(len(asked), len(sentences), -1).mean(1), dim=1)
+        if new:
+            self._warn_of_same(asked, means, meanings)
+        return means
 
-    def _encode(self, prompts: list[str], device: torch.device) -> Tensor:
-        """Unit vectors (P, D), from what is kept and from the tower."""
+    def _encode(self, prompts: list[str], new: list[str], device: torch.device) -> Tensor:
+        """Unit vectors (P, D), from what is kept and, of the new ones, from the tower."""
         found = {prompt: self._kept[prompt] for prompt in prompts if prompt in self._kept}
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in found]
         if new:
             self._warn_of_cuts(new)
+            self._warn_of_unknown(new)
         for start in range(0, len(new), TEXTS_AT_ONCE):
             part = new[start : start + TEXTS_AT_ONCE]
             vectors = F.normalize(self.tower.encode(part, device), dim=1).cpu()
@@ -133,4 +151,33 @@ class TextFeatures:
                 "context.",
                 ConcertoWarning,
                 stacklevel=5,
+            )
+
+    def _warn_of_unknown(self, prompts: list[str]) -> None:
+        strange = [p for p, odd in zip(prompts, self.tower.unknown(prompts), strict=True) if odd]
+        if strange:
+            more = f", and in {len(strange) - 1} other texts" if len(strange) > 1 else ""
+            warnings.warn(
+                f"{self.name} has no token for some of what is in {strange[0][:60]!r}{more}: it "
+                "reads all such words as one. Ask in a language that it knows; most towers, "
+                "minilm too, know English.",
+                ConcertoWarning,
+                stacklevel=5,
+            )
+
+    def _warn_of_same(
+        self, texts: list[str], vectors: Tensor, meanings: Sequence[int] | None
+    ) -> None:
+        if meanings is None:
+            number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+            meanings = [number[text] for text in texts]
+        pairs = same_vectors(vectors, meanings)
+        if pairs:
+            one, other = (texts[place][:60] for place in pairs[0])
+            more = f", as it does with {len(pairs) - 1} other texts" if len(pairs) > 1 else ""
+            warnings.warn(
+                f"{self.name} gives {other!r} the same vector as {one!r}{more}: nothing is nearer "
+                "to one than to the other. Ask for one of them, or in words that it tells apart.",
+                ConcertoWarning,
+                stacklevel=4,
             )

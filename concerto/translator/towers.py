@@ -46,6 +46,10 @@ class TextTower(ABC):
     def too_long(self, texts: Sequence[str]) -> list[bool]:
         """Which of the texts are longer than the tower reads: it drops their end."""
 
+    def unknown(self, texts: Sequence[str]) -> list[bool]:
+        """Which of the texts hold something that the tower reads as its token for the unknown."""
+        return [False] * len(texts)
+
 
 class OpenClipTower(TextTower):
     """The text tower of a CLIP model of open_clip's.
@@ -80,6 +84,14 @@ class OpenClipTower(TextTower):
         more: list[bool] = (room_for > counts).tolist()
         return more[:-1]
 
+    def unknown(self, texts: Sequence[str]) -> list[bool]:
+        """See `TextTower.unknown`."""
+        token = _unknown_token(getattr(self.tokenizer, "tokenizer", None))
+        if token is None:
+            return super().unknown(texts)
+        found: list[bool] = (self.tokenizer(list(texts)) == token).any(1).tolist()
+        return found
+
 
 class SentenceTower(TextTower):
     """A sentence model. model: a `sentence_transformers.SentenceTransformer`."""
@@ -106,6 +118,14 @@ class SentenceTower(TextTower):
             return [False] * len(texts)
         words = self.model.tokenizer(list(texts), verbose=False)["input_ids"]
         return [len(row) > most for row in words]
+
+    def unknown(self, texts: Sequence[str]) -> list[bool]:
+        """See `TextTower.unknown`."""
+        token = _unknown_token(self.model.tokenizer)
+        if token is None:
+            return super().unknown(texts)
+        words = self.model.tokenizer(list(texts), verbose=False)["input_ids"]
+        return [token in row for row in words]
 
 
 def load_tower(name: str) -> TextTower:
@@ -149,6 +169,16 @@ def absolute_tower(name: str) -> str:
     """The name by which a tower is found from any folder."""
     place = local_tower(name)
     return name if place is None else f"{name.removesuffix(place)}{Path(place).absolute()}"
+
+
+def _unknown_token(tokenizer: Any) -> int | None:
+    """What stands for all that a tokenizer of transformers does not know; None where it knows all.
+
+    Tokenizers of bytes know all, and those of CLIP name the token that ends a text.
+    """
+    token: int | None = getattr(tokenizer, "unk_token_id", None)
+    others = (f"{name}_token_id" for name in ("pad", "bos", "eos", "sep", "cls"))
+    return None if any(token == getattr(tokenizer, name, None) for name in others) else token
 
 
 def _sentences(place: str) -> SentenceTower:

@@ -147,6 +147,7 @@ def test_a_long_text_is_cut_with_a_warning_and_its_file_is_named(place: Path) ->
                 "": "Text 0 of 1 is empty",
                 "a,,b": "Text 1 of 3 is empty",
                 "a,b,a": "class is given twice",
+                "a": "'a', the only class. Name what else there is too, as in --classes a,wall",
             }.items()
         ),
     ],

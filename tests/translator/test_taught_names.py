@@ -57,12 +57,6 @@ def test_a_text_given_twice_takes_nothing_from_itself(
     assert torch.equal(same, once)
 
 
-def test_a_class_alone_is_everywhere(translator: Translator, cloud: PointCloud) -> None:
-    found = translator.segment(cloud, ["couch"])
-    assert (found.label == 0).all()
-    torch.testing.assert_close(found.probability, torch.ones(2000))
-
-
 def test_a_hierarchy_and_a_list_are_answered_alike(
     translator: Translator, cloud: PointCloud
 ) -> None:

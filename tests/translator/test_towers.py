@@ -50,6 +50,29 @@ def test_texts_beyond_the_context_are_known(clip: TextTower) -> None:
     # One token each, and two for beginning and end.
     texts = ["chair", "chair " * (CONTEXT - 2), "chair " * (CONTEXT - 1)]
     assert clip.too_long(texts) == [False, False, True]
+    # Its tokens are bytes.
+    assert clip.unknown(["chair", "床"]) == [False, False]
+
+
+@pytest.mark.parametrize(("unknown", "wanted"), [("?", True), ("</s>", False)])
+def test_a_clip_tower_tells_what_its_tokenizer_has_no_token_for(
+    clip: OpenClipTower, tmp_path: Path, unknown: str, wanted: bool
+) -> None:
+    """But not where the token of the unknown is another that every text has."""
+    transformers: Any = pytest.importorskip("transformers")
+    from open_clip.tokenizer import HFTokenizer
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = {name: k for k, name in enumerate(("</s>", "<pad>", "?", "chair"))}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing("$A </s>", None, [("</s>", 0)])
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token=unknown
+    ).save_pretrained(tmp_path)
+    tower = copy.copy(clip)
+    tower.tokenizer = HFTokenizer(str(tmp_path), context_length=CONTEXT)
+    assert tower.unknown(["chair", "床", "a chair"]) == [False, wanted, wanted]
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -143,6 +166,7 @@ def test_minilm_knows_which_words_are_alike() -> None:
     words = F.normalize(tower.encode(["couch", "seat", "mattress", "doorway"], CPU), dim=1)
     assert (words @ names.T).argmax(1).tolist() == [0, 1, 2, 3]
     assert tower.too_long(["chair", "chair " * 300]) == [False, True]
+    assert tower.unknown(["Chair", "床", "a 门 here", "стул"]) == [False, True, True, False]
     with pytest.raises(ConfigError, match="no sentence model 'no such model'"):
         load_tower("sentence:no such model")
 
@@ -159,3 +183,4 @@ def test_a_sentence_model_that_cuts_nothing_is_a_tower_too(tmp_path: Path) -> No
     tower = load_tower(f"sentence:{tmp_path}")
     assert tower.encode(["chair", "a table"], CPU).shape == (2, tower.width) == (2, 8)
     assert tower.too_long(["chair", "chair " * 3000]) == [False, False]
+    assert tower.unknown(["chair", "a table"]) == [False, False]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from concerto import (
 )
 from concerto.translator.card import translator_card
 from concerto.translator.projection import SLICE_ROWS, Projection
+from concerto.translator.same_vectors import same_vectors
 from concerto.translator.texts import TextFeatures
 from conftest import SMALL, random_cloud
 from hub_server import FakeHub
@@ -401,3 +403,88 @@ def test_slices_bound_what_is_held(translator: Translator, cloud: PointCloud) ->
     projection.reduce(lambda vectors: seen.append(len(vectors)) or vectors[:, :1], values=2**19)
     assert max(seen) == min(2**24 // 2**19, SLICE_ROWS)
     assert sum(seen) == len(projection)
+
+
+@pytest.mark.parametrize("others", [{}, {"background": []}, {"background": "chair"}])
+def test_a_class_without_an_alternative_is_refused_before_encoding(
+    translator: Translator,
+    cloud: PointCloud,
+    others: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Concerto, "infer", lambda *_, **__: pytest.fail("It was encoded."))
+    for classes in (["chair"], ["chair", "chair"]):
+        with pytest.raises(
+            InputError, match=r"would be 'chair', the only class.*background=.*find"
+        ):
+            translator.segment(cloud, classes, **others)
+
+
+def test_classes_in_one_text_are_refused_with_the_list_that_is_meant(
+    translator: Translator, cloud: PointCloud
+) -> None:
+    with pytest.raises(InputError, match=r"is the text 'a, b'; .*such as \['a', 'b'\]"):
+        translator.segment(cloud, "a, b")
+
+
+class LowerCase(WordTower):
+    """Knows no capitals, and only the letters of English."""
+
+    def encode(self, texts: Sequence[str], device: torch.device) -> Tensor:
+        known = ["".join(c if c.isascii() else "?" for c in text.lower()) for text in texts]
+        noise = torch.rand(len(texts), 1, generator=torch.Generator().manual_seed(0))
+        # As where texts are encoded in other company.
+        return super().encode(known, device) * (1 + 1e-6 * noise)
+
+    def unknown(self, texts: Sequence[str]) -> list[bool]:
+        return [not text.isascii() for text in texts]
+
+
+@pytest.fixture
+def lower() -> Translator:
+    torch.manual_seed(0)
+    return Translator(TranslatorConfig(SMALL, "words", WIDTH), tower=LowerCase()).eval()
+
+
+def warnings_of(ask: Callable[[], object]) -> list[str]:
+    """What one warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ask()
+    return [str(one.message) for one in caught if one.category is ConcertoWarning]
+
+
+def test_texts_that_the_tower_does_not_know_or_tell_apart_are_told(lower: Translator) -> None:
+    told = warnings_of(lambda: lower.texts(["床", "a bed", "门"]))
+    assert len(told) == 2
+    assert "words has no token for some of what is in '床', and in 1 other texts" in told[0]
+    assert "words gives '门' the same vector as '床': nothing is nearer" in told[1]
+    assert not warnings_of(lambda: lower.texts(["床", "a bed", "门"]))
+    assert not warnings_of(lambda: lower.texts(["chair", "table"]))
+    (told_later,) = warnings_of(lambda: lower.texts(["Chair", "table", "chair", "CHAIR"]))
+    assert "gives 'chair' the same vector as 'Chair', as it does with 1 other" in told_later
+
+
+def test_texts_that_stand_for_one_thing_may_have_the_same_vector(
+    lower: Translator, cloud: PointCloud
+) -> None:
+    def segment(classes: list[str], background: list[str]) -> Callable[[], object]:
+        return lambda: lower.segment(cloud, classes, background=background)
+
+    assert not warnings_of(lambda: lower.texts(["lamp", "lamp"]))
+    assert not warnings_of(segment(["chair", "chair"], ["Stuff", "stuff"]))
+    assert not warnings_of(lambda: lower.find(cloud, "sofa", against=["Thing", "thing"]))
+    (told,) = warnings_of(segment(["chair", "table"], ["Table"]))
+    assert "gives 'Table' the same vector as 'table'" in told
+    (told,) = warnings_of(lambda: lower.find(cloud, "desk", against=["Desk", "thing"]))
+    assert "gives 'Desk' the same vector as 'desk'" in told
+
+
+def test_the_same_vectors_are_found_in_any_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("concerto.translator.same_vectors.SLICE_ROWS", 3)
+    vectors = F.normalize(torch.randn(10, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+    vectors[7], vectors[8], vectors[4] = vectors[1], vectors[1], vectors[3]
+    assert same_vectors(vectors, range(10)) == [(3, 4), (1, 7), (1, 8)]
+    assert same_vectors(vectors, [0, 1, 2, 3, 3, 5, 6, 1, 8, 9]) == [(1, 8)]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert len(same_vectors(vectors, range(10))) == 3
