@@ -24,7 +24,7 @@ from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.evaluating import evaluating
 from concerto.hierarchy import Hierarchy, Stages, resolve_stages
 from concerto.memory import parse_memory, slice_rows_within
-from concerto.points.advice import advise
+from concerto.points.advice import Told, advise
 from concerto.points.convert import to_point_cloud
 from concerto.points.prepare import EncoderInput, positive, prepare
 from concerto.points.scenes import Scenes, to_scenes
@@ -51,6 +51,7 @@ class Concerto(nn.Module, SavedModel):
             )
         self.config = config
         self.encoder = PointTransformer(config, backend)
+        self._told = Told()
 
     @property
     def device(self) -> torch.device:
@@ -287,7 +288,7 @@ class Concerto(nn.Module, SavedModel):
         scale, grid_size = self._check_scale(scale, grid_size)
         prepared = prepare(cloud, scale, grid_size, self.config.center, drop_invalid)
         if not self.training:
-            advise(cloud, prepared, self.config, scale, grid_size)
+            advise(cloud, prepared, self.config, scale, grid_size, self._told)
         return prepared.to(self.device)
 
     def _check_scale(self, scale: float | None, grid_size: float | None) -> tuple[float, float]:

@@ -7,12 +7,13 @@ vertices, so that features come back one a vertex.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from concerto.errors import InputError
+from concerto.errors import ConcertoWarning, InputError
 from concerto.points.point_cloud import PointCloud
 
 
@@ -48,7 +49,10 @@ def fields_of(points: Any) -> Fields | None:
     for name in ("coord", "pos"):
         if hasattr(points, name):
             _check_names(points)
-            return Fields(get(points, name), get(points, "color"), get(points, "normal"))
+            fields = Fields(get(points, name), get(points, "color"), get(points, "normal"))
+            if name == "pos" and fields.color is None and fields.normal is None:
+                _warn_of_x(points)
+            return fields
     if hasattr(points, "point_format") and hasattr(points, "xyz"):
         return _laspy(points)
     for cloud_or_mesh in ("point", "vertex"):
@@ -89,6 +93,16 @@ def _check_names(points: Any) -> None:
                 raise InputError(
                     f"What is called {other!r} here is {name!r} to a model: rename it."
                 )
+
+
+def _warn_of_x(points: Any) -> None:
+    if get(points, "x") is not None:
+        warnings.warn(
+            "x of PyTorch Geometric's data is not read, as it may hold anything. Name colours "
+            "color and normals normal: Data(pos=pos, color=x[:, :3], normal=x[:, 3:6]).",
+            ConcertoWarning,
+            stacklevel=2,
+        )
 
 
 def _laspy(las: Any) -> Fields:

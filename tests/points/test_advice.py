@@ -84,3 +84,47 @@ def test_advice_is_a_warning_that_can_be_silenced(model: Concerto) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", concerto.ConcertoWarning)
         assert len(model.encode(surface(0.4, 0.01))) == 1600
+
+
+def hovering(height: float) -> torch.Tensor:
+    """A square of ground, 10 m wide, so far above 0."""
+    return surface(10, 0.04) + torch.tensor([0, 0, height])
+
+
+OUTDOORS = {"coord_scale": 0.2, "grid_size": 0.01, "center": "xy"}
+
+
+@pytest.mark.parametrize("height", [350.0, -80.0])
+def test_heights_above_the_sea_get_advice_from_a_model_that_keeps_them(height: float) -> None:
+    outdoors = Concerto(SMALL.replace(**OUTDOORS)).eval()
+    with pytest.warns(ConcertoWarning, match=f"around z = {height:g} .*Subtract the ground's"):
+        outdoors.encode(hovering(height))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConcertoWarning)
+        outdoors.encode(hovering(20.0))
+        Concerto(SMALL.replace(**OUTDOORS | {"center": "xyz"})).encode(hovering(height))
+
+
+def test_a_stream_is_told_each_kind_of_advice_once_at_the_line_that_calls() -> None:
+    streaming, other = Concerto(SMALL).eval(), Concerto(SMALL).eval()
+    cup, pot = surface(0.1, 0.005), surface(0.4, 0.01)
+    far = surface(2.0, 0.01).float() + torch.tensor([5e5, 5e6, 0])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default", ConcertoWarning)
+        for points in (cup, pot, far, pot, far):
+            streaming(points)
+        other.encode(pot)
+    small, precise, small_again = (str(one.message) for one in told)
+    assert "spans 0.12 " in small
+    assert "only in float32" in precise
+    assert "spans 0.4 " in small_again
+    assert {one.filename for one in told} == {__file__}
+
+
+def test_who_asks_for_every_warning_gets_it_for_every_scene() -> None:
+    streaming = Concerto(SMALL).eval()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ConcertoWarning)
+        for _ in range(3):
+            streaming.encode(surface(0.4, 0.01))
+    assert len(told) == 3

@@ -2,6 +2,7 @@
 stood in for by objects with their attributes."""
 
 import itertools
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ import trimesh
 from PIL import Image
 
 import concerto
-from concerto import InputError
+from concerto import ConcertoWarning, InputError
 from concerto.points.convert import to_point_cloud
 from conftest import random_cloud
 
@@ -145,3 +146,14 @@ def test_a_laspy_object_is_read_as_its_file_is(tmp_path: Path) -> None:
     )
     for field in ("coord", "color", "normal"):
         assert torch.equal(getattr(one, field), getattr(two, field)), field
+
+
+def test_what_pytorch_geometric_calls_x_is_told_to_be_unread_where_it_may_be_meant() -> None:
+    pos, x = torch.from_numpy(XYZ), torch.from_numpy(RGB)
+    with pytest.warns(ConcertoWarning, match=r"x of .* is not read.*Data\(pos=pos, color=x"):
+        assert to_point_cloud(SimpleNamespace(pos=pos, x=x)).color is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConcertoWarning)
+        to_point_cloud(SimpleNamespace(pos=pos, x=x, color=x))
+        to_point_cloud(SimpleNamespace(pos=pos, x=None))
+        to_point_cloud(SimpleNamespace(coord=pos, x=x))
