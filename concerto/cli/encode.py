@@ -21,6 +21,7 @@ import numpy as np
 import tyro
 from torch import Tensor
 
+from concerto.cli.encode_record import Settings, settle
 from concerto.cli.options import ModelOptions, whole_number
 from concerto.cli.told import into, telling_apart
 from concerto.cli.wording import in_flags
@@ -45,27 +46,32 @@ def encode(
     """Write the features of each scan to a file of its name in DIR.
 
     An .npz or .safetensors file holds coord (N, 3), as read, and feat (N, C), row for row; an .npy
-    file holds feat alone. Scans that fail are listed at the end.
+    file holds feat alone. Scans that fail are listed at the end. What the features were made with
+    is kept in DIR, and features made otherwise are not added to them.
 
     Args:
         scans: Files of points, and folders, which stand for all scans in them.
         output: Folder to write to; made if missing. Folders keep their structure in it.
         format: Kind of file.
         half: Store features in float16 instead of float32.
-        overwrite: Encode again where there is a file already, instead of passing it over.
+        overwrite: Encode again where there is a file already, instead of passing it over; also
+            where it was made with another model or other options.
         workers: Scans to read ahead while the model works.
     """
     targets = _targets(scans, output, format)
     rank, processes = _share()
     mine = dict(islice(targets.items(), rank, None, processes))
-    pending = {scan: to for scan, to in mine.items() if overwrite or not to.exists()}
-    if len(pending) < len(mine):
-        finished = len(mine) - len(pending)
-        print(f"{finished} of {len(mine)} scans are finished already; --overwrite repeats them")
     check_writable(output)
+    pending = mine
+    if mine:
+        encoder = model.load()
+        finished = settle(output, Settings.of(model, encoder, half), overwrite)
+        pending = {scan: to for scan, to in mine.items() if overwrite or to not in finished}
+    if len(pending) < len(mine):
+        done = len(mine) - len(pending)
+        print(f"{done} of {len(mine)} scans are finished already; --overwrite repeats them")
     run = _Run(len(pending))
     if pending:
-        encoder = model.load()
         with telling_apart():
             for scan, cloud, advice in _read_ahead(model, list(pending), max(1, workers)):
                 with run.scan(scan, advice):

@@ -1,15 +1,19 @@
 """`concerto encode`, as people run it on one scan and on many."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 import concerto
 from command import GOLDEN, fail_here, run, run_here
 from concerto.cli.encode import encode
-from conftest import random_cloud
+from concerto.cli.encode_record import RECORD
+from conftest import SMALL, random_cloud
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
+    """All but what `encode` notes for itself."""
+    found = (f for f in folder.rglob("*") if f.is_file() and f.name != RECORD)
+    return sorted(str(f.relative_to(folder)) for f in found)
 
 
 def test_a_folder_is_its_scans_and_keeps_its_structure(folder: Path, tmp_path: Path) -> None:
@@ -217,3 +223,111 @@ def test_a_bad_option_is_told_once_and_before_any_scan(folder: Path, tmp_path: P
         said = "\n".join(fail_here("encode", folder, *out, *options.split()))
         assert said.count("error: ") == 1
         assert "scans failed" not in said
+
+
+def test_each_scan_with_a_problem_is_named(tmp_path: Path) -> None:
+    for number in range(3):
+        cup = random_cloud(3000, seed=number, extent=0.3 + 0.1 * number)
+        concerto.write(tmp_path / "scans" / f"{number}.npz", cup)
+    told = run_here("encode", tmp_path / "scans", "-o", tmp_path / "out", "--model", GOLDEN).stderr
+    for number in range(3):
+        assert f"warning: {tmp_path / 'scans' / str(number)}.npz: The scene spans" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--model", "concerto-tiny"), "--model {golden}, now concerto-tiny"),
+        (("--stages", "4"), "--stages 2 3 4, now 4"),
+        (("--half",), "--half off, now on"),
+        (
+            ("--grid-size", "0.05", "--dtype", "bfloat16"),
+            "--grid-size 0.02, now 0.05; --dtype float32, now bfloat16.",
+        ),
+        (("--color-range", "0", "2"), "--color-range by default, now 0.0 2.0"),
+    ],
+)
+def test_features_made_otherwise_are_not_added_to_a_folder(
+    scan: Path, tmp_path: Path, options: tuple[str, ...], told: str
+) -> None:
+    other = tmp_path / "other.npz"
+    concerto.write(other, random_cloud(300, seed=1))
+    out = tmp_path / "out"
+    run_here("encode", scan, "-o", out, "--model", GOLDEN)
+    before = (out / "room.npz").read_bytes()
+    for scans in ((scan,), (other,)):
+        given = ("--model", GOLDEN, *options) if options[0] != "--model" else options
+        (error,) = fail_here("encode", *scans, "-o", out, *given)
+        assert f"{out} holds features made with {told.format(golden=GOLDEN)}" in error
+        assert "another folder with -o, or pass --overwrite" in error
+    assert files(out) == ["room.npz"]
+    assert (out / "room.npz").read_bytes() == before
+
+
+def test_weights_that_have_changed_under_their_name_are_told(scan: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        concerto.Concerto(SMALL).save_pretrained(tmp_path / f"model{seed}")
+    out, model = ("-o", tmp_path / "out"), tmp_path / "model"
+    (tmp_path / "model0").rename(model)
+    run_here("encode", scan, *out, "--model", model)
+    # The same weights by another name.
+    shutil.copytree(model, tmp_path / "copy")
+    assert (
+        "1 of 1 scans are finished"
+        in run_here("encode", scan, *out, "--model", tmp_path / "copy").stdout
+    )
+    shutil.rmtree(model)
+    (tmp_path / "model1").rename(model)
+    (error,) = fail_here("encode", scan, *out, "--model", model)
+    assert f"features made with other weights of {model}." in error
+
+
+def test_a_folder_taken_over_from_other_settings_keeps_none_of_their_features(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run_here("encode", folder, "-o", out, "--model", GOLDEN)
+    stale = (out / "b.npz").read_bytes()
+    for file in files(out):
+        os.utime(out / file, (1, 1))  # made long ago
+    half = ("--model", GOLDEN, "--half")
+    run_here("encode", folder, "-o", out, *half, "--overwrite")
+    # As if that run had been cut off.
+    (out / "b.npz").write_bytes(stale)
+    os.utime(out / "b.npz", (1, 1))
+    again = run_here("encode", folder, "-o", out, *half)
+    assert "4 of 5 scans are finished already" in again.stdout
+    assert np.load(out / "b.npz")["feat"].dtype == np.float16
+    assert "5 of 5 scans are finished" in run_here("encode", folder, "-o", out, *half).stdout
+
+
+def test_features_without_a_record_are_taken_as_they_are(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_here("encode", folder, "-o", out, "--model", GOLDEN)
+    (out / RECORD).unlink()
+    (out / "b.npz").unlink()
+    for half, done in (((), 4), (("--half",), 5)):
+        said = run_here("encode", folder, "-o", out, "--model", GOLDEN, *half).stdout
+        assert f"{done} of 5 scans are finished" in said
+        assert not (out / RECORD).exists()
+    run_here("encode", folder, "-o", out, "--model", GOLDEN, "--half", "--overwrite")
+    assert "--half on, now off" in str(fail_here("encode", folder, "-o", out, "--model", GOLDEN))
+
+
+def test_a_folder_without_features_takes_any_settings(scan: Path, tmp_path: Path) -> None:
+    run_here("encode", scan, "-o", tmp_path, "--model", GOLDEN)
+    (tmp_path / "room.npz").unlink()
+    run_here("encode", scan, "-o", tmp_path, "--model", GOLDEN, "--half")
+    assert np.load(tmp_path / "room.npz")["feat"].dtype == np.float16
+
+
+def test_a_record_that_cannot_be_read_is_told_and_can_be_overwritten(
+    scan: Path, tmp_path: Path
+) -> None:
+    options = ("encode", scan, "-o", tmp_path, "--model", GOLDEN)
+    run_here(*options)
+    (tmp_path / RECORD).write_text("{")
+    assert f"cannot be read from {RECORD}" in str(fail_here(*options))
+    run_here(*options, "--overwrite")
+    assert "1 of 1 scans are finished" in run_here(*options).stdout

@@ -1,0 +1,151 @@
+"""What the features in a folder were made with, kept beside them.
+
+A file of features does not tell its model, so those of two models in a folder would be taken for
+those of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from concerto.cli.options import ModelOptions
+from concerto.errors import InputError
+from concerto.files import replacing
+from concerto.hierarchy import resolve_stages
+from concerto.model import Concerto
+
+# No file of points ends so: it is not taken for a scan.
+RECORD = "concerto-encode.json"
+FEATURES = (".npz", ".npy", ".safetensors")
+# Of each tensor; where weights are trained further, or others are merged into them, all change.
+VALUES = 256
+# In the record: files that are older than it may have been made otherwise.
+REPLACED = "replaced"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides what the features of a scan are, whatever kind of file holds them."""
+
+    model: str
+    weights: str
+    stages: tuple[int, ...]
+    scale: float
+    grid_size: float
+    dtype: str
+    half: bool
+    color_range: tuple[float, float] | None
+    columns: int | None
+
+    @staticmethod
+    def of(options: ModelOptions, encoder: Concerto, half: bool) -> Settings:
+        """Those of a run, defaults filled in."""
+        config = encoder.config
+        stages = config.default_stages if options.stages is None else options.stages
+        return Settings(
+            model=options.model,
+            weights=_fingerprint(encoder),
+            stages=resolve_stages(stages, config.stages),
+            scale=options.scale or config.coord_scale,
+            grid_size=options.grid_size or config.grid_size,
+            dtype=options.dtype,
+            half=half,
+            color_range=options.color_range,
+            columns=options.columns,
+        )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Which files are there already, as this run would make them.
+
+    since: when the folder was taken over from other settings (ns), if it was; what is older is
+    of those.
+    """
+
+    since: int | None = None
+
+    def __contains__(self, target: Path) -> bool:
+        if not target.exists():
+            return False
+        return self.since is None or target.stat().st_mtime_ns >= self.since
+
+
+def settle(folder: Path, settings: Settings, overwrite: bool) -> Finished:
+    """Keep the settings of a folder; several processes of a run may do so at once.
+
+    overwrite: whether features made otherwise may be replaced. A folder with features and no
+    record, as older versions left it, gets none.
+
+    Raises InputError where the folder holds features that were made otherwise.
+    """
+    place = folder / RECORD
+    # Looked for before the record, which another process writes before any features.
+    filled = any(_holds_features(file) for file in folder.rglob("*"))
+    before = _read(place) if filled else None
+    now = json.loads(json.dumps(asdict(settings)))
+    if before is None and filled and not overwrite:
+        return Finished()
+    different = [] if before is None else _differences(before, now)
+    if different and not overwrite:
+        raise InputError(
+            f"{folder} holds features made with {'; '.join(different)}. Choose another folder "
+            "with -o, or pass --overwrite to encode these scans again."
+        )
+    if before is None or different:
+        before = now | {REPLACED: filled}
+        with replacing(place) as path:
+            path.write_text(json.dumps(before, indent=2) + "\n", encoding="utf-8")
+    return Finished(place.stat().st_mtime_ns if before.get(REPLACED) else None)
+
+
+def _holds_features(file: Path) -> bool:
+    return file.suffix in FEATURES and not file.name.startswith(".")
+
+
+def _read(place: Path) -> dict[str, Any] | None:
+    """The record; None where there is none, nothing in it where it cannot be read."""
+    try:
+        values = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """In the words of the command line, each setting that differs."""
+    if not before:
+        return [f"settings that cannot be read from {RECORD}"]
+    different = [name for name, value in now.items() if before.get(name) != value]
+    # Rounded weights differ, but that is told; and the same weights may go by several names.
+    same_model = "weights" not in different and "dtype" not in different
+    told = []
+    for name in different:
+        if name == "weights":
+            if not {"model", "dtype"} & set(different):
+                told.append(f"other weights of {now['model']}")
+        elif name != "model" or not same_model:
+            flag = f"--{name.replace('_', '-')}"
+            told.append(f"{flag} {_shown(before.get(name))}, now {_shown(now[name])}")
+    return told
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return "on" if value else "off" if value is False else "by default"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _fingerprint(encoder: Concerto) -> str:
+    """Of the weights, and of how the encoder centres scenes, for which there is no option."""
+    digest = hashlib.sha256(encoder.config.center.encode())
+    for name, values in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(values.flatten()[:VALUES].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
