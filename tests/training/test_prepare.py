@@ -17,6 +17,7 @@ from huggingface_hub import DatasetCard
 from tool_recordings import write_colmap_text
 
 from command import PREPARE, run
+from concerto.training.prepare.rgbd_scene import RgbdOptions, prepare_scene
 from concerto.training.scenes import open_scenes
 from hub_server import FakeHub
 from made_samples import assert_same, made, write_published
@@ -120,6 +121,16 @@ def test_images_are_chosen_evenly_and_fewer_frames_by_a_stride(tmp_path: Path) -
     assert [_number(image) for image in chosen.images] == [0, 2, 4, 6]
     assert [_number(image) for image in strided.images] == [0, 3, 6]
     assert len(strided.coord) < len(chosen.coord)
+
+
+def test_what_images_see_is_held_as_it_is_stored(tmp_path: Path) -> None:
+    source = write_flat(tmp_path / "room", FRAMES)
+    samples = prepare_scene(source, RgbdOptions()).samples
+    prepare("rgbd", source, tmp_path / "out")
+    for sample, read in zip(samples, open_scenes(tmp_path / "out"), strict=True):
+        for seen, stored in zip(sample.seen, read.seen, strict=True):
+            assert seen.dtype == np.int32
+            np.testing.assert_array_equal(seen, stored)
 
 
 def _number(image: np.ndarray) -> int:

@@ -42,7 +42,7 @@ class RgbdOptions:
     depth_scale: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Stored steps of depth a metre; by default 5000 for TUM RGB-D, else 1000 (millimetres)."""
     stride: int = 1
-    """Use every n-th frame: a video has many that show the same."""
+    """Use every n-th frame: a video has many that show the same. 20 is plenty at 30 a second."""
     max_images: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Images of a scene to train with, chosen evenly, four a sample; by default all frames used."""
     voxel_size: float = VOXEL_SIZE
@@ -93,7 +93,10 @@ def prepare_scene(folder: Path, options: RgbdOptions, progress: bool = False) ->
     images = _evenly(fused.frames, options.max_images or len(fused.frames))
     bar = tqdm(images, f"{recording.name}: seeing", unit="image", disable=not progress)
     coord = fused.cloud.coord.numpy()
-    seen = [visible(coord, recording.read(files), options.tolerance) for files in bar]
+    # Half the memory of int64, in which a long video's do not fit; samples are stored in it too.
+    seen = [
+        visible(coord, recording.read(files), options.tolerance).astype(np.int32) for files in bar
+    ]
     assert fused.cloud.normal is not None
     normal = fused.cloud.normal.numpy()
     turn = upright(normal, fused.poses) if options.up == "auto" else np.eye(3)

@@ -22,7 +22,7 @@ def scene_samples(
     cloud: PointCloud,
     turn: NDArray[np.float64],
     images: Sequence[bytes],
-    seen: Sequence[NDArray[np.int64]],
+    seen: Sequence[NDArray[np.int32] | NDArray[np.int64]],
     segment: NDArray[np.int16] | None = None,
     instance: NDArray[np.int32] | None = None,
 ) -> list[EncodedSample]:
