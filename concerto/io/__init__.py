@@ -79,19 +79,22 @@ def read(
 
 
 def read_scalars(
-    path: str | os.PathLike[str], names: Sequence[str]
+    path: str | os.PathLike[str],
+    names: Sequence[str],
+    *,
+    color_range: tuple[float, float] | None = None,
 ) -> tuple[PointCloud, dict[str, np.ndarray]]:
     """Read a scan as `read` does, and numbers beside its points, such as labels.
 
     path: PLY, PCD, LAS or LAZ. names: of fields, in any case; CloudCompare's "scalar_" may be left
-    out. Each becomes an array (N,) in the file's dtype.
+    out. Each becomes an array (N,) in the file's dtype. color_range: as in `read`.
 
     Raises InputError also where there is no such field; it says which there are.
     """
     file = Path(path)
     if file.suffix.lower() not in WITH_SCALARS:
         raise InputError(f"{file} is none of {', '.join(WITH_SCALARS)}, whose fields have names.")
-    return _read(file, {"scalars": tuple(names)}, None)
+    return _read(file, {"scalars": tuple(names)}, checked_range(color_range))
 
 
 def _read(

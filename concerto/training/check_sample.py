@@ -23,6 +23,18 @@ def check_sample(sample: Sample, grid_size: float, patches: int) -> None:
     `seen` outside of their image or of the points; an image with less than a pixel for each of
     the `patches` along a side; labels that are not one integer >= -1 a point.
     """
+    check_arrays(sample, patches)
+    extent = extent_of(sample.coord)
+    if extent >= MOST_VOXELS * grid_size:
+        raise _unusable(
+            sample,
+            f"spans {extent:g} m; at most {MOST_VOXELS * grid_size:g} m fit voxels of "
+            f"{grid_size:g} m. Are these metres, without stray points?",
+        )
+
+
+def check_arrays(sample: Sample, patches: int) -> None:
+    """The same, whatever the voxels: how far the points spread is not looked at."""
     points = len(sample.coord)
     if not points:
         raise _unusable(sample, "has no points")
@@ -41,13 +53,6 @@ def check_sample(sample: Sample, grid_size: float, patches: int) -> None:
                 sample,
                 f"has NaN or infinite {name} at {bad} of {points} points, first at index {first}",
             )
-    extent = max(float(axis.max()) - float(axis.min()) for axis in sample.coord.T)
-    if extent >= MOST_VOXELS * grid_size:
-        raise _unusable(
-            sample,
-            f"spans {extent:g} m; at most {MOST_VOXELS * grid_size:g} m fit voxels of "
-            f"{grid_size:g} m. Are these metres, without stray points?",
-        )
     if len(sample.images) != len(sample.seen):
         raise _unusable(
             sample,
@@ -59,6 +64,11 @@ def check_sample(sample: Sample, grid_size: float, patches: int) -> None:
         labels = getattr(sample, name)
         if labels is not None:
             _check_labels(sample, name, labels)
+
+
+def extent_of(coord: np.ndarray) -> float:
+    """The longest side of the box around points (n, 3), n > 0."""
+    return max(float(axis.max()) - float(axis.min()) for axis in coord.T)
 
 
 @contextmanager

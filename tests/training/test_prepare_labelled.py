@@ -14,6 +14,7 @@ from plyfile import PlyData, PlyElement
 
 from concerto.errors import InputError
 from concerto.io import read_scalars
+from concerto.training.check_sample import check_sample
 from concerto.training.prepare.label_map import read_label_map
 from concerto.training.scenes import open_scenes
 from prepare_command import prepare
@@ -93,8 +94,89 @@ def test_scans_become_scenes_with_the_classes_of_the_map(tmp_path: Path) -> None
     assert sample.instance is None
     np.testing.assert_allclose(sample.coord, points(), atol=1e-6)
     assert set(map(tuple, sample.color.tolist())) == {(7, 8, 9)}
-    up = np.array([-0.5, 0, 1]) / np.hypot(0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "sign", "told"),
+    [
+        ((), 0, "normals those of the scans, scale"),
+        (("--normals", 20), 1, "normals of 20 neighbours where a scan has none, scale"),
+        (
+            ("--normals", 20, "--viewpoint", 1, 2, -30),
+            -1,
+            "normals of 20 neighbours where a scan has none, facing 1 2 -30, scale",
+        ),
+    ],
+)
+def test_scans_without_normals_have_zeros_as_in_use_unless_they_are_to_be_estimated(
+    options: tuple[object, ...], sign: int, told: str, tmp_path: Path
+) -> None:
+    write_ply(tmp_path / "scans" / "a.ply")
+    common = ("--label-map", write_map(tmp_path), "--val-share", 0)
+    prepare("labelled", tmp_path / "scans", tmp_path / "out", *common, *options)
+    [sample] = open_scenes(tmp_path / "out")
+    up = sign * np.array([-0.5, 0, 1]) / np.hypot(0.5, 1)
     np.testing.assert_allclose(sample.normal, np.tile(up, (len(LABELS), 1)), atol=0.01)
+    assert told in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_normals_of_a_scan_stay_where_others_are_estimated(tmp_path: Path) -> None:
+    along = {"nx": 1, "ny": 0, "nz": 0}
+    own = {name: np.full(len(LABELS), value, np.float32) for name, value in along.items()}
+    write_ply(tmp_path / "scans" / "a.ply", **own)
+    options = ("--label-map", write_map(tmp_path), "--val-share", 0, "--normals", 20)
+    prepare("labelled", tmp_path / "scans", tmp_path / "out", *options)
+    [sample] = open_scenes(tmp_path / "out")
+    np.testing.assert_array_equal(sample.normal, np.tile([1, 0, 0], (len(LABELS), 1)))
+
+
+@pytest.mark.parametrize("normals", [(), ("--normals", 20)])
+def test_points_that_are_nowhere_are_left_out_with_their_labels(
+    normals: tuple[object, ...], tmp_path: Path
+) -> None:
+    nowhere = np.zeros(len(LABELS), bool)
+    nowhere[[0, 3, 40]] = True
+    labels = np.where(nowhere, 99, LABELS)  # a number that the map lacks
+    things = np.where(nowhere, 5, 7 + np.arange(len(LABELS)) % 2).astype(np.int32)
+    xyz = points().astype(np.float32)
+    xyz[nowhere] = [np.nan, np.inf, -np.inf]
+    where = dict(zip("xyz", xyz.T, strict=True))
+    file = write_ply(tmp_path / "scans" / "a.ply", labels, thing=things, **where)
+    options = ("--label-map", write_map(tmp_path), "--val-share", 0, "--instance", "thing")
+    said = prepare("labelled", tmp_path / "scans", tmp_path / "out", *options, *normals)
+    assert f"warning: {file}: 3 of 80 points have NaN or infinite coordinates" in said
+    [sample] = open_scenes(tmp_path / "out")
+    np.testing.assert_array_equal(sample.coord, xyz[~nowhere])
+    np.testing.assert_array_equal(sample.segment, WANTED[~nowhere])
+    np.testing.assert_array_equal(sample.instance, things[~nowhere] - 7)
+    write_ply(file, labels, x=np.full(len(LABELS), np.nan, np.float32))
+    said = prepare("labelled", tmp_path / "scans", tmp_path / "none", *options[:4], code=1)
+    assert f"error: {file}: None of the 80 points has finite coordinates." in said
+
+
+def test_colours_in_doubt_ask_for_their_range_and_take_it(tmp_path: Path) -> None:
+    doubtful = {name: np.full(80, 1.5, np.float32) for name in ("red", "green", "blue")}
+    file = write_ply(tmp_path / "scans" / "a.ply", **doubtful)
+    options = ("--label-map", write_map(tmp_path), "--val-share", 0)
+    said = prepare("labelled", tmp_path / "scans", tmp_path / "out", *options, code=1)
+    assert re.search(rf"error: {file}: color lies in .* black and white: --color-range 0 255", said)
+    options = (*options, "--color-range", 0, 3)
+    prepare("labelled", tmp_path / "scans", tmp_path / "out", *options)
+    [sample] = open_scenes(tmp_path / "out")
+    assert (sample.color == 128).all()
+
+
+def test_a_tile_too_wide_for_rooms_is_written_with_a_warning(tmp_path: Path) -> None:
+    """Outdoors voxels are of 5 cm; which encoder it is for is known in training alone."""
+    wide = np.linspace(0, 1000, len(LABELS)).astype(np.float32)
+    write_ply(tmp_path / "scans" / "a.ply", x=wide)
+    options = ("--label-map", write_map(tmp_path), "--val-share", 0)
+    said = prepare("labelled", tmp_path / "scans", tmp_path / "out", *options)
+    assert "warning: a spans 1000 m, too far for encoders with voxels of 0.02 m" in said
+    [sample] = open_scenes(tmp_path / "out")
+    check_sample(sample, 0.05, patches=1)
+    with pytest.raises(InputError, match="'a' spans 1000 m; at most 655"):
+        check_sample(sample, 0.02, patches=1)
 
 
 @pytest.mark.parametrize("write", [write_las, write_pcd])
@@ -237,6 +319,14 @@ def test_names_of_classes_come_as_they_are_written_or_the_map_is_refused(tmp_pat
         (LABELS, ("MAP", "--val", "*"), "The split train is empty: all scans are for validation"),
         (LABELS, ("MAP", "--val-share", 1), "val_share is 1; it must be from 0 to below 1"),
         (LABELS, ("MAP", "--scale", 0), "scale is 0; it must be over 0"),
+        (LABELS, ("MAP", "--normals", 2), "normals is 2; a plane takes 3 points at least"),
+        (LABELS, ("MAP", "--viewpoint", 0, 0, 0), "pass --normals K too, or leave it out"),
+        (
+            LABELS,
+            ("MAP", "--normals", 20, "--viewpoint", 0, 0, "nan"),
+            "viewpoint is .*nan.*; pass three finite coordinates",
+        ),
+        (LABELS, ("MAP", "--color-range", 1, 0), "color_range is .*; the second must be the larg"),
         (LABELS, ("--label-map", "nowhere.txt"), "Cannot read nowhere.txt"),
     ],
 )

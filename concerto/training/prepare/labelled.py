@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import tyro
 from numpy.typing import NDArray
 
 from concerto.errors import ConcertoWarning, InputError
 from concerto.folders import files_in
 from concerto.io import WITH_SCALARS, read_scalars
+from concerto.points.convert import checked_range
 from concerto.points.normals import estimate_normals
 from concerto.points.point_cloud import PointCloud
 from concerto.training.encoded import EncodedSample, near_origin
@@ -47,6 +49,13 @@ class LabelledOptions:
     val says which, or SRC has folders train, val and test."""
     scale: float = 1.0
     """Metres a unit of the coordinates: 0.001 for millimetres."""
+    color_range: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
+    """What black and white are in the scans, where that is in doubt."""
+    normals: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
+    """Estimate normals where a scan has none, from K neighbours, such as 20, or 60 in sweeps.
+    Without it they are zeros, as `concerto segment` gives such scans to a segmenter."""
+    viewpoint: Annotated[tuple[float, float, float] | None, tyro.conf.arg(metavar="X Y Z")] = None
+    """What estimated normals face, in the scans' own coordinates, such as the scanner."""
 
     def check(self) -> None:
         """Raise InputError where a value is out of range."""
@@ -56,6 +65,25 @@ class LabelledOptions:
             raise InputError(f"val_share is {self.val_share:g}; it must be from 0 to below 1.")
         if not self.scale > 0:
             raise InputError(f"scale is {self.scale:g}; it must be over 0 (metres a unit).")
+        if self.normals is not None and self.normals < 3:
+            raise InputError(f"normals is {self.normals}; a plane takes 3 points at least.")
+        if self.viewpoint is not None and self.normals is None:
+            raise InputError(
+                "--viewpoint is what estimated normals face: pass --normals K too, or leave it out."
+            )
+        if self.viewpoint is not None and not np.isfinite(self.viewpoint).all():
+            raise InputError(f"viewpoint is {self.viewpoint}; pass three finite coordinates.")
+        checked_range(self.color_range)
+
+    def story(self) -> str:
+        """Where normals come from, for the card."""
+        if self.normals is None:
+            return "those of the scans"
+        made = f"of {self.normals} neighbours where a scan has none"
+        if self.viewpoint is None:
+            return made
+        x, y, z = self.viewpoint
+        return f"{made}, facing {x:g} {y:g} {z:g}"
 
 
 def labelled(
@@ -68,8 +96,9 @@ def labelled(
 ) -> None:
     """Make labelled scenes of PLY, LAS, LAZ or PCD files that have a field of labels.
 
-    A file is a scene, z up. Normals are estimated where there are none. Map coordinates are moved
-    near the origin, each scene on its own.
+    A file is a scene, z up. Normals are zeros where there are none, as they are when such a scan is
+    segmented; --normals estimates them. Points with NaN or infinite coordinates are left out. Map
+    coordinates are moved near the origin, each scene on its own.
 
     Args:
         src: Folder of scans; those of its folders train, val and test are the splits where it has
@@ -80,11 +109,13 @@ def labelled(
     splits = _splits(src, scans)
     first = next(iter(splits.values()))[0]
     if scans.label_map is None:
-        raise ask_for_map(read_scalars(first, [scans.label])[1][scans.label], str(first))
+        values = read_scalars(first, [scans.label], color_range=scans.color_range)[1]
+        raise ask_for_map(values[scans.label], str(first))
     label_map = read_label_map(scans.label_map)
     count = sum(map(len, splits.values()))
     source = f"{count} scan{'s' if count > 1 else ''}"
-    data = DataSet(source, None, None, {"labels": scans.label, "scale": scans.scale})
+    facts = {"labels": scans.label, "normals": scans.story(), "scale": scans.scale}
+    data = DataSet(source, None, None, facts)
     read = partial(_read, src=src, options=scans, label_map=label_map)
     convert(data, out, splits, read, label_map.classes, output, work)
 
@@ -157,13 +188,28 @@ def _scans(folder: Path) -> list[Path]:
 
 def _read(file: Path, src: Path, options: LabelledOptions, label_map: LabelMap) -> Converted:
     fields = [options.label] if options.instance is None else [options.label, options.instance]
-    cloud, scalars = read_scalars(file, fields)
+    cloud, scalars = read_scalars(file, fields, color_range=options.color_range)
+    finite = torch.isfinite(cloud.coord).all(1)
+    kept, points = int(finite.sum()), len(cloud)
+    if not kept:
+        raise InputError(f"{file}: None of the {points} points has finite coordinates.")
+    messages = []
+    if kept < points:
+        cloud = cloud[finite]
+        scalars = {name: values[finite.numpy()] for name, values in scalars.items()}
+        messages.append(
+            f"{file}: {points - kept} of {points} points have NaN or infinite coordinates, and are "
+            "left out with their labels."
+        )
     segment = label_map.apply(scalars[options.label], str(file))
     instance = None
     if options.instance is not None:
         instance = _instances(scalars[options.instance], str(file))
+    if options.normals is not None and cloud.normal is None:
+        cloud = estimate_normals(cloud, options.normals, options.viewpoint)
     name = file.relative_to(src).with_suffix("").as_posix()
-    return Converted(_sample(cloud, name, options.scale, segment, instance))
+    sample = _sample(cloud, name, options.scale, segment, instance)
+    return Converted(sample, tuple(messages))
 
 
 def _sample(
@@ -173,19 +219,18 @@ def _sample(
     segment: NDArray[np.int16],
     instance: NDArray[np.int32] | None,
 ) -> EncodedSample:
-    if cloud.normal is None:
-        cloud = estimate_normals(cloud)
-    assert cloud.normal is not None
     coord = cloud.coord.double().numpy() * scale
-    color = np.zeros(coord.shape, np.uint8)
+    color, normal = np.zeros(coord.shape, np.uint8), np.zeros(coord.shape, np.float32)
     if cloud.color is not None:
         color = (cloud.color.clamp(0, 1) * 255).round().byte().numpy()
+    if cloud.normal is not None:
+        normal = cloud.normal.numpy()
     return EncodedSample(
         name=name,
         scene=name,
         coord=near_origin(coord),
         color=color,
-        normal=cloud.normal.numpy(),
+        normal=normal,
         segment=segment,
         instance=instance,
     )

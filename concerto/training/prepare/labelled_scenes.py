@@ -16,7 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from concerto.errors import ConcertoWarning, InputError
-from concerto.training.encoded import EncodedSample
+from concerto.training.check_sample import MOST_VOXELS, check_arrays, extent_of
+from concerto.training.encoded import GRID_SIZE, EncodedSample
 from concerto.training.prepare.in_order import in_order
 from concerto.training.prepare.output import Destination
 
@@ -127,7 +128,7 @@ def _attempt(
     """A scene that can be used, or why it cannot."""
     try:
         converted = read(scene)
-        converted.sample.check()
+        check_arrays(converted.sample.decode(), patches=1)
         segment = converted.sample.segment
         if segment is not None and segment.max() >= classes:
             raise InputError(
@@ -135,7 +136,16 @@ def _attempt(
             )
     except InputError as error:
         return error
-    return converted
+    # Which encoder the scenes are for is not known here; it checks them by its own voxels.
+    extent = extent_of(converted.sample.coord)
+    if extent < MOST_VOXELS * GRID_SIZE:
+        return converted
+    wide = (
+        f"{converted.sample.name} spans {extent:g} m, too far for encoders with voxels of "
+        f"{GRID_SIZE:g} m: it takes voxels of over {extent / MOST_VOXELS:.2g} m, as for outdoors. "
+        "Are these metres, without stray points?"
+    )
+    return replace(converted, messages=(*converted.messages, wide))
 
 
 def _check_points(split: str, points: np.ndarray, classes: Sequence[str]) -> None:
