@@ -12,11 +12,12 @@ from concerto.training.parquet_scenes import ParquetScenes, files_of_split
 DATASET = "dataset"
 
 
-def hub_scenes(name: str, split: str, streaming: bool) -> ParquetScenes:
+def hub_scenes(name: str, split: str, streaming: bool, images: bool = True) -> ParquetScenes:
     """The samples of a split of a data set, "org/name" or "org/name@revision".
 
     streaming: read each sample from the Hub when it is asked for, instead of downloading the split
     to the cache first. A branch is followed to its newest commit, and then stays there.
+    images: as in `open_scenes`.
 
     Raises HubError where the Hub does not give it, InputError where it has no such split.
     """
@@ -31,10 +32,10 @@ def hub_scenes(name: str, split: str, streaming: bool) -> ParquetScenes:
     if streaming:
         there = [f"datasets/{repo}@{commit}/{file}" for file in files]
         # The address is given for the class keeps one instance for each set of arguments.
-        return ParquetScenes(there, HfFileSystem(endpoint=constants.ENDPOINT))
+        return ParquetScenes(there, HfFileSystem(endpoint=constants.ENDPOINT), images)
     with _explained(name):
         here = [hf_hub_download(repo, file, repo_type=DATASET, revision=commit) for file in files]
-    return ParquetScenes(here)
+    return ParquetScenes(here, images=images)
 
 
 @contextmanager

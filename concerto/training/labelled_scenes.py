@@ -54,14 +54,21 @@ class ClassesOf:
     def __getitem__(self, index: int) -> Sample:
         """A sample. Raises InputError, with the value, where a label is none of the classes."""
         sample = self.source[index]
-        if sample.segment is None:
-            return sample
+        return replace(sample, segment=self._counted(index, sample.segment))
+
+    def segment(self, index: int) -> np.ndarray | None:
+        """The labels of a sample; raises as for the sample."""
+        return self._counted(index, self.source.segment(index))
+
+    def _counted(self, index: int, segment: np.ndarray | None) -> np.ndarray | None:
+        """The source's labels as those of the classes."""
+        if segment is None:
+            return None
         # Of several places one may have labels without names, beside another that names its own.
         known = self.source.classes or self.classes
-        if sample.segment.max(initial=-1) >= len(known):
-            place = f"{sample.name!r}, its points in {self.source.scenes[index]}"
-            check_classes(sample.segment, known, place)
-        return replace(sample, segment=self._numbers[sample.segment])
+        if segment.max(initial=-1) >= len(known):
+            check_classes(segment, known, f"The points in {self.source.scenes[index]}")
+        return np.asarray(self._numbers[segment])
 
     @cached_property
     def _numbers(self) -> np.ndarray:
@@ -94,9 +101,17 @@ class Chosen:
 
     def __getitem__(self, index: int) -> Sample:
         """One of those chosen."""
+        return self.source[self._number(index)]
+
+    def segment(self, index: int) -> np.ndarray | None:
+        """The labels of one of those chosen."""
+        return self.source.segment(self._number(index))
+
+    def _number(self, index: int) -> int:
+        """Of a sample in the source."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self.source[self.samples[index]]
+        return self.samples[index]
 
 
 def choose_scenes(source: SceneSource, share: float, seed: int) -> Chosen:
@@ -147,20 +162,28 @@ class SomeLabels:
     def __getitem__(self, index: int) -> Sample:
         """A sample with most of its labels gone."""
         sample = self.source[index]
-        if sample.segment is None:
-            return sample
-        if index not in self._kept:
-            self._draw(index, sample)
-        kept = self._kept[index]
-        segment = np.full_like(sample.segment, -1)
-        segment[kept] = sample.segment[kept]
-        return replace(sample, segment=segment)
+        return replace(sample, segment=self._thinned(index, sample.segment))
 
-    def _draw(self, index: int, sample: Sample) -> None:
-        """Decide which rows of each sample of a scene stay. sample: that of the index."""
+    def segment(self, index: int) -> np.ndarray | None:
+        """The labels of a sample, most of them gone."""
+        return self._thinned(index, self.source.segment(index))
+
+    def _thinned(self, index: int, segment: np.ndarray | None) -> np.ndarray | None:
+        """The source's labels of a sample, but for those that go."""
+        if segment is None:
+            return None
+        if index not in self._kept:
+            self._draw(index)
+        kept, thinned = self._kept[index], np.full_like(segment, -1)
+        thinned[kept] = segment[kept]
+        return thinned
+
+    def _draw(self, index: int) -> None:
+        """Decide which rows of each sample of the scene of a sample stay."""
         group = next(group for group in self._groups if index in group)
-        parts = [sample if number == index else self.source[number] for number in group]
-        known = [np.flatnonzero(part.labels >= 0) for part in parts]
+        parts = [self.source.segment(number) for number in group]
+        # Of a sample without labels, none.
+        known = [np.flatnonzero(np.full(0, -1) if p is None else p >= 0) for p in parts]
         owner, row = np.repeat(group, list(map(len, known))), np.concatenate(known)
         # By the name, so that it does not matter which other scenes there are.
         name = zlib.crc32(self.scenes[index].encode())
@@ -175,13 +198,13 @@ class SomeLabels:
 
 
 def count_classes(source: SceneSource) -> np.ndarray:
-    """How many points have each class, (K,) int64: reads every sample once.
+    """How many points have each class, (K,) int64: reads the labels of every sample once.
 
     Raises InputError where no point has any.
     """
     counts = np.zeros(len(source.classes), np.int64)
     for index in range(len(source)):
-        segment = source[index].segment
+        segment = source.segment(index)
         if segment is not None:
             counts += np.bincount(segment[segment >= 0], minlength=len(counts))
     if not counts.any():

@@ -9,7 +9,8 @@ class, no instance. Other columns may stand beside these, and are left alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from datasets import Features
 
 COLUMNS = ("name", "scene", "coord", "color", "normal", "images", "seen")
+IMAGES = ("images", "seen")
 LABELS = ("segment", "instance")
 NORMAL_STEPS = 127
 MOST_PIXELS = 2**16
@@ -122,16 +124,24 @@ def to_table(sample: EncodedSample, schema: pa.Schema) -> pa.Table:
 def from_table(table: pa.Table, place: str, classes: Sequence[str] = ()) -> EncodedSample:
     """The sample in a table of one row.
 
-    place: where it comes from, for messages. classes: those of its labels, see `classes_in`;
-    without them, labels are not read.
+    table: without the columns of IMAGES the sample has no images. place: where it comes from, for
+    messages. classes: those of its labels, see `classes_in`; without them, labels are not read.
 
     Raises InputError where the row is not of this format, a number does not fit what its column
     means, or a label is none of the classes.
     """
-    labels = [name for name in LABELS if classes and name in table.column_names]
-    sample = _sample(table, place, labels)
+    with _explained(place):
+        sample = _sample(table, LABELS if classes else ())
     check_classes(sample.segment, classes, place)
     return sample
+
+
+def segment_in(table: pa.Table, place: str, classes: Sequence[str]) -> np.ndarray | None:
+    """The labels alone, of a table with their column; otherwise as `from_table`."""
+    with _explained(place):
+        segment = _flat(table["segment"].combine_chunks()[0], np.int16)
+    check_classes(segment, classes, place)
+    return segment
 
 
 def check_classes(segment: np.ndarray | None, classes: Sequence[str], place: str) -> None:
@@ -148,24 +158,32 @@ def check_classes(segment: np.ndarray | None, classes: Sequence[str], place: str
         )
 
 
-def _sample(table: pa.Table, place: str, labels: Sequence[str]) -> EncodedSample:
-    """labels: the columns of LABELS to read."""
+def _sample(table: pa.Table, labels: Sequence[str]) -> EncodedSample:
+    """labels: the columns of LABELS to read, where they are there."""
+    optional = {*IMAGES, *labels} & set(table.column_names)
+    wanted = [name for name in COLUMNS if name not in IMAGES] + sorted(optional)
+    row = {name: table[name].combine_chunks()[0] for name in wanted}
+    images, seen = (row[name].values if name in row else None for name in IMAGES)
+    return EncodedSample(
+        name=row["name"].as_py(),
+        scene=row["scene"].as_py(),
+        coord=_rows(row["coord"]).astype(np.float32),
+        color=_whole(_rows(row["color"]), np.uint8, "colours"),
+        normal=unit(_whole(_rows(row["normal"]), np.int8, "normals")),
+        images=tuple(image["bytes"].as_py() for image in images or ()),
+        seen=tuple(_pixels(image) for image in seen or ()),
+        segment=_flat(row.get("segment"), np.int16),
+        instance=_flat(row.get("instance"), np.int32),
+    )
+
+
+@contextmanager
+def _explained(place: str) -> Iterator[None]:
+    """Say which row it is that is not of this format."""
     import pyarrow as pa
 
     try:
-        row = {name: table[name].combine_chunks()[0] for name in (*COLUMNS, *labels)}
-        seen = row["seen"].values
-        return EncodedSample(
-            name=row["name"].as_py(),
-            scene=row["scene"].as_py(),
-            coord=_rows(row["coord"]).astype(np.float32),
-            color=_whole(_rows(row["color"]), np.uint8, "colours"),
-            normal=unit(_whole(_rows(row["normal"]), np.int8, "normals")),
-            images=tuple(image["bytes"].as_py() for image in row["images"].values or ()),
-            seen=tuple(_pixels(image) for image in seen or ()),
-            segment=_flat(row.get("segment"), np.int16),
-            instance=_flat(row.get("instance"), np.int32),
-        )
+        yield
     except (
         KeyError,
         IndexError,

@@ -20,14 +20,17 @@ from concerto.client_errors import client_errors, reason
 from concerto.errors import HubError, InputError
 from concerto.training.parquet_format import (
     COLUMNS,
+    IMAGES,
     LABELS,
     classes_in,
     from_table,
     import_datasets,
+    segment_in,
 )
 from concerto.training.samples import Sample
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 Read = TypeVar("Read")
@@ -74,13 +77,14 @@ def same_classes(found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
 class ParquetScenes:
     """The samples of some Parquet files, in the order of the files and their rows."""
 
-    def __init__(self, files: Sequence[str], filesystem: Any = None) -> None:
+    def __init__(self, files: Sequence[str], filesystem: Any = None, images: bool = True) -> None:
         """files: paths. filesystem: of fsspec, where they lie elsewhere than on this machine.
+        images: as in `open_scenes`.
 
         Raises InputError where a file is no Parquet file of this format, or all are empty.
         """
         import_datasets()
-        self.files, self._filesystem = list(files), filesystem
+        self.files, self._filesystem, self._with_images = list(files), filesystem, images
         with ThreadPoolExecutor(READERS if filesystem is not None else 1) as pool:
             self._footers = list(pool.map(self._footer, range(len(self.files))))
         self._classes = [classes_in(footer.schema.to_arrow_schema()) for footer in self._footers]
@@ -112,21 +116,40 @@ class ParquetScenes:
 
     def __getitem__(self, index: int) -> Sample:
         """A sample. Raises InputError where it is broken, HubError where it cannot be fetched."""
+        file, group, row = self._locate(index)
+        columns = [name for name in COLUMNS if self._with_images or name not in IMAGES]
+        columns += LABELS if self._classes[file] else ()
+        table, place = self._read_row(file, group, row, columns)
+        return from_table(table, place, self._classes[file]).decode()
+
+    def segment(self, index: int) -> np.ndarray | None:
+        """The labels of a sample, their column alone being read. Raises as for a sample."""
+        file, group, row = self._locate(index)
+        if not self._classes[file]:
+            return None
+        table, place = self._read_row(file, group, row, ["segment"])
+        return segment_in(table, place, self._classes[file])
+
+    def _locate(self, index: int) -> tuple[int, int, int]:
+        """The file of a sample, its group of rows there, and the row in that."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         at = int(np.searchsorted(self._ends, index, side="right"))
         file, group, rows = map(int, self._groups[at])
-        row = index - (int(self._ends[at]) - rows)
-        table = self._read(file, lambda stream: self._read_group(stream, file, group))
-        place = f"{self.files[file]}, row {row} of group {group}"
-        return from_table(table.slice(row, 1), place, self._classes[file]).decode()
+        return file, group, index - (int(self._ends[at]) - rows)
 
-    def _read_group(self, stream: Any, file: int, group: int) -> Any:
+    def _read_row(
+        self, file: int, group: int, row: int, columns: Sequence[str]
+    ) -> tuple[pa.Table, str]:
+        """A table of one row, and what to call its place in messages."""
         import pyarrow.parquet as pq
 
-        reader = pq.ParquetFile(stream, metadata=self._footers[file], pre_buffer=True)
-        columns = [*COLUMNS, *(LABELS if self._classes[file] else ())]
-        return reader.read_row_group(group, columns=columns, use_threads=False)
+        def read(stream: Any) -> pa.Table:
+            reader = pq.ParquetFile(stream, metadata=self._footers[file], pre_buffer=True)
+            return reader.read_row_group(group, columns=list(columns), use_threads=False)
+
+        table = self._read(file, read)
+        return table.slice(row, 1), f"{self.files[file]}, row {row} of group {group}"
 
     def _scenes(self, file: int) -> list[str]:
         """Of one file: a column of names alone, whatever else is large."""

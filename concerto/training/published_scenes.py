@@ -35,8 +35,10 @@ class PublishedScenes:
 
     classes: tuple[str, ...] = ()
 
-    def __init__(self, folder: Path, split: str) -> None:
-        """Raises InputError where the split is not there, or its list cannot be read."""
+    def __init__(self, folder: Path, split: str, images: bool = True) -> None:
+        """images: as in `open_scenes`.
+
+        Raises InputError where the split is not there, or its list cannot be read."""
         listing = folder / "splits" / f"{split}.json"
         if not listing.is_file():
             known = ", ".join(splits_of(folder)) or "none"
@@ -47,7 +49,7 @@ class PublishedScenes:
             raise InputError(f"{listing} is no JSON: {error}.") from error
         if not isinstance(entries, dict) or not entries:
             raise InputError(f"{listing} lists no samples; expected an object of them by name.")
-        self.folder, self._listing = folder, listing
+        self.folder, self._listing, self._with_images = folder, listing, images
         self._names, self._entries = list(entries), list(entries.values())
         self._points = [self._points_of(name, entry) for name, entry in entries.items()]
         self._dropped = self._find_dropped()
@@ -74,6 +76,11 @@ class PublishedScenes:
         """A sample. Raises InputError where a file of it is missing or broken."""
         return self.encoded(index).decode()
 
+    def segment(self, index: int) -> np.ndarray | None:
+        """The labels of a sample. Raises InputError where their file is broken."""
+        points = self._place(self._points[index], self._dropped)
+        return _labels(points / "segment.npy", np.int16)
+
     def encoded(self, index: int) -> EncodedSample:
         """A sample with its images as they lie in their files.
 
@@ -81,8 +88,8 @@ class PublishedScenes:
         """
         name, entry = self._names[index], self._entries[index]
         images, pairs = (
-            self._paths(name, entry, "images"),
-            self._paths(name, entry, "correspondences"),
+            self._paths(name, entry, key) if self._with_images else []
+            for key in ("images", "correspondences")
         )
         points = self._place(self._points[index], self._dropped)
         coord = near_origin(_load(points / "coord.npy"))
@@ -95,7 +102,7 @@ class PublishedScenes:
             normal=unit(_load(normal)) if normal.exists() else np.zeros_like(coord),
             images=tuple(read_bytes(self._place(path, self._dropped)) for path in images),
             seen=tuple(_seen(self._place(path, self._dropped)) for path in pairs),
-            segment=_labels(points / "segment.npy", np.int16),
+            segment=self.segment(index),
             instance=_labels(points / "instance.npy", np.int32),
         )
 

@@ -49,9 +49,17 @@ class SceneSource(Protocol):
         broken, naming it; any other error ends the training."""
         ...
 
+    def segment(self, index: int) -> np.ndarray | None:
+        """The `Sample.segment` of a sample, where it can be read without the rest of it."""
+        ...
+
 
 def open_scenes(
-    data: Place | Sequence[Place], *, split: str = "train", streaming: bool = False
+    data: Place | Sequence[Place],
+    *,
+    split: str = "train",
+    streaming: bool = False,
+    images: bool = True,
 ) -> SceneSource:
     """The samples of a split.
 
@@ -60,12 +68,13 @@ def open_scenes(
     `splits/{split}.json`; or several of these, whose samples are then one after another.
     streaming: do not download a data set of the Hub first. The samples, and the order in which a
     stream draws them, are the same either way, and for any number of processes.
+    images: without them samples have none, and nothing of them is read: points and labels alone.
 
     Raises InputError where there are no such scenes, HubError where the Hub does not give them,
     MissingExtraError where prepared scenes are asked for and `datasets` is missing.
     """
     places = [data] if isinstance(data, str | os.PathLike) else list(data)
-    sources = [_open(str(place), split, streaming) for place in places]
+    sources = [_open(str(place), split, streaming, images) for place in places]
     if not sources:
         raise InputError("No data was given: pass a folder, or org/name of a data set on the Hub.")
     return sources[0] if len(sources) == 1 else JoinedScenes(sources)
@@ -93,11 +102,22 @@ class JoinedScenes:
 
     def __getitem__(self, index: int) -> Sample:
         """A sample of one of the sources."""
-        source = int(np.searchsorted(self._ends, index, side="right"))
-        return self.sources[source][index - (self._ends[source] - len(self.sources[source]))]
+        source, at = self._place(index)
+        return source[at]
+
+    def segment(self, index: int) -> np.ndarray | None:
+        """The labels of a sample of one of the sources."""
+        source, at = self._place(index)
+        return source.segment(at)
+
+    def _place(self, index: int) -> tuple[SceneSource, int]:
+        """Whose sample it is, and its number there."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        source = self.sources[number]
+        return source, index - (self._ends[number] - len(source))
 
 
-def _open(place: str, split: str, streaming: bool) -> SceneSource:
+def _open(place: str, split: str, streaming: bool, images: bool) -> SceneSource:
     folder = Path(place)
     if folder.is_dir():
         if streaming:
@@ -107,18 +127,18 @@ def _open(place: str, split: str, streaming: bool) -> SceneSource:
                 ConcertoWarning,
                 stacklevel=2,
             )
-        return _in_folder(folder, split)
+        return _in_folder(folder, split, images)
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", place) and not place.startswith("."):
-        return hub_scenes(place, split, streaming)
+        return hub_scenes(place, split, streaming, images)
     raise InputError(
         f"There is no folder {place}. Pass a folder of prepared scenes, or org/name of a data set "
         "on the Hub."
     )
 
 
-def _in_folder(folder: Path, split: str) -> SceneSource:
+def _in_folder(folder: Path, split: str, images: bool) -> SceneSource:
     if (folder / "splits").is_dir():
-        return PublishedScenes(folder, split)
+        return PublishedScenes(folder, split, images)
     # What is being written lies in a hidden folder beside the rest.
     files = [path.relative_to(folder).as_posix() for path in files_in(folder, (".parquet",))]
     if not files:
@@ -128,4 +148,4 @@ def _in_folder(folder: Path, split: str) -> SceneSource:
             "from published archives with `prepare published SRC OUT`."
         )
     chosen = files_of_split(files, split, str(folder))
-    return ParquetScenes([str(folder / file) for file in chosen])
+    return ParquetScenes([str(folder / file) for file in chosen], images=images)

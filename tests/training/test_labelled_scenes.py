@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from concerto import InputError
@@ -123,6 +125,41 @@ def test_labels_without_names_are_checked_beside_data_that_name_theirs(tmp_path:
     assert source[0].segment is not None
     with pytest.raises(InputError, match=r"points in 1/room_1: point 0 has class 3\."):
         source[1]
+
+
+def test_classes_are_counted_without_reading_points_and_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [replace(room(k), name=f"part_{k}", scene="whole") for k in range(3)]
+    one = write_prepared(tmp_path / "one", [*parts, room(3), made(0)], classes=CLASSES)
+    other = write_published(tmp_path / "other", [room(4)])
+    opened = ClassesOf(open_scenes([one, other]), ("wall", "floor"))
+    source = SomeLabels(Chosen(opened, (0, 2, 3, 4, 5)), 30, seed=1)
+    labels = [source[index].segment for index in range(5)]
+    read, columns = pq.ParquetFile.read_row_group, set()
+
+    def spy(file: pq.ParquetFile, *given: Any, **options: Any) -> Any:
+        columns.update(options["columns"])
+        return read(file, *given, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
+    for index, wanted in enumerate(labels):
+        np.testing.assert_array_equal(source.segment(index), wanted)
+    assert count_classes(source).sum() == 90
+    assert columns == {"segment"}
+
+
+def test_samples_come_without_images_where_none_are_wanted(tmp_path: Path) -> None:
+    whole = replace(made(0), segment=labelled(0).segment, images=(b"broken",) * 2)
+    prepared = write_prepared(tmp_path / "prepared", [whole], classes=CLASSES)
+    published = write_published(tmp_path / "published", [whole])
+    for folder in (prepared, published):
+        with pytest.raises(InputError, match="image"):
+            open_scenes(folder)[0]
+        sample = open_scenes(folder, images=False)[0]
+        assert sample.images == sample.seen == ()
+        np.testing.assert_array_equal(sample.coord, whole.coord)
+        np.testing.assert_array_equal(sample.segment, whole.segment)
 
 
 def test_data_without_names_or_labels_cannot_be_learnt_from(tmp_path: Path) -> None:
