@@ -1,11 +1,13 @@
 """How good a segmenter is: `python -m concerto.training.evaluate MODEL --data … --output DIR`.
 
 Every original point of every scene counts once, in however many samples it is stored. What is
-finished of a scene is kept, so that a run that was cut off goes on where it ended.
+found of a scene is kept with a digest of its points and labels, so that a run that was cut off goes
+on where it ended, and scenes that have changed since are looked at again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import warnings
@@ -26,6 +28,7 @@ from concerto.segmenter_files import fingerprint
 from concerto.training.check_sample import naming
 from concerto.training.labelled_scenes import ClassesOf
 from concerto.training.pictures import cloud_of
+from concerto.training.push_measured import measured_target, push_measured
 from concerto.training.results import draw_confusion, markdown, summary
 from concerto.training.samples import Sample
 from concerto.training.scene_groups import group_by_scene, without_repeats
@@ -47,6 +50,8 @@ def evaluate(
     encoder: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    push_to_hub: Annotated[str | None, tyro.conf.arg(metavar="REPO")] = None,
+    private: bool = False,
 ) -> Scores:
     """Compare a segmenter with labelled scenes: mIoU, mAcc, allAcc, and each class.
 
@@ -63,11 +68,14 @@ def evaluate(
         encoder: Where the encoder of a head or adapters saved alone lies, if not where MODEL says.
         device: Where to run: cpu, cuda, mps; auto takes a CUDA device where there is one.
         overwrite: Begin anew where the folder holds another evaluation.
+        push_to_hub: Then upload the folder MODEL, these scores in its card, to this repo, org/name.
+        private: Make a new repo private.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     segmenter = Segmenter.from_pretrained(model, encoder=encoder, device=device)
-    opened = open_scenes(data, split=split)
+    target = None if push_to_hub is None else measured_target(model, push_to_hub, private)
+    opened = open_scenes(data, split=split, images=False)
     source = ClassesOf(opened, segmenter.classes)
     groups = group_by_scene(source)
     settings = {
@@ -76,7 +84,6 @@ def evaluate(
         "split": split,
         "votes": votes,
         "classes": list(segmenter.classes),
-        "scenes": len(groups),
     }
     confusion = _compare(segmenter, source, groups, output, settings, overwrite)
     unseen = [segmenter.classes.index(name) for name in segmenter.config.unseen]
@@ -88,6 +95,8 @@ def evaluate(
         write_results(Path(model) / CARD_FILE, markdown(segmenter.classes, scores, about))
     print(summary(scores))
     print(output)
+    if target is not None:
+        print(push_measured(Path(model), target))
     return scores
 
 
@@ -113,7 +122,7 @@ def _compare(
     settings: dict[str, Any],
     overwrite: bool,
 ) -> Confusion:
-    """Count over all scenes, those that are finished already read from the folder.
+    """Count over all scenes; what is known of one from the folder is not computed again.
 
     groups: the samples of each scene.
     """
@@ -122,20 +131,19 @@ def _compare(
     classes = len(segmenter.classes)
     done, names = _open(output, settings, overwrite), source.scenes
     confusion = Confusion(classes)
-    for matrix in done.values():
-        confusion.matrix += np.array(matrix, np.int64)
     with (output / SCENES_FILE).open("a", encoding="utf-8") as stream:
-        left = [index for index in range(len(groups)) if index not in done]
-        bar = tqdm(left, initial=len(done), total=len(groups), unit="scene", disable=None)
-        for index in bar:
-            own = Confusion(classes)
-            for _, sample in without_repeats(source, groups[index]):
-                _count(segmenter, sample, settings["votes"], own)
-            confusion.matrix += own.matrix
-            name = names[groups[index][0]]
-            line = {"index": index, "name": name, "matrix": own.matrix.tolist()}
-            stream.write(json.dumps(line) + "\n")
-            stream.flush()
+        for group in tqdm(groups, unit="scene", disable=None):
+            samples = [sample for _, sample in without_repeats(source, group)]
+            points = _digest(samples)
+            if points not in done:
+                own = Confusion(classes)
+                for sample in samples:
+                    _count(segmenter, sample, settings["votes"], own)
+                done[points] = own.matrix.tolist()
+                line = {"name": names[group[0]], "points": points, "matrix": done[points]}
+                stream.write(json.dumps(line) + "\n")
+                stream.flush()
+            confusion.matrix += np.array(done[points], np.int64)
     if not confusion.matrix.any():
         raise InputError("None of the points has a label of these classes to compare with.")
     return confusion
@@ -152,8 +160,17 @@ def _count(segmenter: Segmenter, sample: Sample, votes: bool, confusion: Confusi
     confusion.add(sample.segment, found.cpu().numpy())
 
 
-def _open(output: Path, settings: dict[str, Any], overwrite: bool) -> dict[int, Any]:
-    """The matrices of finished scenes by their number; begins the file where there is none.
+def _digest(samples: Sequence[Sample]) -> str:
+    """Of all that a scene's matrix comes from, but for the segmenter."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        for values in (sample.coord, sample.color, sample.normal, sample.labels):
+            digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _open(output: Path, settings: dict[str, Any], overwrite: bool) -> dict[str, Any]:
+    """The matrices of finished scenes by their digest; begins the file where there is none.
 
     Raises ConfigError where the folder holds an evaluation of something else.
     """
@@ -164,7 +181,7 @@ def _open(output: Path, settings: dict[str, Any], overwrite: bool) -> dict[int, 
         text = file.read_text(encoding="utf-8")
         lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
     if lines and lines[0] != settings:
-        changed = [k for k in settings if lines[0].get(k) != settings[k]]
+        changed = [k for k in lines[0] | settings if lines[0].get(k) != settings.get(k)]
         raise ConfigError(
             f"{output} holds an evaluation with another {' and '.join(changed)}. Choose another "
             "--output, or replace it with --overwrite."
@@ -174,7 +191,7 @@ def _open(output: Path, settings: dict[str, Any], overwrite: bool) -> dict[int, 
     # Written anew, so that a line that was cut short does not stay.
     with replacing(file) as path:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return {line["index"]: line["matrix"] for line in lines[1:]}
+    return {line["points"]: line["matrix"] for line in lines[1:]}
 
 
 def _write(

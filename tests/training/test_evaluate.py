@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import warnings
 from dataclasses import replace
@@ -21,6 +22,8 @@ from concerto.training.probe import probe
 from concerto.training.scenes import open_scenes
 from concerto.training.scores import Confusion
 from concerto.training.votes import moved, view_matrices, vote
+from hub_server import FakeHub
+from labelled_rooms import CLASSES, room
 from made_samples import labelled, write_prepared
 from small_probes import config, make_place
 
@@ -62,6 +65,60 @@ def test_an_evaluation_that_was_cut_off_goes_on(
     assert found["miou"] == whole.miou
     assert found["classes"]["lamp"]["iou"] is None
     assert (first / "confusion.png").stat().st_size > 1000
+
+
+def test_only_scenes_that_have_changed_are_measured_anew(
+    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms = [room(k) for k in range(6, 9)]
+    folder, output = tmp_path / "data", tmp_path / "scores"
+    write_prepared(folder, rooms, "val", CLASSES)
+    before = evaluate(str(trained), (str(folder),), output)
+    seen = []
+    add = Confusion.add
+    monkeypatch.setattr(Confusion, "add", lambda self, *a: (seen.append(1), add(self, *a))[1])
+    assert repr(evaluate(str(trained), (str(folder),), output)) == repr(before)
+    assert not seen
+    # As many points and scenes of the same names; the labels of one have been mended.
+    assert rooms[1].segment is not None
+    other = np.where(rooms[1].segment >= 0, 1 - rooms[1].segment, -1).astype(np.int16)
+    shutil.rmtree(folder)
+    write_prepared(folder, [rooms[0], replace(rooms[1], segment=other), rooms[2]], "val", CLASSES)
+    after = evaluate(str(trained), (str(folder),), output)
+    assert len(seen) == 1
+    assert after.miou < before.miou
+    monkeypatch.undo()
+    assert repr(evaluate(str(trained), (str(folder),), tmp_path / "anew")) == repr(after)
+
+
+@pytest.mark.usefixtures("logged_in")
+def test_a_measured_segmenter_goes_to_the_hub_with_its_scores_and_its_story(
+    place: Path, trained: Path, tmp_path: Path, hub: FakeHub
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(trained, model)
+    data, output = (str(place / "data"),), tmp_path / "scores"
+    scores = evaluate(str(model), data, output, push_to_hub="rooms")
+    files = hub.repos["me/rooms"].at("main")
+    assert files.keys() >= {"model.safetensors", "config.json"}
+    card = files["README.md"].decode()
+    assert 'Segmenter.from_pretrained("me/rooms")' in card
+    assert "| protocol | cached |" in card
+    assert f"{100 * scores.miou:.1f}" in card
+    assert "Nothing was measured" not in card
+    assert card == (model / "README.md").read_text(encoding="utf-8")
+    (model / "README.md").unlink()
+    with pytest.raises(InputError, match=r"uploads a folder that training left.*has no README"):
+        evaluate(str(model), data, output, push_to_hub="rooms")
+
+
+def test_adapters_of_an_encoder_that_lies_here_alone_are_not_pushed(
+    place: Path, tmp_path: Path
+) -> None:
+    probe(config(place, tmp_path / "run", mode="lora"))
+    model, data = str(tmp_path / "run" / "model"), (str(place / "data"),)
+    with pytest.raises(InputError, match=r"which nobody else can reach: train with --merge"):
+        evaluate(model, data, tmp_path / "scores", push_to_hub="rooms")
 
 
 def test_an_interruption_is_one_line(

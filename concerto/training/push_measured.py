@@ -1,0 +1,53 @@
+"""A segmenter that was measured → the Hub: its folder as it lies, with the scores in its card.
+
+`Segmenter.push_to_hub` writes a card of its own, which knows neither training nor scores.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from concerto.card import ANY_SOURCE
+from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_json
+from concerto.errors import InputError
+from concerto.files import replacing
+from concerto.upload import Target, make_target
+
+FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE)
+
+
+def measured_target(model: str, repo_id: str, private: bool) -> Target:
+    """Where to upload the folder of a segmenter to, made sure of before the work.
+
+    Raises InputError where it is no folder with a card, or what is in it needs an encoder that lies
+    here alone; HubError where the Hub would not take it.
+    """
+    folder = Path(model)
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"--push-to-hub uploads a folder that training left, with {', '.join(FILES)}, and "
+            f"{model} has no {missing[0]}."
+        )
+    over = read_json(folder / CONFIG_FILE).get("over")
+    if over is not None and Path(over["source"]).exists():
+        raise InputError(
+            f"{model} holds no encoder, and that it was trained on lies in {over['source']}, which "
+            "nobody else can reach: train with --merge too, or build on an encoder on the Hub."
+        )
+    message = "Upload a Concerto segmenter"
+    return make_target(repo_id, private=private or None, commit_message=message)
+
+
+def push_measured(folder: Path, target: Target) -> str:
+    """Upload it, the repo named in the example of its card; returns the commit's URL.
+
+    Raises HubError where the Hub does not take it.
+    """
+    card = folder / CARD_FILE
+    text = card.read_text(encoding="utf-8")
+    example = 'from_pretrained("{}")'.format
+    with replacing(card) as path:
+        named = text.replace(example(ANY_SOURCE), example(target.repo_id))
+        path.write_text(named, encoding="utf-8")
+    return target.upload(folder, FILES)
