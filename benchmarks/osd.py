@@ -133,7 +133,7 @@ def _runs(
                 mode=mode,
                 protocol="cached" if cached else "published",
                 merge=mode == "lora",
-                workers=0,
+                workers=ProbeConfig.workers if cached else 0,
                 decoder=decoder,
             )
             probe(config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,9 +16,16 @@ from concerto.training.samples import Sample
 
 
 def frozen_features(
-    model: Concerto, sample: Sample, classes: int, stages: Stages = "all"
+    model: Concerto,
+    sample: Sample,
+    classes: int,
+    stages: Stages = "all",
+    keep: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (n, C) float32 and classes (n,) int64 of a scene's n voxels; -1 where none.
+
+    keep: given the classes, says the rows that are wanted, (m,) of them; the features of the others
+    are never put together, which for all voxels of a large scene takes gigabytes.
 
     Raises InputError, naming the sample, where its points cannot be encoded.
     """
@@ -25,8 +34,14 @@ def frozen_features(
     def read(hierarchy: Hierarchy) -> Tensor:
         voxels = len(hierarchy.levels[0].feat)
         rows = hierarchy.voxel_of_point.cpu().numpy()
-        labels.append(voxel_classes(sample.labels, rows, voxels, classes))
-        features = hierarchy.features(stages, at="voxels")
+        found = voxel_classes(sample.labels, rows, voxels, classes)
+        if keep is None:
+            labels.append(found)
+            features = hierarchy.features(stages, at="voxels")
+        else:
+            kept = keep(found)
+            labels.append(found[kept])
+            features = _at_voxels(hierarchy, kept).features(stages)
         assert isinstance(features, Tensor)
         return features
 
@@ -34,6 +49,12 @@ def frozen_features(
         found = model.infer(cloud_of(sample), read)
     assert isinstance(found, Tensor)
     return found.to("cpu", torch.float32).numpy(), labels[0]
+
+
+def _at_voxels(hierarchy: Hierarchy, rows: np.ndarray) -> Hierarchy:
+    """The same levels, some of the finest voxels being the points."""
+    at = torch.from_numpy(rows).to(hierarchy.voxel_of_point.device)
+    return Hierarchy(hierarchy.levels, at, [len(at)], (), single=True)
 
 
 def voxel_classes(

@@ -8,7 +8,7 @@ back is chosen on scenes that are left out of the first fits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -79,19 +79,36 @@ def gather_features(
 
     Raises InputError where no point has a label.
     """
-    random = np.random.default_rng(seed)
+    choose = row_choice(count, points, seed)
     features, labels = [], []
     for feat, segment in scenes:
-        rows = np.flatnonzero(segment >= 0)
-        share = max(1, points // count)
-        if len(rows) > share:
-            rows = np.sort(random.choice(rows, share, replace=False))
+        rows = choose(segment)
         features.append(_half(feat[rows]))
         labels.append(segment[rows].astype(np.int64))
+        del feat, segment  # all of a scene: not to be held while the next is made
     if not sum(map(len, labels)):
         raise InputError(f"None of the points of the {count} scenes to fit to has a label.")
     ends = np.cumsum([len(part) for part in labels])
     return FeatureSet(np.concatenate(features), np.concatenate(labels), ends)
+
+
+def row_choice(count: int, points: int, seed: int = 0) -> Callable[[np.ndarray], np.ndarray]:
+    """What tells, by the labels (n,) of one scene after another, the rows that `gather_features`
+    keeps of each. So who makes features can leave the others out, and the same are kept."""
+    random, share = np.random.default_rng(seed), max(1, points // count)
+
+    def choose(labels: np.ndarray) -> np.ndarray:
+        rows = labelled_rows(labels)
+        if len(rows) > share:
+            rows = np.sort(random.choice(rows, share, replace=False))
+        return rows
+
+    return choose
+
+
+def labelled_rows(labels: np.ndarray) -> np.ndarray:
+    """The rows of labels (n,) that have one."""
+    return np.flatnonzero(labels >= 0)
 
 
 @dataclass(frozen=True)

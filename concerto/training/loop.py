@@ -35,7 +35,7 @@ class LoopConfig:
 
     output: Path
     """Folder of the run: checkpoints, logs, pictures. Must be empty, or a run to resume."""
-    batch_size: int
+    batch_size: int = 4
     """Samples in one step, over all processes and accumulated passes together."""
     epochs: float = 1.0
     """Passes over the data."""

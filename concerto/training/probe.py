@@ -6,9 +6,9 @@ it. How good it is, `python -m concerto.training.evaluate` tells.
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,12 @@ from concerto.training.labelled_views import (
     collate_labelled,
     make_labelled_view,
 )
-from concerto.training.linear_probe import fit_linear, gather_features
+from concerto.training.linear_probe import (
+    fit_linear,
+    gather_features,
+    labelled_rows,
+    row_choice,
+)
 from concerto.training.loop import TrainResult, make_accelerator, train
 from concerto.training.probe_config import RANDOM, ProbeConfig
 from concerto.training.probe_output import check_output, push, save_segmenter
@@ -59,7 +64,9 @@ def probe(config: ProbeConfig) -> TrainResult:
     Raises ConfigError, InputError, HubError, MissingExtraError before anything is computed where
     something is missing or does not fit; during the run, the errors of `train`.
     """
-    accelerator = make_accelerator(config.loop)
+    # Without steps there is nothing to track.
+    loop = replace(config.loop, tracker="none") if config.protocol == "cached" else config.loop
+    accelerator = make_accelerator(loop)
     config = _mixing(config, accelerator)
     source = labelled_source(config, accelerator)
     model = load_encoder(config)
@@ -106,7 +113,7 @@ def labelled_source(config: ProbeConfig, accelerator: Accelerator) -> SceneSourc
 
     Raises InputError where there are no such scenes, or no classes.
     """
-    opened = open_scenes(config.data, split=config.split)
+    opened = open_scenes(config.data, split=config.split, images=False)
     names = opened.classes
     if config.classes is not None:
         names = tuple(name.strip() for name in config.classes.split(","))
@@ -160,7 +167,7 @@ def _mixing(config: ProbeConfig, accelerator: Accelerator) -> ProbeConfig:
             ConcertoWarning,
             stacklevel=2,
         )
-    return dataclasses.replace(config, views=dataclasses.replace(config.views, mix=0.0))
+    return replace(config, views=replace(config.views, mix=0.0))
 
 
 def _head_config(config: ProbeConfig, encoder: ConcertoConfig) -> LinearConfig | DecoderConfig:
@@ -187,7 +194,9 @@ def _fit(
     classes = len(segmenter.classes)
     groups = group_by_scene(source)
     bar = tqdm(groups, desc="features", unit="scene")
-    scenes = (_scene_features(model.eval(), source, group, classes) for group in bar)
+    # Chosen here, as gather_features would: what is not kept need not be put together.
+    keep = row_choice(len(groups), config.fit.points, config.loop.seed)
+    scenes = (_scene_features(model.eval(), source, group, classes, keep) for group in bar)
     data = gather_features(scenes, len(groups), config.fit.points, config.loop.seed)
     found = fit_linear(data, classes, config.fit, config.loop.seed)
     print(f"weight decay {found.weight_decay:g}, chosen on scenes held out")
@@ -198,12 +207,23 @@ def _fit(
 
 
 def _scene_features(
-    model: Concerto, source: SceneSource, samples: Sequence[int], classes: int
+    model: Concerto,
+    source: SceneSource,
+    samples: Sequence[int],
+    classes: int,
+    keep: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, C) and classes (n,) of all samples of a scene."""
-    parts = [frozen_features(model, source[number], classes) for number in samples]
-    features, labels = zip(*parts, strict=True)
-    return np.concatenate(features), np.concatenate(labels)
+    """Features (m, C) and classes (m,) of the voxels of all samples of a scene, the rows that
+    `keep` says by their classes."""
+    if len(samples) == 1:
+        return frozen_features(model, source[samples[0]], classes, keep=keep)
+    # Which rows of each is known only when the classes of all are.
+    parts = [
+        frozen_features(model, source[number], classes, keep=labelled_rows) for number in samples
+    ]
+    features, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    rows = keep(labels)
+    return features[rows], labels[rows]
 
 
 def _unseen(source: SceneSource) -> tuple[str, ...]:
@@ -229,7 +249,7 @@ def _tensors(module: SegmentationModule, keep: bool) -> dict[str, torch.Tensor]:
 def _settings(config: ProbeConfig, segmenter: SegmenterConfig) -> dict[str, Any]:
     """The config, but for what the loop keeps itself and what changes no result."""
     how = ("loop", "workers", "backend", "push_to_hub", "private", "license", "merge", "fit")
-    values = {k: v for k, v in dataclasses.asdict(config).items() if k not in how}
+    values = {k: v for k, v in asdict(config).items() if k not in how}
     return values | {"classes": segmenter.classes, "model": segmenter.encoder.to_dict()}
 
 

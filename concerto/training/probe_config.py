@@ -28,8 +28,8 @@ RATES = {
 }
 # What decides over steps, of which --protocol cached has none.
 OF_STEPS = (
-    *("epochs", "max_steps", "accumulate", "precision", "clip_norm", "save_every", "keep"),
-    *("picture_every", "max_bad_steps"),
+    *("batch_size", "epochs", "max_steps", "accumulate", "precision", "clip_norm", "log_every"),
+    *("save_every", "keep", "picture_every", "max_bad_steps"),
 )
 
 
@@ -108,6 +108,8 @@ class ProbeConfig:
             )
         usual = {option.name: option.default for option in fields(LoopConfig)}
         changed = [name for name in OF_STEPS if getattr(self.loop, name) != usual[name]]
+        changed += ["tracker"] if self.loop.tracker not in (usual["tracker"], "none") else []
+        changed += ["workers"] if self.workers != ProbeConfig.workers else []
         if self.protocol == "cached" and changed:
             raise ConfigError(
                 "--protocol cached fits the map to the end, in one go: leave "

@@ -29,15 +29,12 @@ def make_place(folder: Path) -> Path:
 
 def config(place: Path, output: Path, **changes: Any) -> ProbeConfig:
     """Three steps on the rooms of a place, or the fit that has none."""
-    loop: dict[str, Any] = {"batch_size": 2, "tracker": "none", "log_every": 1}
+    loop: dict[str, Any] = {"tracker": "none"}
+    values: dict[str, Any] = {"encoder": str(place / "encoder"), "data": (str(place / "data"),)}
     if changes.get("protocol") != "cached":
-        loop["max_steps"] = 3
+        loop |= {"batch_size": 2, "log_every": 1, "max_steps": 3}
+        values["workers"] = 0
     loop |= changes.pop("loop", {})
-    values: dict[str, Any] = {
-        "encoder": str(place / "encoder"),
-        "data": (str(place / "data"),),
-        "workers": 0,
-    }
     if changes.get("mode") in ("decoder", "full"):
         values["decoder"] = DECODER
     return ProbeConfig(loop=LoopConfig(output, **loop), **(values | changes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +23,7 @@ from concerto.training.linear_probe import (
     fit_knn,
     fit_linear,
     gather_features,
+    labelled_rows,
     predict_all,
     score,
 )
@@ -114,6 +117,19 @@ def test_features_are_kept_within_the_bound_with_a_share_for_every_scene() -> No
     np.testing.assert_array_equal(kept.scenes([2]).features, kept.features[50:75])
 
 
+def test_a_scene_is_let_go_before_the_next_is_made() -> None:
+    def scenes() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        before = None
+        for number in range(3):
+            assert before is None or before() is None
+            features, labels = scene(number)
+            before = weakref.ref(features)
+            yield features, labels
+            del features
+
+    assert len(gather_features(scenes(), 3, 100).ends) == 3
+
+
 def test_common_classes_are_kept_no_more_than_rare_ones_for_the_vote() -> None:
     labels = np.repeat([0, 1], [280, 20])
     many = FeatureSet(np.ones((300, 3), np.float16), labels, np.array([300]))
@@ -142,6 +158,9 @@ def test_frozen_features_are_those_of_the_voxels() -> None:
     np.testing.assert_allclose(features, wanted, atol=1e-4)
     assert sample.segment is not None
     np.testing.assert_array_equal(labels[hierarchy.voxel_of_point.numpy()], sample.segment)
+    some, known = frozen_features(model, sample, 3, keep=labelled_rows)
+    np.testing.assert_array_equal(some, features[labels >= 0])
+    np.testing.assert_array_equal(known, labels[labels >= 0])
     unlabelled = frozen_features(model, replace(sample, segment=None), 3)[1]
     assert (unlabelled == -1).all()
 

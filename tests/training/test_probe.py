@@ -7,6 +7,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,20 +25,26 @@ from concerto import (
     ConcertoWarning,
     ConfigError,
     InputError,
+    MissingExtraError,
     Segmenter,
 )
+from concerto.hierarchy import Hierarchy
 from concerto.training import finetuning
+from concerto.training import loop as loop_module
 from concerto.training import probe as probe_command
 from concerto.training.checkpointing import list_checkpoints, read_checkpoint
 from concerto.training.evaluate import evaluate
+from concerto.training.frozen_features import frozen_features
+from concerto.training.linear_probe import LinearFit, fit_linear, gather_features
 from concerto.training.loop import TrainResult, make_accelerator
 from concerto.training.metrics import read_metrics
 from concerto.training.probe import labelled_source, main, probe
 from concerto.training.probe_config import Protocol
 from concerto.training.probe_output import check_output
+from concerto.training.scene_groups import group_by_scene
 from conftest import SMALL
 from hub_server import FakeHub
-from labelled_rooms import CLASSES, repeated
+from labelled_rooms import CLASSES, repeated, room
 from made_samples import write_prepared
 from small_probes import config, make_place
 
@@ -77,6 +84,55 @@ def test_the_cached_protocol_learns_the_classes_and_warns_of_those_without_point
     assert "means over 2 of 3 classes" in card
     assert "license: mit" in card
     assert "| protocol | cached |" in card
+
+
+def test_the_cached_protocol_needs_no_tracker(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> None:
+        raise MissingExtraError(name)
+
+    monkeypatch.setattr(loop_module, "require_tracker", absent)
+    given = config(place, tmp_path, protocol="cached", loop={"tracker": "tensorboard"})
+    probe(given)
+    with pytest.raises(MissingExtraError, match="tensorboard"):
+        make_accelerator(given.loop)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_features_that_are_not_fitted_to_are_never_put_together_and_the_map_is_the_same(
+    parts: int, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms = [replace(room(k), scene=f"room_{k // parts}") for k in range(6)]
+    data = write_prepared(tmp_path / "data", rooms, classes=CLASSES)
+    points = 90
+    fit = LinearFit(points=points, iterations=20)
+    given = config(place, tmp_path, protocol="cached", data=(str(data),), fit=fit)
+    source = labelled_source(given, make_accelerator(given.loop))
+    encoder = Concerto.from_pretrained(place / "encoder")
+    whole = [frozen_features(encoder, source[k], 3) for k in range(6)]
+    scenes = [
+        (np.concatenate([whole[k][0] for k in group]), np.concatenate([whole[k][1] for k in group]))
+        for group in group_by_scene(source)
+    ]
+    wanted = fit_linear(gather_features(scenes, len(scenes), points), 3, fit)
+    gathered = []
+    features = Hierarchy.features
+
+    def spy(*given: Any) -> Any:
+        found = features(*given)
+        gathered.append(len(found))
+        return found
+
+    monkeypatch.setattr(Hierarchy, "features", spy)
+    probe(given)
+    # Of a scene in parts, which of the labelled rows are kept is drawn when all parts are known.
+    most = points // 6 if parts == 1 else max(int((labels >= 0).sum()) for _, labels in whole)
+    assert len(gathered) == 6
+    assert max(gathered) <= most < min(len(labels) for _, labels in whole)
+    found = load_file(tmp_path / "model" / "model.safetensors")
+    assert torch.equal(found["head.linear.weight"], wanted.weight)
+    assert torch.equal(found["head.linear.bias"], wanted.bias)
 
 
 @pytest.mark.parametrize("mode", ["linear", "decoder", "full", "lora"])
@@ -231,7 +287,7 @@ def test_the_command_trains_and_evaluates_and_pushes(
         "ACCELERATE_USE_CPU": "true",
     }
     options = ["--encoder", place / "encoder", "--data", place / "data", "--output", tmp_path / "r"]
-    options += ["--batch-size", 2, "--mode", "linear", "--protocol", "cached"]
+    options += ["--mode", "linear", "--protocol", "cached"]
     said = run(*options, "--push-to-hub", "rooms", module="concerto.training.probe", **environment)
     assert "warning: No point to learn from has class lamp" in said.stderr
     files = hub.repos["me/rooms"].at("main")
@@ -263,6 +319,9 @@ def test_repeated_scenes_change_neither_what_is_learnt_nor_what_is_measured(
     assert "(val), 3 scenes" in about
 
 
+IN_ONE_GO = "--protocol cached fits the map to the end, in one go: leave"
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -272,6 +331,10 @@ def test_repeated_scenes_change_neither_what_is_learnt_nor_what_is_measured(
         (["--protocol", "cached", "--views.mix", 0], "--protocol cached takes scenes as they are"),
         (["--protocol", "cached", "--epochs", 5], "--protocol cached fits the map to the end, in"),
         (["--protocol", "cached", "--save-every", 9], "--protocol cached fits the map to the end"),
+        (["--protocol", "cached", "--batch-size", 9], f"{IN_ONE_GO} --batch-size out, or take"),
+        (["--protocol", "cached", "--log-every", 9], f"{IN_ONE_GO} --log-every out, or take"),
+        (["--protocol", "cached", "--tracker", "wandb"], f"{IN_ONE_GO} --tracker out, or take"),
+        (["--protocol", "cached", "--workers", 0], f"{IN_ONE_GO} --workers out, or take"),
         (["--lora.rank", 4], "--lora.… is for --mode lora; other modes have no adapters."),
         (["--decoder.depths", 1, 1, 1, 1], "--decoder.… is for --mode decoder and full; --mode l"),
         (["--fit.points", 10], "--fit.… is how --protocol cached fits the map"),
@@ -292,7 +355,7 @@ def test_repeated_scenes_change_neither_what_is_learnt_nor_what_is_measured(
 def test_a_value_out_of_range_is_said_in_one_line(
     options: list[object], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = ["--encoder", "x", "--data", "y", "--output", "z", "--batch-size", 2, *options]
+    given = ["--encoder", "x", "--data", "y", "--output", "z", *options]
     monkeypatch.setattr(sys, "argv", ["probe", *map(str, given)])
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     with pytest.raises(SystemExit) as end:
