@@ -40,6 +40,8 @@ class Settings:
     half: bool
     color_range: tuple[float, float] | None
     columns: int | None
+    normals: int | None
+    viewpoint: tuple[float, float, float] | None
 
     @staticmethod
     def of(options: ModelOptions, encoder: Concerto, half: bool) -> Settings:
@@ -56,6 +58,8 @@ class Settings:
             half=half,
             color_range=options.color_range,
             columns=options.columns,
+            normals=options.normals,
+            viewpoint=options.viewpoint,
         )
 
 

@@ -16,6 +16,7 @@ from concerto.io import read
 from concerto.memory import parse_memory
 from concerto.model import Concerto
 from concerto.points.convert import checked_range
+from concerto.points.normals import check_options, estimate_normals
 from concerto.points.point_cloud import PointCloud
 from concerto.points.prepare import positive
 
@@ -50,10 +51,22 @@ class ScanOptions(ReadOptions):
     millimetres; 0.2 for concerto-large-outdoor."""
     grid_size: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Edge of a voxel after scaling, instead of the model's own."""
+    normals: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
+    """Estimate normals where a scan has none, from K neighbours, such as 20, or 60 in sweeps; the
+    model gets zeros without."""
+    viewpoint: Annotated[tuple[float, float, float] | None, tyro.conf.arg(metavar="X Y Z")] = None
+    """What estimated normals face, in the scan's own coordinates, such as the scanner."""
     drop_invalid: bool = False
     """Leave points with NaN or infinite coordinates out, and give them zeros."""
     max_memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
     """Bound on working memory, such as 8GiB."""
+
+    def read(self, scan: Path) -> PointCloud:
+        """The scan's points, with normals if these are to be estimated."""
+        cloud = super().read(scan)
+        if self.normals is None or cloud.normal is not None:
+            return cloud
+        return estimate_normals(cloud, self.normals, self.viewpoint, drop_invalid=self.drop_invalid)
 
     def inference(self) -> dict[str, Any]:
         """The options that `Concerto.encode` and `Segmenter` take alike.
@@ -63,6 +76,7 @@ class ScanOptions(ReadOptions):
         for name in ("scale", "grid_size"):
             positive(getattr(self, name), 1.0, name)
         checked_range(self.color_range)
+        check_options(self.normals, self.viewpoint)
         if self.max_memory is not None:
             parse_memory(self.max_memory)
         names = ("scale", "grid_size", "drop_invalid", "max_memory")

@@ -87,6 +87,19 @@ def estimate_normals(
     return replace(cloud, normal=normal.to(cloud.coord.device))
 
 
+def check_options(normals: int | None, viewpoint: tuple[float, float, float] | None) -> None:
+    """Raise InputError for values of --normals and --viewpoint that normals cannot be made by."""
+    if normals is not None and normals < 3:
+        raise InputError(f"normals is {normals}; a plane takes 3 points at least.")
+    if viewpoint is None:
+        return
+    if normals is None:
+        raise InputError(
+            "--viewpoint is what estimated normals face: pass --normals K too, or leave it out."
+        )
+    _viewpoint(viewpoint)
+
+
 def _check_k(k: int) -> None:
     if type(k) is not int or k < 3:
         raise InputError(f"k is {k!r}; it must be an integer from 3 on, as a plane takes 3 points.")

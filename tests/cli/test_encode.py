@@ -60,6 +60,20 @@ def test_encode_takes_the_options_of_the_model(scan: Path, tmp_path: Path) -> No
         assert np.allclose(written["feat"], wanted.float().numpy(), rtol=1e-2, atol=1e-2)
 
 
+def test_normals_are_estimated_on_request_where_there_are_none(tmp_path: Path) -> None:
+    cloud = random_cloud(300)
+    bare = concerto.PointCloud(cloud.coord)
+    concerto.write(tmp_path / "bare.npz", bare)
+    concerto.write(tmp_path / "whole.npz", cloud)
+    options = ["-o", tmp_path / "out", "--model", GOLDEN, "--normals", 12, "--viewpoint", 1, 2, 3]
+    run_here("encode", tmp_path / "bare.npz", tmp_path / "whole.npz", *options)
+    model = concerto.from_pretrained(GOLDEN)
+    estimated = concerto.estimate_normals(bare, k=12, viewpoint=(1, 2, 3))
+    for name, wanted in (("bare", estimated), ("whole", cloud)):
+        with np.load(tmp_path / "out" / f"{name}.npz") as written:
+            assert np.allclose(written["feat"], model.encode(wanted).numpy(), rtol=1e-4, atol=1e-4)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Five scans in a folder and one below it."""
@@ -218,7 +232,13 @@ def test_what_is_true_of_every_scan_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_bad_option_is_told_once_and_before_any_scan(folder: Path, tmp_path: Path) -> None:
-    for options in ("--stages 9", "--scale -1", "--max-memory junk", "--color-range 255 0"):
+    for options in (
+        "--stages 9",
+        "--scale -1",
+        "--max-memory junk",
+        "--color-range 255 0",
+        "--normals 2",
+    ):
         out = ["-o", tmp_path / "out", "--model", GOLDEN]
         said = "\n".join(fail_here("encode", folder, *out, *options.split()))
         assert said.count("error: ") == 1

@@ -18,7 +18,7 @@ from concerto.errors import ConcertoWarning, InputError
 from concerto.folders import files_in
 from concerto.io import WITH_SCALARS, read_scalars
 from concerto.points.convert import checked_range
-from concerto.points.normals import estimate_normals
+from concerto.points.normals import check_options, estimate_normals
 from concerto.points.point_cloud import PointCloud
 from concerto.training.encoded import EncodedSample, near_origin
 from concerto.training.prepare.label_map import LabelMap, ask_for_map, read_label_map
@@ -53,7 +53,7 @@ class LabelledOptions:
     """What black and white are in the scans, where that is in doubt."""
     normals: Annotated[int | None, tyro.conf.arg(metavar="K")] = None
     """Estimate normals where a scan has none, from K neighbours, such as 20, or 60 in sweeps.
-    Without it they are zeros, as `concerto segment` gives such scans to a segmenter."""
+    Without it they are zeros, as `concerto segment` without --normals gives them to a segmenter."""
     viewpoint: Annotated[tuple[float, float, float] | None, tyro.conf.arg(metavar="X Y Z")] = None
     """What estimated normals face, in the scans' own coordinates, such as the scanner."""
 
@@ -65,14 +65,7 @@ class LabelledOptions:
             raise InputError(f"val_share is {self.val_share:g}; it must be from 0 to below 1.")
         if not self.scale > 0:
             raise InputError(f"scale is {self.scale:g}; it must be over 0 (metres a unit).")
-        if self.normals is not None and self.normals < 3:
-            raise InputError(f"normals is {self.normals}; a plane takes 3 points at least.")
-        if self.viewpoint is not None and self.normals is None:
-            raise InputError(
-                "--viewpoint is what estimated normals face: pass --normals K too, or leave it out."
-            )
-        if self.viewpoint is not None and not np.isfinite(self.viewpoint).all():
-            raise InputError(f"viewpoint is {self.viewpoint}; pass three finite coordinates.")
+        check_options(self.normals, self.viewpoint)
         checked_range(self.color_range)
 
     def story(self) -> str:
