@@ -1,6 +1,7 @@
 """Random changes of a cloud's coordinates, colours and normals, each a function of arrays.
 
-Values and order are those of the published Concerto recipe (arXiv 2510.23607). Arrays are (3, n),
+Values and order are those of the published Concerto recipe (arXiv 2510.23607); what probing and
+fine-tuning change instead is in `augment_labelled`. Arrays are (3, n),
 a row for each axis or channel, since numpy is several times as fast along rows. Every function
 leaves its input as it is, and draws only from the generator it is given. Nothing here goes through
 a BLAS, whose last bits depend on its number of threads.
@@ -46,12 +47,17 @@ def drop(values: np.ndarray, random: Generator) -> np.ndarray:
 
 
 def augment_color(color: np.ndarray, random: Generator) -> np.ndarray:
-    """Colours (3, n) float32 in 0-1: the four jitters in random order, each with p 0.8, then with
-    p 0.95 one offset a channel within 0.05 of zero."""
+    """Colours (3, n) float32 in 0-1: the four jitters in random order, each with p 0.8, then
+    `translate_color`."""
     for step in random.permutation(len(JITTERS)):
         change, low, high = JITTERS[step]
         if random.random() < JITTER_COLOR:
             color = change(color, random.uniform(low, high))
+    return translate_color(color, random)
+
+
+def translate_color(color: np.ndarray, random: Generator) -> np.ndarray:
+    """With p 0.95 colours plus one offset a channel, within 0.05 of zero."""
     if random.random() < TRANSLATE_COLOR:
         offset = random.uniform(-TRANSLATION, TRANSLATION, (3, 1)).astype(np.float32)
         color = (color + offset).clip(0, 1)
@@ -65,12 +71,12 @@ def change_brightness(color: np.ndarray, factor: float) -> np.ndarray:
 
 def change_contrast(color: np.ndarray, factor: float) -> np.ndarray:
     """Differences from the mean gray of all points, times `factor`."""
-    return _blend(color, _gray(color).mean(), factor)
+    return blend(color, _gray(color).mean(), factor)
 
 
 def change_saturation(color: np.ndarray, factor: float) -> np.ndarray:
     """Differences from each point's own gray, times `factor`."""
-    return _blend(color, _gray(color), factor)
+    return blend(color, _gray(color), factor)
 
 
 def change_hue(color: np.ndarray, turn: float) -> np.ndarray:
@@ -111,21 +117,34 @@ def _gray(color: np.ndarray) -> np.ndarray:
     return gray
 
 
-def _blend(color: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+def blend(color: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """A share of the colours, the rest of others."""
     return (color * share + other * np.float32(1 - share)).clip(0, 1)
 
 
 def augment_geometry(
     coord: np.ndarray, normal: np.ndarray, random: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates and normals (3, n) float32 of one view, moved: scaled, turned and flipped about
-    the centre of the floor, jittered, distorted. Normals only turn and flip."""
+    """Coordinates and normals (3, n) float32 of one view, moved about the centre of the floor."""
+    return move(coord - floor_middle(coord), normal, ROTATE, random)
+
+
+def floor_middle(coord: np.ndarray) -> np.ndarray:
+    """Half way along x and y at the least z, (3, 1), of coordinates (3, n)."""
     low, high = coord.min(1, keepdims=True), coord.max(1, keepdims=True)
-    middle = (low + high) / 2
+    middle: np.ndarray = (low + high) / 2
     middle[2] = low[2]
+    return middle
+
+
+def move(
+    coord: np.ndarray, normal: np.ndarray, rotate: float, random: Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates and normals (3, n) float32: scaled, turned and flipped about 0, jittered,
+    distorted. Normals only turn and flip. rotate: see `draw_rotation`."""
     scale = random.uniform(*SCALE)
-    turn = draw_rotation(random)
-    coord = _transform(scale * turn, coord - middle)
+    turn = draw_rotation(rotate, random)
+    coord = _transform(scale * turn, coord)
     normal = _transform(turn, normal)
     noise = random.standard_normal(coord.shape, dtype=np.float32) * JITTER_SIGMA
     coord += noise.clip(-JITTER_CLIP, JITTER_CLIP)
@@ -143,12 +162,12 @@ def _transform(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return product
 
 
-def draw_rotation(random: Generator) -> np.ndarray:
+def draw_rotation(rotate: float, random: Generator) -> np.ndarray:
     """An orthogonal (3, 3): about z by any angle, tilted about x, then y by up to π/64, each with
-    p 0.8; then x and y each flipped with p 0.5."""
+    p `rotate`; then x and y each flipped with p 0.5."""
     matrix = np.eye(3)
     for axis, most in ((2, math.pi), (0, TILT), (1, TILT)):
-        if random.random() < ROTATE:
+        if random.random() < rotate:
             matrix = _rotation(axis, random.uniform(-most, most)) @ matrix
     signs = np.where(random.random(2) < FLIP, -1.0, 1.0)
     return np.diag([*signs, 1.0]) @ matrix

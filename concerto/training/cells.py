@@ -6,14 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from concerto.grids import group_rows, pack, spans
+from concerto.grids import Groups, group_rows, pack, spans
 
 
 def one_a_cell(cells: Tensor, random: np.random.Generator) -> np.ndarray:
     """A random row of every cell, in the order of x, y, z. cells: (n, 3) int64, of each row."""
     one_cloud = torch.zeros((), dtype=torch.int64)
-    groups = group_rows(pack(cells, one_cloud, spans(cells)))
+    return one_a_group(group_rows(pack(cells, one_cloud, spans(cells))), random)
+
+
+def one_a_group(groups: Groups, random: np.random.Generator) -> np.ndarray:
+    """A random row of every group, in the groups' order."""
     starts = groups.starts.numpy()
-    counts = np.diff(starts, append=len(cells))
+    counts = np.diff(starts, append=len(groups.order))
     chosen: np.ndarray = groups.order.numpy()[starts + random.integers(counts)]
     return chosen

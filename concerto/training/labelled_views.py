@@ -1,7 +1,8 @@
 """A labelled scene → what a segmenter learns from: augmented voxels with a class each, mixed.
 
-Geometry and colours are changed as in pretraining. Scenes are laid over each other in pairs
-(Mix3D, arXiv 2110.02210), so that a class is not known by what it always stands beside.
+As published, all points are changed, then cut into voxels once, and of a large scene a part is
+taken, which keeps its height above the floor. Scenes are laid over each other in pairs (Mix3D,
+arXiv 2110.02210), so that a class is not known by what it always stands beside.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from torch import Tensor
 from concerto.config import ConcertoConfig
 from concerto.errors import ConfigError, InputError
 from concerto.grids import group_rows, pack, spans
-from concerto.training.augment import augment_color, augment_geometry
-from concerto.training.cells import one_a_cell
+from concerto.training.augment import floor_middle
+from concerto.training.augment_labelled import color_labelled, drop_points, move_labelled
+from concerto.training.cells import one_a_group
 from concerto.training.check_sample import check_sample
 from concerto.training.samples import Sample
+from concerto.training.views import nearest
+
+Generator = np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class LabelledViewConfig:
     mix: float = 0.8
     """How often two neighbours in a batch are laid over each other."""
     augment: bool = True
-    """Change geometry and colours."""
+    """Leave out points, and change geometry and colours."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError where a value is out of range."""
@@ -43,8 +48,9 @@ class LabelledViewConfig:
 
 @dataclass(frozen=True)
 class LabelledView:
-    """One scene, a row a voxel. feat: (n, 9), grid_coord: (n, 3) int64, as in `View`. segment: (n,)
-    int64, -1 for none. mix: drawn for whether to be mixed with the next."""
+    """One scene, a row a voxel. feat: (n, 9), as in `View`. grid_coord: (n, 3) int64, x and y from
+    the view's own corner, z from the scene's lowest voxel. segment: (n,) int64, -1 for none. mix:
+    drawn for whether to be mixed with the next."""
 
     name: str
     seed: int
@@ -56,7 +62,8 @@ class LabelledView:
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """B clouds one after another, each of one scene or of two. offsets: (B,) ends. seeds: (B,)."""
+    """B clouds one after another, each of one scene or of two, and each with the smallest
+    grid_coord 0 along each axis. offsets: (B,) ends. seeds: (B,)."""
 
     names: tuple[str, ...]
     seeds: Tensor
@@ -73,9 +80,15 @@ class LabelledBatch:
 
 
 def make_labelled_view(
-    sample: Sample, seed: int, config: LabelledViewConfig, model: ConcertoConfig
+    sample: Sample,
+    seed: int,
+    config: LabelledViewConfig,
+    model: ConcertoConfig,
+    keep_labels: bool = False,
 ) -> LabelledView:
-    """Cut a labelled scene, change it, and cut it into voxels as the encoder's config says.
+    """Change a labelled scene, cut it into voxels as the encoder's config says, and take a part.
+
+    keep_labels: points with a class are never left out, where so few have one that each counts.
 
     Raises InputError where the sample cannot be used, or has no labels.
     """
@@ -83,37 +96,26 @@ def make_labelled_view(
     if sample.segment is None:
         raise InputError(f"Sample {sample.name!r} has no labels.")
     random = np.random.default_rng(seed)
-    # First of all, as in pretraining: jitter and distortion are lengths that the encoder sees.
-    scaled = sample.coord * np.float32(model.coord_scale)
-    rows = _one_a_voxel(_cells(scaled, model.grid_size), sample.segment, random)
-    coord = scaled[rows]
-    if len(rows) > config.most_points:
-        distance = ((coord - coord[random.integers(len(coord))]) ** 2).sum(1)
-        near = np.sort(np.argpartition(distance, config.most_points)[: config.most_points])
-        rows, coord = rows[near], coord[near]
-    color = np.asarray(sample.color[rows].T, np.float32) / np.float32(255)
-    normal = sample.normal[rows].T
+    rows = np.arange(len(sample.coord))
     if config.augment:
-        moved, normal = augment_geometry(coord.T, normal, random)
-        if model.center != "xyz":
-            # Changed about the middle of its floor, which such a model is not given as 0.
-            low, high = coord.min(0), coord.max(0)
-            middle = np.array([*(low[:2] + high[:2]) / 2, low[2]], np.float32)
-            moved = moved + middle[:, None]
-        color = augment_color(color, random)
-    else:
-        moved = coord.T
-    moved = _centred(moved, model)
-    # Augmented points may share a voxel, and the encoder takes no two.
-    cells = _cells(moved.T, model.grid_size)
+        dropped = drop_points(len(rows), random)
+        rows = np.flatnonzero(~dropped | (keep_labels & (sample.segment >= 0)))
+    coord, color, normal = _changed(sample, rows, config.augment, model, random)
+    cells = _cells(coord, model.grid_size)
     kept = _one_a_voxel(cells, sample.segment[rows], random)
-    moved, color, normal = moved[:, kept], color[:, kept], normal[:, kept]
-    feat = np.ascontiguousarray(np.concatenate([moved, color, normal]).T, np.float32)
+    if len(kept) > config.most_points:
+        voxels = coord.take(kept, 1)
+        center = voxels[:, random.integers(len(kept))]
+        kept = kept[nearest(voxels, center, config.most_points)]
+    coord = _centred(coord.take(kept, 1), model)
+    feat = np.concatenate([coord, color.take(kept, 1), normal.take(kept, 1)])
+    grid = cells[torch.from_numpy(kept)]
+    grid[:, :2] -= grid[:, :2].amin(0)
     return LabelledView(
         name=sample.name,
         seed=seed,
-        feat=torch.from_numpy(feat),
-        grid_coord=_cells(moved.T, model.grid_size),
+        feat=torch.from_numpy(feat).T.contiguous(),
+        grid_coord=grid,
         segment=torch.from_numpy(sample.segment[rows[kept]].astype(np.int64)),
         mix=random.random() / max(config.mix, 1e-9),
     )
@@ -138,46 +140,64 @@ def collate_labelled(views: list[LabelledView]) -> LabelledBatch:
 
 
 def _overlaid(views: list[LabelledView]) -> LabelledView:
-    """Scenes in one place; where two share a voxel, it is whose point has a class, else the seed
-    decides."""
+    """Scenes in one place, on one floor; where two share a voxel, it is whose point has a class,
+    else the seed decides."""
     first = views[0]
-    if len(views) == 1:
-        return first
     feat, grid, segment = (
         torch.cat([getattr(view, name) for view in views])
         for name in ("feat", "grid_coord", "segment")
     )
+    # From the cloud's own corner, as the encoder counts them in inference.
+    grid = grid - grid.amin(0)
+    if len(views) == 1:
+        return replace(first, grid_coord=grid)
     random = np.random.default_rng(first.seed + 1)
     rows = torch.from_numpy(_one_a_voxel(grid, segment.numpy(), random))
     return replace(first, feat=feat[rows], grid_coord=grid[rows], segment=segment[rows])
 
 
+def _changed(
+    sample: Sample, rows: np.ndarray, augment: bool, model: ConcertoConfig, random: Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coordinates, colours in 0-1 and normals of some points, (3, n) float32, before voxels."""
+    # First of all, as in pretraining: jitter and distortion are lengths that the encoder sees.
+    scaled = sample.coord.T * np.float32(model.coord_scale)
+    middle = floor_middle(scaled)
+    coord = scaled.take(rows, 1)
+    color = sample.color.take(rows, 0).T.astype(np.float32, order="C") / np.float32(255)
+    normal = sample.normal.take(rows, 0).T.astype(np.float32, order="C")
+    # Only such a model is given the whole scene's floor as 0.
+    from_floor = model.center == "xyz"
+    if augment:
+        coord, normal = move_labelled(coord - middle, normal, random)
+        color = color_labelled(color, random)
+        return coord if from_floor else coord + middle, color, normal
+    return coord - middle if from_floor else coord, color, normal
+
+
 def _centred(coord: np.ndarray, model: ConcertoConfig) -> np.ndarray:
-    """Coordinates (3, n) as the model is given them: x and y about 0, z from 0 or as it is."""
+    """Coordinates (3, n) as the model is given them: x and y about 0 where it centres them."""
     if model.center == "none":
         return coord
-    low, high = coord.min(1, keepdims=True), coord.max(1, keepdims=True)
-    shift = (low + high) / 2
-    shift[2] = low[2] if model.center == "xyz" else 0
+    shift = (coord.min(1, keepdims=True) + coord.max(1, keepdims=True)) / 2
+    shift[2] = 0
     return np.asarray(coord - shift)
 
 
-def _one_a_voxel(cells: Tensor, segment: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _one_a_voxel(cells: Tensor, segment: np.ndarray, random: Generator) -> np.ndarray:
     """Rows, in order, of one random point of each voxel; of those with a class, where it has any.
 
     Else most of few labels would be lost to points without one. cells: (n, 3), segment: (n,).
     """
-    known = segment >= 0
-    rows = np.arange(len(cells))
-    if not known.all():
-        group = group_rows(pack(cells, torch.zeros((), dtype=torch.int64), spans(cells))).group
-        labelled = np.zeros(len(cells), bool)
-        labelled[group.numpy()[known]] = True
-        rows = np.flatnonzero(known | ~labelled[group.numpy()])
-    return np.asarray(rows[np.sort(one_a_cell(cells[torch.from_numpy(rows)], random))])
+    # Of a voxel's points those with a class sort first.
+    keys = 2 * pack(cells, torch.zeros((), dtype=torch.int64), spans(cells))
+    keys += torch.from_numpy(segment < 0)
+    chosen = one_a_group(group_rows(keys), random)
+    voxel = keys.numpy()[chosen] // 2
+    return np.sort(chosen[np.diff(voxel, prepend=-1) > 0])
 
 
 def _cells(coord: np.ndarray, grid_size: float) -> Tensor:
-    """Voxels (n, 3) int64, counted from the cloud's own corner."""
+    """Voxels (n, 3) int64 of coordinates (3, n), counted from the cloud's own corner."""
     cells = np.floor(coord / np.float32(grid_size)).astype(np.int64)
-    return torch.from_numpy(cells - cells.min(0))
+    return torch.from_numpy(cells - cells.min(1, keepdims=True)).T

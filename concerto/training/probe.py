@@ -88,7 +88,7 @@ def probe(config: ProbeConfig) -> TrainResult:
     task = Finetuning(module, *config.rates(), config.weight_decay, _settings(config, segmenter))
     stream = SampleStream(
         source,
-        partial(_view, config.views, model.config),
+        partial(_view, config.views, model.config, config.labels is not None),
         batch_size=config.loop.batch_size // config.loop.accumulate,
         seed=config.loop.seed,
         process=accelerator.process_index,
@@ -254,9 +254,9 @@ def _settings(config: ProbeConfig, segmenter: SegmenterConfig) -> dict[str, Any]
 
 
 def _view(
-    views: LabelledViewConfig, model: ConcertoConfig, sample: Sample, seed: int
+    views: LabelledViewConfig, model: ConcertoConfig, few: bool, sample: Sample, seed: int
 ) -> LabelledView:
-    return make_labelled_view(sample, seed, views, model)
+    return make_labelled_view(sample, seed, views, model, keep_labels=few)
 
 
 def _tell_broken(sample: BrokenSample) -> None:

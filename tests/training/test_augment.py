@@ -139,7 +139,7 @@ def test_angles_about_z_are_any_and_drawn_four_times_in_five(
 ) -> None:
     monkeypatch.setattr(augment, "FLIP", 0)
     monkeypatch.setattr(augment, "TILT", 0)
-    matrices = [augment.draw_rotation(random) for _ in range(DRAWS)]
+    matrices = [augment.draw_rotation(augment.ROTATE, random) for _ in range(DRAWS)]
     angles = [math.atan2(matrix[1, 0], matrix[0, 0]) for matrix in matrices]
     turned = [angle for angle in angles if angle]
     assert happens(len(turned), DRAWS, 0.8)
@@ -150,7 +150,7 @@ def test_tilts_are_small_and_drawn_four_times_in_five(
     random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(augment, "FLIP", 0)
-    matrices = [augment.draw_rotation(random) for _ in range(DRAWS)]
+    matrices = [augment.draw_rotation(augment.ROTATE, random) for _ in range(DRAWS)]
     # The third column of a turn about x by a, then y by b: sin b cos a, -sin a, cos b cos a.
     about_x = [-math.asin(matrix[1, 2]) for matrix in matrices]
     about_y = [math.atan2(matrix[0, 2], matrix[2, 2]) for matrix in matrices]
@@ -164,7 +164,9 @@ def test_x_and_y_are_flipped_half_the_time_each_and_z_never(
     random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(augment, "ROTATE", 0)
-    signs = Counter(tuple(np.diag(augment.draw_rotation(random))) for _ in range(DRAWS))
+    signs = Counter(
+        tuple(np.diag(augment.draw_rotation(augment.ROTATE, random))) for _ in range(DRAWS)
+    )
     assert set(signs) == {(x, y, 1.0) for x in (-1.0, 1.0) for y in (-1.0, 1.0)}
     assert all(happens(count, DRAWS, 0.25) for count in signs.values())
 
