@@ -88,9 +88,11 @@ FIELDS = {
     "shuffle_orders": "shuffle_orders",
     "mask_token": "mask_token",
 }
-# All published encoders have heads of 16 channels and patches of 1024 points.
+# All published encoders have heads of 16 channels and patches of 1024 points, and were trained,
+# and are fine-tuned, with this drop path.
 HEAD_WIDTH = 16
 PATCH_SIZE = 1024
+DROP_PATH = 0.3
 # Where a whole training state keeps the encoder that is meant.
 STUDENT_PREFIX = "student.backbone."
 PREPROCESSING_FIELDS = ("grid_size", "coord_scale", "center", "license", "base_model")
@@ -330,7 +332,8 @@ def _published_encoder(tensors: dict[str, Tensor], file: Path) -> dict[str, Tens
 
 
 def _config_from_shapes(tensors: dict[str, Tensor], file: Path) -> ConcertoConfig:
-    """The architecture of a file without a config, from the shapes of its (published) tensors."""
+    """The architecture of a file without a config, from the shapes of its (published) tensors, and
+    what they do not tell from what all published encoders have."""
     if tensors[_ANCHOR[0]].ndim != 2 or "enc.enc0.block0.norm1.0.weight" not in tensors:
         raise CheckpointError(f"{file} holds no whole encoder: stage 0 is missing.")
     depths: list[int] = []
@@ -353,6 +356,7 @@ def _config_from_shapes(tensors: dict[str, Tensor], file: Path) -> ConcertoConfi
             "enc_patch_size": [PATCH_SIZE] * len(depths),
             "mlp_ratio": 4 if hidden is None else len(hidden) / channels[0],
             "qkv_bias": "enc.enc0.block0.attn.qkv.bias" in tensors,
+            "drop_path": DROP_PATH,
             "mask_token": MASK_TOKEN_NAMES[0] in tensors,
         }
     )

@@ -125,7 +125,8 @@ def training_state(file: Path, prefix: str = "module.student.backbone.") -> Path
 def test_a_training_state_gives_the_students_encoder_by_its_shapes(tmp_path: Path) -> None:
     model = concerto.from_pretrained(training_state(tmp_path / "state.pth"))
     student = concerto.from_pretrained(tmp_path / "student")
-    assert model.config == student.config
+    # Which no tensor tells: trained and fine-tuned with it, as all that is published.
+    assert model.config == student.config.replace(drop_path=0.3)
     assert same_features(model, student)
 
 

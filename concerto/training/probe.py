@@ -134,6 +134,8 @@ def load_encoder(config: ProbeConfig) -> Concerto:
             model = Concerto(preset, config.backend)
     else:
         model = Concerto.from_pretrained(config.encoder, backend=config.backend)
+    if config.drop_path is not None:
+        model = _with_drop_path(model, config)
     if config.license is not None:
         model.config = model.config.replace(license=config.license)
     return model
@@ -174,6 +176,13 @@ def _head_config(config: ProbeConfig, encoder: ConcertoConfig) -> LinearConfig |
     if config.mode in ("linear", "lora"):
         return LinearConfig(tuple(range(encoder.stages)))
     return config.decoder
+
+
+def _with_drop_path(model: Concerto, config: ProbeConfig) -> Concerto:
+    """The same weights in blocks that leave out branches as often as the config says."""
+    other = Concerto(model.config.replace(drop_path=config.drop_path), config.backend)
+    other.load_state_dict(model.state_dict())
+    return other
 
 
 def _module(config: ProbeConfig, model: Concerto, segmenter: SegmenterConfig) -> SegmentationModule:

@@ -19,7 +19,8 @@ from concerto.training.loop import LoopConfig
 Protocol = Literal["cached", "published"]
 # How random weights are asked for, to compare with.
 RANDOM = "random:"
-# Published learning rates of the base model: of the head, and of blocks.
+# Learning rates published for the base model on ScanNet: of the head, and of blocks. For lora,
+# which was published for the large alone, that one's.
 RATES = {
     "linear": (0.002, 0.0002),
     "lora": (0.002, 0.0002),
@@ -61,11 +62,15 @@ class ProbeConfig:
     labels: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Points a scene that keep their label, such as 20, 50, 100, 200; by default all."""
     lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """Highest learning rate; by default the published one of the base model for the mode."""
+    """Highest learning rate; by default the one published for the mode with the base model on
+    ScanNet."""
     block_lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """That of blocks, of encoder and decoder; by default a tenth of the other."""
     weight_decay: float = 0.02
     """Of all that is trained."""
+    drop_path: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """How often the last block leaves out a branch in training, earlier ones less; by default what
+    the encoder's config says, for published ones 0.3."""
     workers: int = 4
     """Processes that prepare scenes, for each process that trains."""
     merge: bool = False
@@ -127,6 +132,12 @@ class ProbeConfig:
                 "--fit.… is how --protocol cached fits the map; --protocol published has "
                 "--lr, --weight-decay and the length of the run."
             )
+        if self.drop_path is not None and self.mode == "linear":
+            raise ConfigError(
+                "--drop-path is for --mode lora, decoder and full; --mode linear trains no blocks."
+            )
+        if self.drop_path is not None and not 0 <= self.drop_path < 1:
+            raise ConfigError(f"--drop-path is {self.drop_path:g}; it must be from 0 to below 1.")
         for name, rate in (("lr", self.lr), ("block-lr", self.block_lr)):
             if rate is not None and not rate > 0:
                 raise ConfigError(f"--{name} is {rate:g}; a learning rate is over 0.")

@@ -38,7 +38,7 @@ from concerto.training.frozen_features import frozen_features
 from concerto.training.linear_probe import LinearFit, fit_linear, gather_features
 from concerto.training.loop import TrainResult, make_accelerator
 from concerto.training.metrics import read_metrics
-from concerto.training.probe import labelled_source, main, probe
+from concerto.training.probe import labelled_source, load_encoder, main, probe
 from concerto.training.probe_config import Protocol
 from concerto.training.probe_output import check_output
 from concerto.training.scene_groups import group_by_scene
@@ -275,6 +275,19 @@ def test_blocks_learn_slower_than_the_rest(place: Path, tmp_path: Path) -> None:
     assert max(entry["lr"] for entry in read_metrics(tmp_path)) <= 0.001
 
 
+def test_drop_path_is_the_encoders_unless_given(place: Path, tmp_path: Path) -> None:
+    own = load_encoder(config(place, tmp_path, mode="full"))
+    given = config(place, tmp_path, mode="full", drop_path=0.5, license="apache-2.0")
+    model = load_encoder(given)
+    assert (own.config.drop_path, model.config.drop_path) == (0, 0.5)
+    assert model.encoder.stages[-1].blocks[-1].drop == 0.5
+    assert model.config.license == "apache-2.0"
+    weights = model.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in own.state_dict().items())
+    probe(replace(given, loop=replace(given.loop, max_steps=1)))
+    assert Segmenter.from_pretrained(tmp_path / "model").config.encoder.drop_path == 0.5
+
+
 def test_the_command_trains_and_evaluates_and_pushes(
     place: Path, tmp_path: Path, hub: FakeHub
 ) -> None:
@@ -347,6 +360,8 @@ IN_ONE_GO = "--protocol cached fits the map to the end, in one go: leave"
         (["--fit.weight-decays", 0.1, -1], "fit.weight_decays is 0.1, -1; give at least one"),
         (["--fit.points", 0], "fit.points is 0; it must be at least 1."),
         (["--lr", 0], "--lr is 0; a learning rate is over 0."),
+        (["--drop-path", 0.3], "--drop-path is for --mode lora, decoder and full; --mode linear"),
+        (["--mode", "full", "--drop-path", 1], "--drop-path is 1; it must be from 0 to below 1."),
         (["--weight-decay", -1], "--weight-decay is -1; it must be 0 or more."),
         (["--views.mix", 0, "--accumulate", 0], "accumulate is 0; it must be at least 1."),
         (["--workers", -1], "--workers is -1; 0 prepares scenes without any."),

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from concerto.checkpoints import DROP_PATH
 from concerto.config import ConcertoConfig, PresetName
 from concerto.training.loop import LoopConfig
 from concerto.training.objective import ObjectiveConfig
 from concerto.training.recipes.recipe import ImageEncoderConfig, Recipe
 from concerto.training.views import ViewConfig
 
-DROP_PATH = 0.3
 BATCH = 96
 
 
