@@ -88,8 +88,8 @@ FIELDS = {
     "shuffle_orders": "shuffle_orders",
     "mask_token": "mask_token",
 }
-# All published encoders have heads of 16 channels and patches of 1024 points, and were trained,
-# and are fine-tuned, with this drop path.
+# All published encoders have heads of 16 channels and patches of 1024 points, and were trained and
+# fine-tuned with this drop path, by the configurations published with their code.
 HEAD_WIDTH = 16
 PATCH_SIZE = 1024
 DROP_PATH = 0.3

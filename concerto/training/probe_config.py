@@ -70,7 +70,7 @@ class ProbeConfig:
     """Of all that is trained."""
     drop_path: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """How often the last block leaves out a branch in training, earlier ones less; by default what
-    the encoder's config says, for published ones 0.3."""
+    the encoder's config says. Published: 0.3."""
     workers: int = 4
     """Processes that prepare scenes, for each process that trains."""
     merge: bool = False
