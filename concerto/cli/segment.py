@@ -87,9 +87,10 @@ def _named(classes: str | None) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise InputError("A class is given twice; name each once.")
     if len(as_texts(names)) == 1:
+        others = [name for name in ("wall", "floor", "object") if name != names[0]]
         raise InputError(
             f"Everything would be {names[0]!r}, the only class. Name what else there is too, as in "
-            f"--classes {names[0]},wall,floor,object; concerto ask shows where one text fits."
+            f"--classes {','.join([names[0], *others])}; concerto ask shows where one text fits."
         )
     return names
 

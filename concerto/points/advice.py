@@ -48,11 +48,21 @@ class Told:
 
     def tell(self, kind: str, message: str) -> None:
         """Warn at the line that has called the library, unless the like was shown before."""
-        # Python notes here what it has shown; not so where filters ask for every warning, or none.
+        file, line = _caller()
+        # Python notes here what it has shown, and forgets it where filters have changed since; it
+        # notes nothing where they ask for every warning, or none.
         shown = self._shown.setdefault(kind, {})
-        if not any(isinstance(key, tuple) for key in shown):
-            file, line = _caller()
-            warnings.warn_explicit(message, ConcertoWarning, file, line, registry=shown)
+        this = (message, ConcertoWarning, line)
+        before = next((key for key in shown if isinstance(key, tuple)), None)
+        if before is not None:
+            shown[this] = True
+        warnings.warn_explicit(message, ConcertoWarning, file, line, registry=shown)
+        if before in shown and this != before:
+            del shown[this]  # One is enough, and a stream would fill the memory.
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or a model that was stored, has told nothing."""
+        return {"_shown": {}}
 
 
 def advise(

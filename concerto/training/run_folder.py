@@ -123,6 +123,8 @@ def _check_settings(
         f"{name} was {old.get(name, absent)!r}, is {new.get(name, absent)!r}"
         for name in sorted(old.keys() | new.keys())
         if old.get(name, absent) != new.get(name, absent)
+        # An option that has come since, and is off.
+        and not (name not in old and new[name] in (None, False))
     ]
     if not changes:
         return

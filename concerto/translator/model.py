@@ -160,8 +160,8 @@ class Translator(nn.Module, SavedModel):
         if len(first) < 2:
             raise InputError(
                 f"Everything would be {names[0]!r}, the only class. Name in classes what else "
-                'there is, pass background="object" for the rest, or call find, which looks for '
-                "one text."
+                "there is, pass background= with other texts for the rest, or call find, which "
+                "looks for one text."
             )
         wanted = self._alternatives(list(first), templates, raised)
         number = torch.tensor(raised, device=self.device)

@@ -82,6 +82,7 @@ class TextFeatures:
         self.name, self.width = config.text_tower, config.width
         self._tower = None if tower is None else self._fitting(tower)
         self._kept: dict[str, Tensor] = {}
+        self._compared: frozenset[str] = frozenset()
 
     @property
     def tower(self) -> TextTower:
@@ -102,8 +103,8 @@ class TextFeatures:
         meanings: a number for each text, the same where several stand for one thing; by default
         each text stands for its own.
 
-        Warns of texts that are new to it and that the tower cuts short, has no tokens for, or
-        cannot tell from one that means something else.
+        Warns of texts that are new to it and that the tower cuts short or has no tokens for, and of
+        those, asked together for the first time, that it cannot tell apart.
         """
         asked, sentences = as_texts(texts), check_templates(templates)
         prompts = [sentence.replace("{}", text) for text in asked for sentence in sentences]
@@ -113,8 +114,9 @@ class TextFeatures:
             new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._kept]
             vectors = self._encode(prompts, new, place)
         means = F.normalize(vectors.view(len(asked), len(sentences), -1).mean(1), dim=1)
-        if new:
+        if len(set(meanings or asked)) > 1 and not self._compared.issuperset(asked):
             self._warn_of_same(asked, means, meanings)
+            self._compared = frozenset(asked)
         return means
 
     def _encode(self, prompts: list[str], new: list[str], device: torch.device) -> Tensor:
@@ -145,7 +147,7 @@ class TextFeatures:
     def _warn_of_cuts(self, prompts: list[str]) -> None:
         cut = [p for p, long in zip(prompts, self.tower.too_long(prompts), strict=True) if long]
         if cut:
-            more = f", and {len(cut) - 1} other texts" if len(cut) > 1 else ""
+            more = f", and {len(cut) - 1} other sentences" if len(cut) > 1 else ""
             warnings.warn(
                 f"{self.name} reads only the beginning of {cut[0][:60]!r}…{more}: longer than its "
                 "context.",
@@ -156,7 +158,7 @@ class TextFeatures:
     def _warn_of_unknown(self, prompts: list[str]) -> None:
         strange = [p for p, odd in zip(prompts, self.tower.unknown(prompts), strict=True) if odd]
         if strange:
-            more = f", and in {len(strange) - 1} other texts" if len(strange) > 1 else ""
+            more = f", and in {len(strange) - 1} other sentences" if len(strange) > 1 else ""
             warnings.warn(
                 f"{self.name} has no token for some of what is in {strange[0][:60]!r}{more}: it "
                 "reads all such words as one. Ask in a language that it knows; most towers, "

@@ -111,5 +111,6 @@ def test_a_segmenter_of_half_precision_answers_as_one_of_float32(head: HeadConfi
     cloud = random_cloud(400)
     half = copy.deepcopy(segmenter).to(torch.bfloat16)
     given, wanted = half.probabilities(cloud), segmenter.probabilities(cloud)
+    close = ((given - wanted).abs().amax(1) <= 0.05).float().mean()
     # Of two neighbours that are equally near, rounding may choose the other.
-    assert ((given - wanted).abs().amax(1) <= 0.05).float().mean() > 0.95
+    assert close > 0.95 if isinstance(segmenter.head, KnnHead) else close == 1

@@ -1,3 +1,4 @@
+import copy
 import warnings
 
 import numpy as np
@@ -128,3 +129,16 @@ def test_who_asks_for_every_warning_gets_it_for_every_scene() -> None:
         for _ in range(3):
             streaming.encode(surface(0.4, 0.01))
     assert len(told) == 3
+
+
+def test_advice_told_once_is_told_again_where_filters_changed_or_by_a_copy() -> None:
+    streaming, pot = Concerto(SMALL).eval(), surface(0.4, 0.01)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default", ConcertoWarning)
+        for model in (streaming, streaming, copy.deepcopy(streaming)):
+            model.encode(pot)
+        assert len(told) == 2
+        warnings.simplefilter("always", ConcertoWarning)
+        for _ in range(3):
+            streaming.encode(pot)
+        assert len(told) == 5

@@ -134,6 +134,17 @@ def test_other_settings_are_refused_by_name_unless_allowed(config: LoopConfig) -
     assert read_run(config.output)["settings"]["loop"]["seed"] == 1
 
 
+def test_a_run_from_before_an_option_goes_on_where_the_option_is_off(config: LoopConfig) -> None:
+    run_toy(replace(config, max_steps=5))
+    file = list_checkpoints(config.output)[-1]
+    content = torch.load(file, weights_only=True)
+    assert content["settings"]["loop"].pop("clip_norm", "none") is None
+    torch.save(content, file)
+    assert run_toy(replace(config, max_steps=5, resume=True)).steps == 5
+    with pytest.raises(ConfigError, match=r"loop.clip_norm was 'absent', is 1"):
+        run_toy(replace(config, max_steps=5, resume=True, clip_norm=1.0))
+
+
 def test_how_often_to_save_or_log_may_change(config: LoopConfig) -> None:
     with pytest.raises(Crash):
         run_toy(config, task=crash_after(7))

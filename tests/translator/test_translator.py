@@ -457,12 +457,15 @@ def warnings_of(ask: Callable[[], object]) -> list[str]:
 def test_texts_that_the_tower_does_not_know_or_tell_apart_are_told(lower: Translator) -> None:
     told = warnings_of(lambda: lower.texts(["床", "a bed", "门"]))
     assert len(told) == 2
-    assert "words has no token for some of what is in '床', and in 1 other texts" in told[0]
+    assert "words has no token for some of what is in '床', and in 1 other sentences" in told[0]
     assert "words gives '门' the same vector as '床': nothing is nearer" in told[1]
     assert not warnings_of(lambda: lower.texts(["床", "a bed", "门"]))
     assert not warnings_of(lambda: lower.texts(["chair", "table"]))
     (told_later,) = warnings_of(lambda: lower.texts(["Chair", "table", "chair", "CHAIR"]))
     assert "gives 'chair' the same vector as 'Chair', as it does with 1 other" in told_later
+    for one in ("Lamp", "lamp"):
+        assert not warnings_of(lambda: lower.texts(one))  # noqa: B023 - called at once
+    assert len(warnings_of(lambda: lower.texts(["Lamp", "lamp"]))) == 1
 
 
 def test_texts_that_stand_for_one_thing_may_have_the_same_vector(
