@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,16 +16,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import tyro
 from torch import Tensor
 
 from concerto.cli.encode_record import Settings, settle
+from concerto.cli.feature_files import holds_features, write_features
 from concerto.cli.options import ModelOptions, whole_number
 from concerto.cli.told import into, telling_apart
 from concerto.cli.wording import in_flags
 from concerto.errors import ConcertoError, InputError
-from concerto.files import check_writable, replacing
+from concerto.files import check_writable
 from concerto.io import find_scans
 from concerto.points.point_cloud import PointCloud
 
@@ -54,8 +53,8 @@ def encode(
         output: Folder to write to; made if missing. Folders keep their structure in it.
         format: Kind of file.
         half: Store features in float16 instead of float32.
-        overwrite: Encode again where there is a file already, instead of passing it over; also
-            where it was made with another model or other options.
+        overwrite: Encode again where there is a file already, instead of passing it over. It
+            may be of another model or other options where no others of those are left in DIR.
         workers: Scans to read ahead while the model works.
     """
     targets = _targets(scans, output, format)
@@ -65,7 +64,7 @@ def encode(
     pending = mine
     if mine:
         encoder = model.load()
-        finished = settle(output, Settings.of(model, encoder, half), overwrite)
+        finished = settle(output, Settings.of(model, encoder, half), targets, overwrite)
         pending = {scan: to for scan, to in mine.items() if overwrite or to not in finished}
     if len(pending) < len(mine):
         done = len(mine) - len(pending)
@@ -76,7 +75,8 @@ def encode(
             for scan, cloud, advice in _read_ahead(model, list(pending), max(1, workers)):
                 with run.scan(scan, advice):
                     features = model.encode(encoder, cloud.result(), progress=len(pending) == 1)
-                    _write(pending[scan], cloud.result(), features.half() if half else features)
+                    stored = features.half() if half else features
+                    write_features(pending[scan], cloud.result(), stored)
                     run.done(pending[scan], features)
     run.finish()
 
@@ -89,7 +89,8 @@ def _targets(scans: tuple[Path, ...], output: Path, format: Format) -> dict[Path
     for given in scans:
         for scan in find_scans(given) if given.is_dir() else [given]:
             inside = scan.relative_to(given) if given.is_dir() else Path(scan.name)
-            if not given.is_dir() or not _is_written(scan):
+            # In a folder of scans may lie what an earlier run wrote there.
+            if not given.is_dir() or not holds_features(scan):
                 targets[scan] = (output / inside).with_suffix(f".{format}")
     sources: dict[Path, Path] = {}
     own = {scan.resolve() for scan in targets}
@@ -100,15 +101,6 @@ def _targets(scans: tuple[Path, ...], output: Path, format: Format) -> dict[Path
             raise InputError(f"{target} is a scan itself; choose another folder with -o.")
         sources[target] = scan
     return targets
-
-
-def _is_written(scan: Path) -> bool:
-    """Whether a file is what an earlier run wrote into a folder of scans."""
-    try:
-        with zipfile.ZipFile(scan) as archive:
-            return set(archive.namelist()) == {"coord.npy", "feat.npy"}
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def _read_ahead(
@@ -134,18 +126,6 @@ def _read_ahead(
 def _read(model: ModelOptions, scan: Path, advice: list[str]) -> PointCloud:
     with into(advice):
         return model.read(scan)
-
-
-def _write(target: Path, cloud: PointCloud, features: Tensor) -> None:
-    with replacing(target) as path:
-        if target.suffix == ".npy":
-            np.save(path, features.numpy())
-        elif target.suffix == ".npz":
-            np.savez(path, coord=cloud.coord.numpy(), feat=features.numpy())
-        else:
-            from safetensors.torch import save_file
-
-            save_file({"coord": cloud.coord.contiguous(), "feat": features.contiguous()}, path)
 
 
 @dataclass

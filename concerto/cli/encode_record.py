@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from concerto.cli.feature_files import SUFFIXES, holds_features
 from concerto.cli.options import ModelOptions
 from concerto.errors import InputError
 from concerto.files import replacing
+from concerto.folders import files_in
 from concerto.hierarchy import resolve_stages
 from concerto.model import Concerto
 
 # No file of points ends so: it is not taken for a scan.
 RECORD = "concerto-encode.json"
-FEATURES = (".npz", ".npy", ".safetensors")
 # Of each tensor; where weights are trained further, or others are merged into them, all change.
 VALUES = 256
 # In the record: files that are older than it may have been made otherwise.
@@ -79,27 +81,28 @@ class Finished:
         return self.since is None or target.stat().st_mtime_ns >= self.since
 
 
-def settle(folder: Path, settings: Settings, overwrite: bool) -> Finished:
+def settle(
+    folder: Path, settings: Settings, targets: Mapping[Path, Path], overwrite: bool
+) -> Finished:
     """Keep the settings of a folder; several processes of a run may do so at once.
 
-    overwrite: whether features made otherwise may be replaced. A folder with features and no
-    record, as older versions left it, gets none.
+    targets: the file of features of each scan, of all processes. overwrite: whether those made
+    otherwise may be replaced. Features without a record, as older versions left them, are taken as
+    they are, and a folder gets none while any of them stay.
 
-    Raises InputError where the folder holds features that were made otherwise.
+    Raises InputError where the folder holds features that were made otherwise, and with overwrite
+    where such would stay beside these.
     """
     place = folder / RECORD
     # Looked for before the record, which another process writes before any features.
-    filled = any(_holds_features(file) for file in folder.rglob("*"))
-    before = _read(place) if filled else None
+    filled = any(target.exists() for target in targets.values())
+    before = _read(place)
     now = json.loads(json.dumps(asdict(settings)))
-    if before is None and filled and not overwrite:
+    if before is None and filled and (not overwrite or _others(folder, targets)):
         return Finished()
     different = [] if before is None else _differences(before, now)
-    if different and not overwrite:
-        raise InputError(
-            f"{folder} holds features made with {'; '.join(different)}. Choose another folder "
-            "with -o, or pass --overwrite to encode these scans again."
-        )
+    if different:
+        _check_replaced(folder, targets, filled, "; ".join(different), overwrite)
     if before is None or different:
         before = now | {REPLACED: filled}
         with replacing(place) as path:
@@ -107,8 +110,42 @@ def settle(folder: Path, settings: Settings, overwrite: bool) -> Finished:
     return Finished(place.stat().st_mtime_ns if before.get(REPLACED) else None)
 
 
-def _holds_features(file: Path) -> bool:
-    return file.suffix in FEATURES and not file.name.startswith(".")
+def _check_replaced(
+    folder: Path, targets: Mapping[Path, Path], filled: bool, different: str, overwrite: bool
+) -> None:
+    """Raise InputError unless a run may and will replace all features of a folder."""
+    others = _others(folder, targets)
+    if others:
+        raise InputError(
+            f"{folder} holds features made with {different}, and {len(others)} that this run does "
+            f"not write, such as {others[0]}, would stay so. Choose another folder with -o, or "
+            "remove them, or pass --overwrite with all scans of the folder."
+        )
+    if filled and not overwrite:
+        raise InputError(
+            f"{folder} holds features made with {different}. Choose another folder with -o, or "
+            "pass --overwrite to encode these scans again."
+        )
+
+
+def _others(folder: Path, targets: Mapping[Path, Path]) -> list[Path]:
+    """The features that a folder's record speaks of beside those of a run, sorted."""
+    own = {file.resolve() for scan_and_target in targets.items() for file in scan_and_target}
+    # What lies in a folder with a record of its own is spoken of there.
+    within = {file.parent for file in files_in(folder, (".json",)) if file.name == RECORD}
+    return [
+        file
+        for file in files_in(folder, SUFFIXES)
+        if within.isdisjoint(_between(folder, file))
+        and file.resolve() not in own
+        and holds_features(file)
+    ]
+
+
+def _between(folder: Path, file: Path) -> list[Path]:
+    """The folders that a file of a folder lies in, without that one."""
+    parents = list(file.parents)
+    return parents[: parents.index(folder)]
 
 
 def _read(place: Path) -> dict[str, Any] | None:

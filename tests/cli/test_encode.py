@@ -275,11 +275,12 @@ def test_features_made_otherwise_are_not_added_to_a_folder(
     out = tmp_path / "out"
     run_here("encode", scan, "-o", out, "--model", GOLDEN)
     before = (out / "room.npz").read_bytes()
-    for scans in ((scan,), (other,)):
-        given = ("--model", GOLDEN, *options) if options[0] != "--model" else options
-        (error,) = fail_here("encode", *scans, "-o", out, *given)
-        assert f"{out} holds features made with {told.format(golden=GOLDEN)}" in error
-        assert "another folder with -o, or pass --overwrite" in error
+    advice = ("or pass --overwrite to encode these scans again", "1 that this run does not write")
+    for given, advised in zip((scan, other), advice, strict=True):
+        model = () if options[0] == "--model" else ("--model", GOLDEN)
+        (error,) = fail_here("encode", given, "-o", out, *model, *options)
+        assert f"{out} holds features made with {told.format(golden=GOLDEN).rstrip('.')}" in error
+        assert advised in error
     assert files(out) == ["room.npz"]
     assert (out / "room.npz").read_bytes() == before
 
@@ -340,6 +341,95 @@ def test_a_folder_without_features_takes_any_settings(scan: Path, tmp_path: Path
     (tmp_path / "room.npz").unlink()
     run_here("encode", scan, "-o", tmp_path, "--model", GOLDEN, "--half")
     assert np.load(tmp_path / "room.npz")["feat"].dtype == np.float16
+
+
+@pytest.fixture
+def unrelated(tmp_path: Path) -> Path:
+    """A folder with files that end as features do, and are none."""
+    out = tmp_path / "out"
+    (out / ".hidden").mkdir(parents=True)
+    np.save(out / "labels.npy", np.zeros(9, np.int64))
+    np.save(out / "poses.npy", np.zeros((4, 4)))
+    np.savez(out / "cameras.npz", coord=np.zeros((2, 3)))
+    np.savez(out / ".hidden" / "room.npz", coord=np.zeros((2, 3)), feat=np.zeros((2, 72)))
+    (out / "weights.safetensors").write_bytes(b"none")
+    return out
+
+
+def test_unrelated_files_do_not_keep_a_folder_from_its_record(scan: Path, unrelated: Path) -> None:
+    options = ("encode", scan, "-o", unrelated, "--model", GOLDEN)
+    run_here(*options)
+    assert (unrelated / RECORD).exists()
+    assert "--half off, now on" in str(fail_here(*options, "--half"))
+    # Nor are they features that a record is still needed for, or that would stay.
+    run_here(*options, "--half", "--overwrite")
+    (unrelated / "room.npz").unlink()
+    run_here(*options)
+    assert np.load(unrelated / "room.npz")["feat"].dtype == np.float32
+
+
+@pytest.mark.parametrize("format", ["npz", "npy", "safetensors"])
+def test_a_folder_is_taken_over_from_other_settings_as_a_whole_or_not_at_all(
+    folder: Path, tmp_path: Path, format: str
+) -> None:
+    out = tmp_path / "out"
+    options = ("-o", out, "--model", GOLDEN, "--format", format)
+    run_here("encode", folder, *options)
+    before = {file: (out / file).read_bytes() for file in [*files(out), RECORD]}
+    # Of some of the scans, of none of them, and of all in other files.
+    elsewhere = ("-o", out, "--model", GOLDEN, "--format", "npy" if format == "npz" else "npz")
+    for scans, given, count in (
+        ((folder / "a.ply", folder / "b.npz"), options, 3),
+        ((folder / "below" / "c.ply",), options, 5),
+        ((folder,), elsewhere, 5),
+    ):
+        (error,) = fail_here("encode", *scans, *given, "--half", "--overwrite")
+        assert f"{out} holds features made with --half off, now on, and {count} that" in error
+        assert {file: (out / file).read_bytes() for file in [*files(out), RECORD]} == before
+    run_here("encode", folder, *options, "--half", "--overwrite")
+    assert all((out / file).read_bytes() != before[file] for file in files(out))
+
+
+def test_scans_and_folders_with_a_record_of_their_own_do_not_count_as_features(
+    folder: Path,
+) -> None:
+    run_here("encode", folder / "d.ply", "-o", folder / "inside", "--model", GOLDEN)
+    # Beside the scans, of which b.npz is one.
+    options = ("encode", folder / "a.ply", "-o", folder, "--model", GOLDEN)
+    run_here(*options)
+    run_here(*options, "--half", "--overwrite")
+    assert np.load(folder / "a.npz")["feat"].dtype == np.float16
+    whole = ("encode", folder, "-o", folder / "below", "--model", GOLDEN)
+    run_here(*whole)
+    run_here(*whole, "--half", "--overwrite")
+    assert "is a scan itself" in str(fail_here("encode", folder, "-o", folder))
+
+
+def test_processes_take_a_folder_over_from_other_settings_together(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN)
+    run_here(*options)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        run_here(*options, "--half", "--overwrite")
+    for file in files(tmp_path / "out"):
+        assert np.load(tmp_path / "out" / file)["feat"].dtype == np.float16
+
+
+def test_a_folder_gets_no_record_while_features_without_one_stay(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ("-o", out, "--model", GOLDEN)
+    run_here("encode", folder, *options)
+    (out / RECORD).unlink()
+    run_here("encode", folder / "a.ply", *options, "--half", "--overwrite")
+    assert not (out / RECORD).exists()
+    assert np.load(out / "a.npz")["feat"].dtype == np.float16
+    run_here("encode", folder, *options, "--overwrite")
+    assert (out / RECORD).exists()
 
 
 def test_a_record_that_cannot_be_read_is_told_and_can_be_overwritten(
