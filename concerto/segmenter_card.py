@@ -60,16 +60,28 @@ The {len(config.classes)} classes: {names}.
 """
 
 
+def takes_results(card: Path) -> bool:
+    """Whether a card has the marks that `write_results` puts Markdown between."""
+    return _around_results(card) is not None
+
+
 def write_results(card: Path, results: str) -> bool:
     """Put Markdown between a card's marks; returns whether it has such a place.
 
     Raises InputError where it cannot be written.
     """
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
+    around = _around_results(card)
+    if around is None:
         return False
+    before, after = around
     with replacing(card) as path:
         path.write_text(f"{before}{BEGIN}\n{results.strip()}\n{END}{after}", encoding="utf-8")
     return True
+
+
+def _around_results(card: Path) -> tuple[str, str] | None:
+    """What stands before and after the marks; None where they are not both there."""
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return (before, after) if begin and end else None

@@ -28,7 +28,7 @@ from concerto.segmenter_files import fingerprint
 from concerto.training.check_sample import naming
 from concerto.training.labelled_scenes import ClassesOf
 from concerto.training.pictures import cloud_of
-from concerto.training.push_measured import measured_target, push_measured
+from concerto.training.push_measured import check_measured, measured_target, push_measured
 from concerto.training.results import draw_confusion, markdown, summary
 from concerto.training.samples import Sample
 from concerto.training.scene_groups import group_by_scene, without_repeats
@@ -74,7 +74,8 @@ def evaluate(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     segmenter = Segmenter.from_pretrained(model, encoder=encoder, device=device)
-    target = None if push_to_hub is None else measured_target(model, push_to_hub, private)
+    if push_to_hub is not None:
+        check_measured(model)
     opened = open_scenes(data, split=split, images=False)
     source = ClassesOf(opened, segmenter.classes)
     groups = group_by_scene(source)
@@ -85,7 +86,10 @@ def evaluate(
         "votes": votes,
         "classes": list(segmenter.classes),
     }
-    confusion = _compare(segmenter, source, groups, output, settings, overwrite)
+    known = _known(output, settings, overwrite)
+    # A repo is made before the work, but for nothing that would be refused here.
+    target = None if push_to_hub is None else measured_target(push_to_hub, private)
+    confusion = _compare(segmenter, source, groups, output, known)
     unseen = [segmenter.classes.index(name) for name in segmenter.config.unseen]
     scores = confusion.scores(skip=unseen)
     protocol = "13 votes" if votes else "one view"
@@ -119,17 +123,19 @@ def _compare(
     source: SceneSource,
     groups: Sequence[tuple[int, ...]],
     output: Path,
-    settings: dict[str, Any],
-    overwrite: bool,
+    known: Sequence[dict[str, Any]],
 ) -> Confusion:
     """Count over all scenes; what is known of one from the folder is not computed again.
 
-    groups: the samples of each scene.
+    groups: the samples of each scene. known: the lines of the folder's file.
     """
     from tqdm import tqdm
 
-    classes = len(segmenter.classes)
-    done, names = _open(output, settings, overwrite), source.scenes
+    settings, classes, names = known[0], len(segmenter.classes), source.scenes
+    done = {line["points"]: line["matrix"] for line in known[1:]}
+    # Written anew, so that a line that was cut short does not stay.
+    with replacing(output / SCENES_FILE) as path:
+        path.write_text("".join(json.dumps(line) + "\n" for line in known), encoding="utf-8")
     confusion = Confusion(classes)
     with (output / SCENES_FILE).open("a", encoding="utf-8") as stream:
         for group in tqdm(groups, unit="scene", disable=None):
@@ -169,10 +175,11 @@ def _digest(samples: Sequence[Sample]) -> str:
     return digest.hexdigest()
 
 
-def _open(output: Path, settings: dict[str, Any], overwrite: bool) -> dict[str, Any]:
-    """The matrices of finished scenes by their digest; begins the file where there is none.
+def _known(output: Path, settings: dict[str, Any], overwrite: bool) -> list[dict[str, Any]]:
+    """The settings and the finished scenes in the order of the folder's file; changes nothing.
 
-    Raises ConfigError where the folder holds an evaluation of something else.
+    Raises ConfigError where the folder holds an evaluation of something else, and InputError where
+    it cannot be written to.
     """
     check_writable(output)
     file = output / SCENES_FILE
@@ -186,12 +193,7 @@ def _open(output: Path, settings: dict[str, Any], overwrite: bool) -> dict[str, 
             f"{output} holds an evaluation with another {' and '.join(changed)}. Choose another "
             "--output, or replace it with --overwrite."
         )
-    if not lines:
-        lines = [settings]
-    # Written anew, so that a line that was cut short does not stay.
-    with replacing(file) as path:
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return {line["points"]: line["matrix"] for line in lines[1:]}
+    return lines or [settings]
 
 
 def _write(

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from concerto.card import ANY_SOURCE
+from concerto.card import ANY_SOURCE, is_path
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_json
 from concerto.errors import InputError
 from concerto.files import replacing
+from concerto.segmenter_card import BEGIN, END, takes_results
 from concerto.upload import Target, make_target
 
 FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE)
 
 
-def measured_target(model: str, repo_id: str, private: bool) -> Target:
-    """Where to upload the folder of a segmenter to, made sure of before the work.
+def check_measured(model: str) -> None:
+    """Make sure that what a segmenter was loaded from can be uploaded, once it is measured.
 
-    Raises InputError where it is no folder with a card, or what is in it needs an encoder that lies
-    here alone; HubError where the Hub would not take it.
+    Raises InputError where it is no folder with a card that takes the scores, or what is in it
+    needs an encoder that lies on a machine alone.
     """
     folder = Path(model)
     missing = [name for name in FILES if not (folder / name).is_file()]
@@ -30,11 +31,24 @@ def measured_target(model: str, repo_id: str, private: bool) -> Target:
             f"{model} has no {missing[0]}."
         )
     over = read_json(folder / CONFIG_FILE).get("over")
-    if over is not None and Path(over["source"]).exists():
+    # A path that leads nowhere any more is one as well.
+    if over is not None and is_path(over["source"]):
         raise InputError(
             f"{model} holds no encoder, and that it was trained on lies in {over['source']}, which "
             "nobody else can reach: train with --merge too, or build on an encoder on the Hub."
         )
+    if not takes_results(folder / CARD_FILE):
+        raise InputError(
+            f"{folder / CARD_FILE} has no place for the scores: put the two lines {BEGIN} and "
+            f"{END} where they belong."
+        )
+
+
+def measured_target(repo_id: str, private: bool) -> Target:
+    """Where to upload it to, made where it is not there yet.
+
+    Raises HubError where the Hub would not take it.
+    """
     message = "Upload a Concerto segmenter"
     return make_target(repo_id, private=private or None, commit_message=message)
 
@@ -42,8 +56,10 @@ def measured_target(model: str, repo_id: str, private: bool) -> Target:
 def push_measured(folder: Path, target: Target) -> str:
     """Upload it, the repo named in the example of its card; returns the commit's URL.
 
-    Raises HubError where the Hub does not take it.
+    Raises InputError where the folder has been changed so that it cannot be uploaded any more, and
+    HubError where the Hub does not take it.
     """
+    check_measured(str(folder))
     card = folder / CARD_FILE
     text = card.read_text(encoding="utf-8")
     example = 'from_pretrained("{}")'.format

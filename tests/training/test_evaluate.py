@@ -19,6 +19,7 @@ from concerto.training.evaluate import evaluate
 from concerto.training.evaluate import main as main_of_evaluate
 from concerto.training.parquet_scenes import ParquetScenes
 from concerto.training.probe import probe
+from concerto.training.push_measured import check_measured
 from concerto.training.scenes import open_scenes
 from concerto.training.scores import Confusion
 from concerto.training.votes import moved, view_matrices, vote
@@ -110,6 +111,50 @@ def test_a_measured_segmenter_goes_to_the_hub_with_its_scores_and_its_story(
     (model / "README.md").unlink()
     with pytest.raises(InputError, match=r"uploads a folder that training left.*has no README"):
         evaluate(str(model), data, output, push_to_hub="rooms")
+
+
+@pytest.mark.usefixtures("logged_in")
+def test_no_repo_is_made_for_what_is_refused(
+    place: Path, trained: Path, tmp_path: Path, hub: FakeHub
+) -> None:
+    model, output = tmp_path / "model", tmp_path / "scores"
+    shutil.copytree(trained, model)
+    data = (str(place / "data"),)
+    with pytest.raises(InputError, match="no split 'test'"):
+        evaluate(str(model), data, output, split="test", push_to_hub="rooms")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Cannot write to"):
+        evaluate(str(model), data, tmp_path / "file", push_to_hub="rooms")
+    other = {"model": "", "data": [], "split": "val", "votes": False, "classes": []}
+    output.mkdir()
+    (output / "scenes.jsonl").write_text(json.dumps(other) + "\n")
+    with pytest.raises(ConfigError, match="another model and data and classes"):
+        evaluate(str(model), data, output, push_to_hub="rooms")
+    (model / "README.md").write_text("# My own words")
+    with pytest.raises(InputError, match=r"README.md has no place for the scores.*<!-- results"):
+        evaluate(str(model), data, output, overwrite=True, push_to_hub="rooms")
+    assert json.loads((output / "scenes.jsonl").read_text()) == other
+    assert not hub.repos
+
+
+@pytest.mark.parametrize(
+    ("source", "reached"),
+    [
+        *(("/moved/encoder", False), ("./encoder", False), ("~/encoder.pth", False)),
+        *(("me/encoder@main", True), ("concerto-tiny", True)),
+    ],
+)
+def test_a_head_is_pushed_only_over_an_encoder_that_others_reach(
+    tmp_path: Path, source: str, reached: bool
+) -> None:
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text(json.dumps({"over": {"source": source}}))
+    (tmp_path / "README.md").write_text("<!-- results -->\n<!-- end of results -->")
+    if reached:
+        check_measured(str(tmp_path))
+    else:
+        with pytest.raises(InputError, match=r"which nobody else can reach: train with --merge"):
+            check_measured(str(tmp_path))
 
 
 def test_adapters_of_an_encoder_that_lies_here_alone_are_not_pushed(
