@@ -187,8 +187,13 @@ def _known(output: Path, settings: dict[str, Any], overwrite: bool) -> list[dict
     if file.exists() and not overwrite:
         text = file.read_text(encoding="utf-8")
         lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    if lines and lines[0].keys() != settings.keys():
+        raise ConfigError(
+            f"{output} holds an evaluation by another version of this library, which cannot go on. "
+            "Choose another --output, or replace it with --overwrite."
+        )
     if lines and lines[0] != settings:
-        changed = [k for k in lines[0] | settings if lines[0].get(k) != settings.get(k)]
+        changed = [name for name in settings if lines[0][name] != settings[name]]
         raise ConfigError(
             f"{output} holds an evaluation with another {' and '.join(changed)}. Choose another "
             "--output, or replace it with --overwrite."

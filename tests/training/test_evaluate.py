@@ -137,6 +137,19 @@ def test_no_repo_is_made_for_what_is_refused(
     assert not hub.repos
 
 
+def test_an_evaluation_by_an_earlier_version_is_told_as_such(
+    place: Path, trained: Path, tmp_path: Path
+) -> None:
+    data, file = (str(place / "data"),), tmp_path / "scenes.jsonl"
+    whole = evaluate(str(trained), data, tmp_path)
+    settings = json.loads(file.read_text().splitlines()[0])
+    for key in ("scenes", "samples"):
+        file.write_text(json.dumps(settings | {key: 3}) + "\n")
+        with pytest.raises(ConfigError, match=r"by another version.*replace it with --overwrite"):
+            evaluate(str(trained), data, tmp_path)
+    assert repr(evaluate(str(trained), data, tmp_path, overwrite=True)) == repr(whole)
+
+
 @pytest.mark.parametrize(
     ("source", "reached"),
     [
