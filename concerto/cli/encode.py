@@ -76,6 +76,7 @@ def encode(
                 with run.scan(scan, advice):
                     features = model.encode(encoder, cloud.result(), progress=len(pending) == 1)
                     stored = features.half() if half else features
+                    finished.begin()
                     write_features(pending[scan], cloud.result(), stored)
                     run.done(pending[scan], features)
     run.finish()

@@ -65,26 +65,36 @@ class Settings:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Finished:
     """Which files are there already, as this run would make them.
 
     since: when the folder was taken over from other settings (ns), if it was; what is older is
-    of those.
+    of those. unwritten: the record to write, and where, before the first features.
     """
 
     since: int | None = None
+    unwritten: tuple[Path, dict[str, Any]] | None = None
 
     def __contains__(self, target: Path) -> bool:
         if not target.exists():
             return False
         return self.since is None or target.stat().st_mtime_ns >= self.since
 
+    def begin(self) -> None:
+        """Write the record, if that is to be done: features come."""
+        if self.unwritten is None:
+            return
+        place, values = self.unwritten
+        with replacing(place) as path:
+            path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        self.unwritten = None
+
 
 def settle(
     folder: Path, settings: Settings, targets: Mapping[Path, Path], overwrite: bool
 ) -> Finished:
-    """Keep the settings of a folder; several processes of a run may do so at once.
+    """Compare the settings of a folder with those of a run, of which several processes may do so.
 
     targets: the file of features of each scan, of all processes. overwrite: whether those made
     otherwise may be replaced. Features without a record, as older versions left them, are taken as
@@ -104,9 +114,8 @@ def settle(
     if different:
         _check_replaced(folder, targets, filled, "; ".join(different), overwrite)
     if before is None or different:
-        before = now | {REPLACED: filled}
-        with replacing(place) as path:
-            path.write_text(json.dumps(before, indent=2) + "\n", encoding="utf-8")
+        # Now nothing is finished, or all of it is to be written anew.
+        return Finished(unwritten=(place, now | {REPLACED: filled}))
     return Finished(place.stat().st_mtime_ns if before.get(REPLACED) else None)
 
 
