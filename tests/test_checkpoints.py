@@ -151,7 +151,7 @@ def test_the_packaged_model_loads_offline_without_a_warning() -> None:
         warnings.simplefilter("error", concerto.ConcertoWarning)
         model = concerto.from_pretrained("concerto-tiny")
     assert model.config == find_model("concerto-tiny").config
-    assert model.encode(random_cloud(200)).shape == (200, 320)
+    assert model.encode(random_cloud(200)).shape == (200, 544)
 
 
 def test_untrained_weights_warn_once_that_they_are(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_what_ships_with_the_library_has_no_other_revision_or_file(
     ((option, value),) = choice.items()
     with pytest.raises(HubError, match=f"{name} ships with this library.*; {option}='{value}'"):
         load(name, **choice)
-    assert load("concerto-tiny", filename="model.safetensors").config.channels[0] == 32
+    assert load("concerto-tiny", filename="model.safetensors").config.channels[0] == 48
 
 
 def test_what_lies_on_this_machine_has_no_revisions(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_models_lists_every_name() -> None:
     [
         ("concerto-large-outdoor", ["centre      xy", "licence     cc-by-nc-4.0"]),
         ("concerto-large-clip", ["nobody has published"]),
-        ("concerto-tiny", ["features    320 (stages 1, 2, 3, 4)"]),
+        ("concerto-tiny", ["features    544 (stages 0, 1, 2, 3, 4)"]),
         (GOLDEN, ["parameters  169,008", "stored as   float32"]),
         (ROOM, ["points          114,330", "colours         yes", "normals         yes"]),
     ],

@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from concerto.training.loop import LoopConfig
-from concerto.training.objective import ObjectiveConfig
 from concerto.training.recipes import RECIPES, Recipe
 from concerto.training.views import ViewConfig
 from conftest import SMALL, random_cloud
@@ -59,7 +58,7 @@ def small_recipe(data: Path, output: Path, **loop: Any) -> Recipe:
             **loop,
         ),
         model=SMALL.replace(grid_size=0.04),
-        objective=ObjectiveConfig(head_hidden=32, head_width=16, prototypes=24, image_width=624),
+        objective=replace(tiny.objective, head_hidden=32, head_width=16, prototypes=24),
         views=ViewConfig(
             grid_size=0.04, most_points=600, local_views=2, image_size=SIZE, patch_size=16
         ),

@@ -141,7 +141,7 @@ def test_the_command_line_overrides_what_the_recipe_says() -> None:
             "0.9",
             "0.99",
             "--model.depths",
-            "1",
+            "2",
             "1",
             "1",
             "1",
@@ -155,7 +155,7 @@ def test_the_command_line_overrides_what_the_recipe_says() -> None:
     assert recipe.loop.max_steps == 60
     assert recipe.lr == 0.01
     assert recipe.schedules.momentum == (0.9, 0.99)
-    assert recipe.model == tiny.model.replace(depths=(1, 1, 1, 1, 1))
+    assert recipe.model == tiny.model.replace(depths=(2, 1, 1, 1, 1))
     assert not recipe.views.drops
     assert recipe.images == dataclasses.replace(tiny.images, precision="bfloat16")
     assert recipe.objective == tiny.objective

@@ -19,8 +19,10 @@ def concerto_tiny(data: tuple[str, ...], output: Path) -> Recipe:
 
     Views of some 2.5 m in voxels of 4 cm, small heads, few prototypes (a batch has some 4,000 pairs
     to spread over them), and EfficientNet-Lite0, whose weights come with its package, for images of
-    224 pixels. For runs of a hundred steps the teacher follows faster and is more decided, and the
-    rate rises longer: with the published schedules features collapse to one direction in as few.
+    224 pixels. These teach every view of the student's, down to its voxels, not the principal one
+    alone down to the level above: so small an encoder has little time. For runs of a hundred steps
+    the teacher follows faster and is more decided, and the rate rises longer: with the published
+    schedules features collapse to one direction in as few.
     """
     return Recipe(
         data=data,
@@ -40,7 +42,14 @@ def concerto_tiny(data: tuple[str, ...], output: Path) -> Recipe:
             warmup=0.3, momentum=(0.99, 1.0), teacher_temperature=(0.02, 0.02)
         ),
         images=ImageEncoderConfig(name="efficientnet-lite0", precision="float32"),
-        objective=ObjectiveConfig(head_hidden=512, head_width=128, prototypes=256, image_width=624),
+        objective=ObjectiveConfig(
+            head_hidden=512,
+            head_width=128,
+            prototypes=256,
+            image_width=624,
+            image_up_cast=4,
+            image_views="all",
+        ),
         views=ViewConfig(grid_size=0.04, most_points=4096, image_size=224, patch_size=16),
         model=ConcertoConfig.preset("tiny"),
     )
