@@ -32,7 +32,7 @@ from concerto.translator.config import TranslatorConfig
 from concerto.translator.projection import Projection
 from concerto.translator.regions import CANONICAL, Region, Search, relevance
 from concerto.translator.storing import read_translator, write_translator
-from concerto.translator.texts import TextFeatures, as_classes, as_texts
+from concerto.translator.texts import TextFeatures, as_texts, number_texts
 from concerto.translator.towers import TextTower
 
 if TYPE_CHECKING:
@@ -148,22 +148,10 @@ class Translator(nn.Module, SavedModel):
 
         Raises InputError also where there is only one thing that points can be.
         """
-        names = as_classes(classes)
-        nothing = background is None or (isinstance(background, (list, tuple)) and not background)
-        others = [] if nothing else as_texts(cast(Sequence[str], background))
-        # A text given twice is one thing: it must not vie with itself, and is where it came first.
-        first: dict[str, int] = {}
-        for place, text in enumerate([*names, *others]):
-            first.setdefault(text, place)
+        numbers = number_texts(classes, background)
         # Raised by one: background is 0, and so are points left out in the end.
-        raised = [place + 1 if place < len(names) else 0 for place in first.values()]
-        if len(first) < 2:
-            raise InputError(
-                f"Everything would be {names[0]!r}, the only class. Name in classes what else "
-                "there is, pass background= with other texts for the rest, or call find, which "
-                "looks for one text."
-            )
-        wanted = self._alternatives(list(first), templates, raised)
+        raised = [number + 1 for number in numbers.values()]
+        wanted = self._alternatives(list(numbers), templates, raised)
         number = torch.tensor(raised, device=self.device)
         heat = self._temperature(temperature)
 

@@ -48,13 +48,30 @@ def as_texts(texts: str | Sequence[str]) -> list[str]:
     return asked
 
 
-def as_classes(classes: Sequence[str]) -> list[str]:
-    """As `as_texts`; raises InputError also for a single text, which may be meant as a list."""
+def number_texts(classes: Sequence[str], background: str | Sequence[str] | None) -> dict[str, int]:
+    """The texts that points are told apart by, each with the place of its class; background is -1.
+
+    A text given twice is one thing: it must not vie with itself, and is where it came first.
+
+    Raises InputError where classes is a single text, which may be meant as a list, or where there
+    is only one text to be nearest to.
+    """
     names = as_texts(classes)
     if isinstance(classes, str):
         meant = [name.strip() for name in classes.split(",")]
         raise InputError(f"classes is the text {classes!r}; pass a list of texts, such as {meant}.")
-    return names
+    nothing = background is None or (isinstance(background, (list, tuple)) and not background)
+    others = [] if nothing else as_texts(cast(Sequence[str], background))
+    numbers: dict[str, int] = {}
+    for place, text in enumerate([*names, *others]):
+        numbers.setdefault(text, place if place < len(names) else -1)
+    if len(numbers) < 2:
+        raise InputError(
+            f"Everything would be {names[0]!r}, the only class. Name in classes what else there "
+            "is, pass background= with other texts for the rest, or call find, which looks for one "
+            "text."
+        )
+    return numbers
 
 
 def check_templates(templates: Sequence[str] | None) -> tuple[str, ...]:
