@@ -1,16 +1,38 @@
-"""Where weights go, and in which precision."""
+"""Where models run and their weights go, and in which precision."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from concerto.errors import CheckpointError, ConfigError
+from concerto.errors import CheckpointError, ConfigError, InputError
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def chosen_device(device: str) -> str:
+    """What auto means: each process of `accelerate launch` or `torchrun` has a CUDA device of its
+    own."""
+    if device != "auto":
+        return device
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{launcher_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
+
+
+def launcher_number(variable: str, default: int) -> int:
+    """What accelerate and torchrun tell each of their processes. Raises InputError for no such."""
+    given = os.environ.get(variable, str(default))
+    if not given.isdecimal():
+        raise InputError(
+            f"The environment variable {variable} is {given!r}; it must be a number, as accelerate "
+            "and torchrun set it. Unset it."
+        )
+    return int(given)
 
 
 def usable_device(device: torch.device | str | None) -> torch.device:

@@ -11,9 +11,9 @@ import torch
 import tyro
 from torch import Tensor
 
+from concerto.cli.columns import shorten
 from concerto.cli.drawing import check_drawable, draw, paint
 from concerto.cli.options import ScanOptions
-from concerto.cli.wording import shorten
 from concerto.errors import InputError
 from concerto.hierarchy import Hierarchy
 from concerto.io import write

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from concerto.cli.encode_record import Settings, settle
 from concerto.cli.feature_files import holds_features, write_features
-from concerto.cli.options import ModelOptions, whole_number
+from concerto.cli.options import ModelOptions
 from concerto.cli.told import into, telling_apart
-from concerto.cli.wording import in_flags
+from concerto.command_line import DEBUG, in_flags
+from concerto.devices import launcher_number
 from concerto.errors import ConcertoError, InputError
 from concerto.files import check_writable
 from concerto.io import find_scans
@@ -154,7 +155,7 @@ class _Run:
             except Exception as error:
                 reason = str(error) if isinstance(error, ConcertoError) else f"{error!r}"
                 self.failed[scan] = reason if str(scan) in reason else f"{scan}: {reason}"
-                if "--debug" in sys.argv:
+                if DEBUG in sys.argv:
                     traceback.print_exc()
         for message in dict.fromkeys(advice):
             if message not in self.told:
@@ -181,7 +182,7 @@ def _share() -> tuple[int, int]:
 
     Raises InputError where that does not add up.
     """
-    rank, processes = whole_number("RANK", 0), whole_number("WORLD_SIZE", 1)
+    rank, processes = launcher_number("RANK", 0), launcher_number("WORLD_SIZE", 1)
     if rank >= processes:
         raise InputError(
             f"The environment says that this is process {rank}, from 0, of {processes}: set both "

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from concerto.cli.lifting import LiftOptions, describe
-from concerto.cli.options import chosen_device
+from concerto.devices import chosen_device
 from concerto.errors import InputError
 from concerto.files import check_writable
 from concerto.io import WRITERS, write

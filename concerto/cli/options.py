@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import tyro
 from torch import Tensor
 
-from concerto.errors import InputError
+from concerto.devices import chosen_device
 from concerto.io import read
 from concerto.memory import parse_memory
 from concerto.model import Concerto
@@ -85,27 +83,6 @@ class ScanOptions(ReadOptions):
     def place(self) -> str:
         """The device that was asked for."""
         return chosen_device(self.device)
-
-
-def chosen_device(device: str) -> str:
-    """What auto means: each process of `accelerate launch` or `torchrun` has a CUDA device of its
-    own."""
-    if device != "auto":
-        return device
-    if not torch.cuda.is_available():
-        return "cpu"
-    return f"cuda:{whole_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
-
-
-def whole_number(variable: str, default: int) -> int:
-    """What accelerate and torchrun tell each of their processes. Raises InputError for no such."""
-    given = os.environ.get(variable, str(default))
-    if not given.isdecimal():
-        raise InputError(
-            f"The environment variable {variable} is {given!r}; it must be a number, as accelerate "
-            "and torchrun set it. Unset it."
-        )
-    return int(given)
 
 
 @dataclass(frozen=True)

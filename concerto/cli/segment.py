@@ -9,9 +9,9 @@ import torch
 import tyro
 from torch import Tensor
 
+from concerto.cli.columns import shorten
 from concerto.cli.drawing import SUFFIXES, draw
 from concerto.cli.options import ScanOptions
-from concerto.cli.wording import shorten
 from concerto.errors import InputError
 from concerto.files import check_writable
 from concerto.io import WRITERS, write

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from typing import NoReturn, TypeVar
 
+from concerto import command_line
 from concerto.errors import ConcertoError
 from concerto.training.launch import end_with_launcher, start_processes
 from concerto.training.loop import TrainResult
@@ -26,28 +26,24 @@ def run_trainer(
     module: what `python -m` is given. Exits with 1 and one line on stderr where it cannot be done;
     `--debug` anywhere shows the traceback instead.
     """
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    warnings.showwarning = _print_warning  # type: ignore[assignment]
-    end_with_launcher()
-    try:
+
+    def work(arguments: Sequence[str]) -> TrainResult:
+        end_with_launcher()
         with _own_errors():
             config = parse(arguments)
         start_processes(module)
-        result = train(config)
-    except ConcertoError as error:
-        if "--debug" in sys.argv:
-            raise
-        sys.exit(f"error: {error}")
+        return train(config)
+
+    try:
+        result = command_line.run(work)
     except RuntimeError as error:
         # A process that prepares samples was killed; torch tells in the middle of anything.
-        if "--debug" in sys.argv or "DataLoader worker" not in str(error):
+        if command_line.DEBUG in sys.argv or "DataLoader worker" not in str(error):
             raise
         sys.exit(
             f"error: {error} Most often memory ran out: pass fewer --workers, and --resume to go "
             "on from the last checkpoint."
         )
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
     sys.exit(result.exit_code)
 
 
@@ -69,7 +65,3 @@ def _own_errors() -> Iterator[None]:
             raise cause from None
         sys.stderr.write(told.getvalue())
         raise
-
-
-def _print_warning(message: Warning | str, *_: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)

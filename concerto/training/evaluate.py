@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,8 +17,10 @@ import numpy as np
 import torch
 import tyro
 
+from concerto import command_line
 from concerto.checkpoints import CARD_FILE
-from concerto.errors import ConcertoError, ConfigError, InputError
+from concerto.devices import chosen_device
+from concerto.errors import ConfigError, InputError
 from concerto.files import check_writable, replacing
 from concerto.segmenter import Segmenter
 from concerto.segmenter_card import write_results
@@ -71,9 +71,7 @@ def evaluate(
         push_to_hub: Then upload the folder MODEL, these scores in its card, to this repo, org/name.
         private: Make a new repo private.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    segmenter = Segmenter.from_pretrained(model, encoder=encoder, device=device)
+    segmenter = Segmenter.from_pretrained(model, encoder=encoder, device=chosen_device(device))
     if push_to_hub is not None:
         check_measured(model)
     opened = open_scenes(data, split=split, images=False)
@@ -106,16 +104,13 @@ def evaluate(
 
 def main() -> None:
     """Run the command line. Exits with 1 and one line on stderr where it cannot be done."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    warnings.showwarning = _print_warning  # type: ignore[assignment]
-    try:
-        tyro.cli(evaluate, prog="python -m concerto.training.evaluate", args=arguments)
-    except ConcertoError as error:
-        if "--debug" in sys.argv:
-            raise
-        sys.exit(f"error: {str(error).replace('pass encoder=', 'pass --encoder')}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on")
+    command_line.run(
+        lambda arguments: tyro.cli(
+            evaluate, prog="python -m concerto.training.evaluate", args=arguments
+        ),
+        wording=lambda message: message.replace("pass encoder=", "pass --encoder"),
+        interrupted="interrupted; the same command goes on",
+    )
 
 
 def _compare(
@@ -231,10 +226,6 @@ def _plain(value: float) -> float | None:
 
 def _place(place: str) -> str:
     return Path(place).name if Path(place).exists() else place
-
-
-def _print_warning(message: Warning | str, *_: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

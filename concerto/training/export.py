@@ -8,7 +8,6 @@ or a .pth file in the published layout of a whole training state, from which the
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +17,11 @@ import torch
 import tyro
 from torch import Tensor
 
+from concerto import command_line
 from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, write_folder
 from concerto.config import ConcertoConfig
-from concerto.errors import CheckpointError, ConcertoError, InputError
+from concerto.errors import CheckpointError, InputError
 from concerto.files import replacing
 from concerto.training.checkpointing import latest_checkpoint, step_of
 from concerto.training.metrics import CURVES_FILE, draw_curves, read_metrics
@@ -179,18 +179,14 @@ def _trained(config: ConcertoConfig, license: str | None) -> ConcertoConfig:
 
 def main() -> None:
     """Run the command line. Exits with 1 and one line on stderr where it cannot be done."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    try:
-        tyro.cli(
+    command_line.run(
+        lambda arguments: tyro.cli(
             export,
             prog="python -m concerto.training.export",
             description="Make a model of the latest checkpoint of a run.",
             args=arguments,
         )
-    except ConcertoError as error:
-        if "--debug" in sys.argv:
-            raise
-        sys.exit(f"error: {error}")
+    )
 
 
 if __name__ == "__main__":

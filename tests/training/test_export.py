@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +16,9 @@ from huggingface_hub import ModelCard
 import concerto
 from command import run
 from concerto import CheckpointError, Concerto, ConcertoConfig, InputError
+from concerto.errors import ConcertoWarning
 from concerto.training.checkpointing import latest_checkpoint
-from concerto.training.export import export
+from concerto.training.export import export, main
 from concerto.training.pretrain import pretrain
 from concerto.training.pretraining import Pretraining
 from concerto.training.published import warm_start
@@ -190,3 +194,21 @@ def test_the_command_ends_in_one_line(recipe: Recipe, tmp_path: Path) -> None:
     run(recipe.loop.output, tmp_path / "out", module=export)
     process = run(tmp_path, module=export, code=1)
     assert process.stderr.startswith("error: Nowhere to write to")
+
+
+def test_the_command_tells_of_a_damaged_checkpoint_in_one_line(
+    recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(recipe.loop.output, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "step-00000009.pt").write_bytes(b"cut off")
+    monkeypatch.setattr(sys, "argv", ["export", str(tmp_path / "run"), str(tmp_path / "out")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", ConcertoWarning)
+        main()
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("warning: ")
+    assert told[0].endswith("Going back to step-00000002.pt.")

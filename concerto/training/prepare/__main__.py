@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from concerto.cli import run
+from concerto.command_line import run_one_of
 from concerto.training.prepare.indoor.s3dis import s3dis
 from concerto.training.prepare.indoor.scannet import scannet, scannet200
 from concerto.training.prepare.indoor.scannetpp import scannetpp
@@ -30,4 +30,4 @@ DESCRIPTION = """Scenes to train on, as Parquet files that `datasets` reads: one
 
 --debug, anywhere, shows the traceback of an error."""
 
-run(COMMANDS, prog="python -m concerto.training.prepare", description=DESCRIPTION)
+run_one_of(COMMANDS, prog="python -m concerto.training.prepare", description=DESCRIPTION)
