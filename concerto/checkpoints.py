@@ -20,7 +20,7 @@ from torch import Tensor
 from concerto.config import ConcertoConfig
 from concerto.encoder.serialization import ORDERS
 from concerto.errors import CheckpointError, ConfigError
-from concerto.files import replacing
+from concerto.files import replacing, write_json
 from concerto.weight_files import OWN_FIELDS_KEY, Content, read_weights
 
 MODEL_TYPE = "concerto"
@@ -168,9 +168,7 @@ def write_folder(folder: Path, config: ConcertoConfig, tensors: Mapping[str, Ten
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(folder / WEIGHTS_FILE) as path:
         save_file(own, path, metadata={"format": "pt"})
-    with replacing(folder / CONFIG_FILE) as path:
-        values = {"model_type": MODEL_TYPE, **config.to_dict()}
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG_FILE, {"model_type": MODEL_TYPE, **config.to_dict()})
 
 
 def write_published(file: Path, config: ConcertoConfig, tensors: Mapping[str, Tensor]) -> None:

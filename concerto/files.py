@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from concerto.errors import InputError
 
@@ -37,6 +39,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(f"Cannot write {target}: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file of UTF-8, whole or not at all. Raises InputError as `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
+    """Write an object as JSON to be read by people, as `write_text` does."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def check_writable(folder: Path) -> None:

@@ -13,7 +13,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from concerto.errors import ConfigError
-from concerto.files import replacing
+from concerto.files import write_text
 from concerto.upload import COMMIT_MESSAGE, make_target
 
 # What says where and how to upload.
@@ -49,9 +49,7 @@ class SavedModel(PyTorchModelHubMixin):
         self._write(folder)
         card = folder / CARD_FILE
         if not card.exists():
-            with replacing(card) as path:
-                text = self._card(target.repo_id if target else ANY_SOURCE)
-                path.write_text(text, encoding="utf-8")
+            write_text(card, self._card(target.repo_id if target else ANY_SOURCE))
         if target is None:
             return None
         return target.upload(folder, [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE])

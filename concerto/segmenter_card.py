@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concerto.card import card_data
-from concerto.files import replacing
+from concerto.files import write_text
 
 if TYPE_CHECKING:
     from concerto.segmenter_files import SegmenterConfig
@@ -74,8 +74,7 @@ def write_results(card: Path, results: str) -> bool:
     if around is None:
         return False
     before, after = around
-    with replacing(card) as path:
-        path.write_text(f"{before}{BEGIN}\n{results.strip()}\n{END}{after}", encoding="utf-8")
+    write_text(card, f"{before}{BEGIN}\n{results.strip()}\n{END}{after}")
     return True
 
 

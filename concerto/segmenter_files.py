@@ -9,7 +9,6 @@ wrong ones.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from concerto.checkpoints import (
 from concerto.config import ConcertoConfig
 from concerto.errors import CheckpointError, ConfigError
 from concerto.fields import check_keys, check_numbers, check_object, check_texts
-from concerto.files import replacing
+from concerto.files import replacing, write_json
 from concerto.heads import DecoderConfig, HeadConfig, KnnConfig, LinearConfig
 from concerto.palette import SCANNET_CLASSES, SCANNET_PALETTE, distinct_colors
 from concerto.weight_files import read_weights
@@ -231,8 +230,7 @@ def write_segmenter(
     values: dict[str, Any] = {"model_type": SEGMENTER_TYPE, **config.to_dict()}
     if over is not None:
         values["over"] = asdict(over)
-    with replacing(folder / CONFIG_FILE) as path:
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG_FILE, values)
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -12,25 +12,20 @@ import torch
 from safetensors.torch import save_file
 
 from concerto import InputError
-from concerto.files import replacing
-
-
-def write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text)
+from concerto.files import replacing, write_text
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "new" / "a.txt"
-    write(file, "old")
+    write_text(file, "old")
     with pytest.raises(TypeError), replacing(file) as temporary:
         temporary.write_text("half") + "text"
     assert file.read_text() == "old"
     assert [path.name for path in file.parent.iterdir()] == ["a.txt"]
     with pytest.raises(InputError, match="Cannot write"):
-        write(file / "b.txt", "under a file")
+        write_text(file / "b.txt", "under a file")
     with pytest.raises(InputError, match="Cannot write"):
-        write(Path(""), "nowhere")
+        write_text(Path(""), "nowhere")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="other systems have no umask")
@@ -45,7 +40,7 @@ def test_threads_that_write_leave_the_umask_alone(
     monkeypatch.setattr(os, "umask", changed)
     files = [tmp_path / f"{number}.txt" for number in range(64)]
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda file: write(file, "text"), files))
+        list(threads.map(lambda file: write_text(file, "text"), files))
     modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert len(modes) == 1
 
@@ -55,5 +50,5 @@ def test_weights_may_be_read_by_whoever_may_read_a_new_file(tmp_path: Path) -> N
     (tmp_path / "plain").touch()
     with replacing(tmp_path / "model.safetensors") as temporary:
         save_file({"weight": torch.zeros(1)}, temporary)
-    write(tmp_path / "config.json", "{}")
+    write_text(tmp_path / "config.json", "{}")
     assert len({stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}) == 1

@@ -16,7 +16,7 @@ from typing import Any
 from concerto.cli.feature_files import SUFFIXES, holds_features
 from concerto.cli.options import ModelOptions
 from concerto.errors import InputError
-from concerto.files import replacing
+from concerto.files import write_json
 from concerto.folders import files_in
 from concerto.hierarchy import resolve_stages
 from concerto.model import Concerto
@@ -86,8 +86,7 @@ class Finished:
         if self.unwritten is None:
             return
         place, values = self.unwritten
-        with replacing(place) as path:
-            path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_json(place, values)
         self.unwritten = None
 
 

@@ -21,7 +21,7 @@ from concerto import command_line
 from concerto.checkpoints import CARD_FILE
 from concerto.devices import chosen_device
 from concerto.errors import ConfigError, InputError
-from concerto.files import check_writable, replacing
+from concerto.files import check_writable, write_json, write_text
 from concerto.segmenter import Segmenter
 from concerto.segmenter_card import write_results
 from concerto.segmenter_files import fingerprint
@@ -129,8 +129,7 @@ def _compare(
     settings, classes, names = known[0], len(segmenter.classes), source.scenes
     done = {line["points"]: line["matrix"] for line in known[1:]}
     # Written anew, so that a line that was cut short does not stay.
-    with replacing(output / SCENES_FILE) as path:
-        path.write_text("".join(json.dumps(line) + "\n" for line in known), encoding="utf-8")
+    write_text(output / SCENES_FILE, "".join(json.dumps(line) + "\n" for line in known))
     confusion = Confusion(classes)
     with (output / SCENES_FILE).open("a", encoding="utf-8") as stream:
         for group in tqdm(groups, unit="scene", disable=None):
@@ -212,10 +211,8 @@ def _write(
         },
         "confusion": confusion.matrix.tolist(),
     }
-    with replacing(output / SCORES_FILE) as path:
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    with replacing(output / TABLE_FILE) as path:
-        path.write_text(markdown(classes, scores, about), encoding="utf-8")
+    write_json(output / SCORES_FILE, values)
+    write_text(output / TABLE_FILE, markdown(classes, scores, about))
     draw_confusion(output / PICTURE_FILE, classes, confusion)
 
 

@@ -22,7 +22,7 @@ from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, write_folder
 from concerto.config import ConcertoConfig
 from concerto.errors import CheckpointError, InputError
-from concerto.files import replacing
+from concerto.files import replacing, write_text
 from concerto.training.checkpointing import latest_checkpoint, step_of
 from concerto.training.metrics import CURVES_FILE, draw_curves, read_metrics
 from concerto.training.objective import JointObjective, ObjectiveConfig
@@ -156,9 +156,7 @@ def write_model(
             shutil.copyfile(run / CURVES_FILE, path)
         files.append(CURVES_FILE)
     curves = CURVES_FILE if CURVES_FILE in files else None
-    with replacing(folder / CARD_FILE) as path:
-        text = run_card(config, finished.record, branch, source, curves)
-        path.write_text(text, encoding="utf-8")
+    write_text(folder / CARD_FILE, run_card(config, finished.record, branch, source, curves))
     return files
 
 

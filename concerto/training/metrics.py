@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from concerto.errors import MissingExtraError
-from concerto.files import replacing
+from concerto.files import replacing, write_text
 
 METRICS_FILE = "metrics.jsonl"
 CURVES_FILE = "curves.png"
@@ -69,8 +69,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 def forget_after(run: Path, step: int) -> None:
     """Drop the lines of later steps, which a resumed run writes anew."""
     kept = [entry for entry in read_metrics(run) if entry["step"] <= step]
-    with replacing(run / METRICS_FILE) as path:
-        path.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+    write_text(run / METRICS_FILE, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
 def draw_curves(run: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from concerto.card import ANY_SOURCE, public_name
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from concerto.errors import ConfigError, InputError
-from concerto.files import check_writable, replacing
+from concerto.files import check_writable, write_text
 from concerto.segmenter_card import segmenter_card
 from concerto.segmenter_files import (
     Over,
@@ -84,9 +84,8 @@ def save_segmenter(
             encoder = merge_adapters(encoder, adapters, config.lora.scale)
         whole = {f"model.{name}": tensor for name, tensor in encoder.items()}
         write_segmenter(folder, own, head | whole)
-    with replacing(folder / CARD_FILE) as path:
-        source = target.repo_id if target is not None else ANY_SOURCE
-        path.write_text(segmenter_card(own, source, _story(config)), encoding="utf-8")
+    source = target.repo_id if target is not None else ANY_SOURCE
+    write_text(folder / CARD_FILE, segmenter_card(own, source, _story(config)))
     print(folder)
     return folder
 

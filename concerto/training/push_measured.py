@@ -10,7 +10,7 @@ from pathlib import Path
 from concerto.card import ANY_SOURCE, is_path
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_json
 from concerto.errors import InputError
-from concerto.files import replacing
+from concerto.files import write_text
 from concerto.segmenter_card import BEGIN, END, takes_results
 from concerto.upload import Target, make_target
 
@@ -63,7 +63,5 @@ def push_measured(folder: Path, target: Target) -> str:
     card = folder / CARD_FILE
     text = card.read_text(encoding="utf-8")
     example = 'from_pretrained("{}")'.format
-    with replacing(card) as path:
-        named = text.replace(example(ANY_SOURCE), example(target.repo_id))
-        path.write_text(named, encoding="utf-8")
+    write_text(card, text.replace(example(ANY_SOURCE), example(target.repo_id)))
     return target.upload(folder, FILES)

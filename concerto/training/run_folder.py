@@ -16,7 +16,7 @@ import torch
 
 import concerto
 from concerto.errors import CheckpointError, ConcertoWarning, ConfigError
-from concerto.files import check_writable, replacing
+from concerto.files import check_writable, write_json
 from concerto.training.checkpointing import (
     clear_way,
     latest_checkpoint,
@@ -110,8 +110,7 @@ def _write_run(run: Path, known: Mapping[str, Any], settings: Mapping[str, Any])
         },
         "settings": settings,
     }
-    with replacing(run / RUN_FILE) as path:
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_json(run / RUN_FILE, values)
 
 
 def _check_settings(

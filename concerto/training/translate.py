@@ -19,7 +19,7 @@ from torch import Tensor
 from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE
 from concerto.errors import ConcertoWarning, ConfigError, InputError
-from concerto.files import replacing
+from concerto.files import write_text
 from concerto.model import Concerto
 from concerto.training.aligned import PatchGrid, align, lay
 from concerto.training.checkpointing import list_checkpoints
@@ -217,10 +217,9 @@ def _write(
         translator.map.weight.copy_(solved[0])
         translator.map.bias.copy_(solved[1])
     folder = config.loop.output / FOLDER
-    with replacing(folder / CARD_FILE) as path:
-        how = how_it_was_trained(config.loop.output)
-        text = translator_card(kind, target.repo_id if target else ANY_SOURCE, how)
-        path.write_text(text, encoding="utf-8")
+    how = how_it_was_trained(config.loop.output)
+    card = translator_card(kind, target.repo_id if target else ANY_SOURCE, how)
+    write_text(folder / CARD_FILE, card)
     if target is None:
         translator.save_pretrained(folder)
         return None

@@ -8,7 +8,6 @@ were: a map means nothing to features of another encoder.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import chain
@@ -27,7 +26,7 @@ from concerto.checkpoints import (
     read_json,
 )
 from concerto.errors import CheckpointError, ConfigError, InputError
-from concerto.files import replacing
+from concerto.files import replacing, write_json
 from concerto.model import Concerto
 from concerto.translator.config import TranslatorConfig
 from concerto.weight_files import read_weights
@@ -77,12 +76,8 @@ def write_translator(folder: Path, config: TranslatorConfig, tensors: Mapping[st
         own = {k: v for k, v in own.items() if not k.startswith(ENCODER)}
     with replacing(folder / WEIGHTS_FILE) as path:
         save_file(own, path, metadata={"format": "pt"})
-    with replacing(folder / CONFIG_FILE) as path:
-        values = {
-            "model_type": TRANSLATOR_TYPE,
-            **config.replace(encoder_digest=digest).to_dict(),
-        }
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    values = config.replace(encoder_digest=digest).to_dict()
+    write_json(folder / CONFIG_FILE, {"model_type": TRANSLATOR_TYPE, **values})
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from concerto.errors import InputError
-from concerto.files import replacing
+from concerto.files import write_text
 from concerto.points.point_cloud import PointCloud
 from concerto.visualize.camera import Camera, best_view
 from concerto.visualize.drawable import MOST_POINTS, clipped, colors, coordinates, drawn_rows
@@ -71,8 +71,7 @@ def write_html(
     template = resources.files("concerto.visualize").joinpath("viewer.html").read_text("utf-8")
     # In one pass, so that a title with a placeholder in it stays a title.
     page = re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], template)
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def _scene(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from concerto.files import replacing
+from concerto.files import write_text
 from concerto.training.parquet_format import classes_in
 
 CARD = "README.md"
@@ -35,8 +35,7 @@ def write_card(out: Path, repo_id: str | None) -> None:
 
     repo_id: where the folder will lie on the Hub, or None.
     """
-    with replacing(out / CARD) as file:
-        file.write_text(dataset_card(out, repo_id), encoding="utf-8")
+    write_text(out / CARD, dataset_card(out, repo_id))
 
 
 def splits_in(out: Path) -> list[Path]:
