@@ -31,6 +31,8 @@ LOADERS = {SEGMENTER_TYPE: "concerto.Segmenter", TRANSLATOR_TYPE: "concerto.Tran
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+# What a saved model is on the Hub.
+MODEL_FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE)
 
 # One row a module: its published name, and ours.
 EMBEDDING_NAMES = (
@@ -161,14 +163,22 @@ def check_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], f
         raise CheckpointError(f"{file} does not fit its config. It {'; it '.join(problems)}.")
 
 
-def write_folder(folder: Path, config: ConcertoConfig, tensors: Mapping[str, Tensor]) -> None:
-    """Write config.json and model.safetensors, each whole or not at all."""
+def write_encoder(folder: Path, config: ConcertoConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Write an encoder's config.json and model.safetensors, each whole or not at all."""
+    write_model(folder, MODEL_TYPE, config.to_dict(), tensors)
+
+
+def write_model(
+    folder: Path, model_type: str, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write config.json, of model_type and these fields, and model.safetensors, each whole or not
+    at all."""
     from safetensors.torch import save_file
 
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(folder / WEIGHTS_FILE) as path:
         save_file(own, path, metadata={"format": "pt"})
-    write_json(folder / CONFIG_FILE, {"model_type": MODEL_TYPE, **config.to_dict()})
+    write_json(folder / CONFIG_FILE, {"model_type": model_type, **fields})
 
 
 def write_published(file: Path, config: ConcertoConfig, tensors: Mapping[str, Tensor]) -> None:

@@ -264,7 +264,7 @@ class Concerto(nn.Module, SavedModel):
         return model.eval()
 
     def _write(self, folder: Path) -> None:
-        checkpoints.write_folder(folder, self.config, self.state_dict())
+        checkpoints.write_encoder(folder, self.config, self.state_dict())
 
     def _card(self, source: str) -> str:
         return model_card(self.config, source)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from huggingface_hub import PyTorchModelHubMixin
 
 from concerto.card import ANY_SOURCE
-from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from concerto.checkpoints import CARD_FILE, MODEL_FILES
 from concerto.errors import ConfigError
 from concerto.files import write_text
 from concerto.upload import COMMIT_MESSAGE, make_target
@@ -52,7 +52,7 @@ class SavedModel(PyTorchModelHubMixin):
             write_text(card, self._card(target.repo_id if target else ANY_SOURCE))
         if target is None:
             return None
-        return target.upload(folder, [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE])
+        return target.upload(folder, MODEL_FILES)
 
     def push_to_hub(  # type: ignore[override]
         self,

@@ -19,16 +19,14 @@ from torch import Tensor
 
 from concerto import hub
 from concerto.checkpoints import (
-    CONFIG_FILE,
     SEGMENTER_TYPE,
-    WEIGHTS_FILE,
     head_tensor_names,
     read_json,
+    write_model,
 )
 from concerto.config import ConcertoConfig
 from concerto.errors import CheckpointError, ConfigError
 from concerto.fields import check_keys, check_numbers, check_object, check_texts
-from concerto.files import replacing, write_json
 from concerto.heads import DecoderConfig, HeadConfig, KnnConfig, LinearConfig
 from concerto.palette import SCANNET_CLASSES, SCANNET_PALETTE, distinct_colors
 from concerto.weight_files import read_weights
@@ -222,15 +220,8 @@ def write_segmenter(
 ) -> None:
     """Write config.json and model.safetensors, each whole or not at all. tensors, over: as in
     `SegmenterFiles`."""
-    from safetensors.torch import save_file
-
-    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(folder / WEIGHTS_FILE) as path:
-        save_file(own, path, metadata={"format": "pt"})
-    values: dict[str, Any] = {"model_type": SEGMENTER_TYPE, **config.to_dict()}
-    if over is not None:
-        values["over"] = asdict(over)
-    write_json(folder / CONFIG_FILE, values)
+    beneath = {} if over is None else {"over": asdict(over)}
+    write_model(folder, SEGMENTER_TYPE, config.to_dict() | beneath, tensors)
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from concerto import Concerto
-from concerto.checkpoints import write_folder
+from concerto.checkpoints import write_encoder
 from concerto.known_models import PACKAGED
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +22,7 @@ def pack(trained: Path) -> None:
     """Write config.json and model.safetensors of each."""
     for name, place in PLACES.items():
         model = Concerto.from_pretrained(trained / name / "model")
-        write_folder(place, model.config, model.half().state_dict())
+        write_encoder(place, model.config, model.half().state_dict())
         print(place.relative_to(ROOT))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from concerto import command_line
 from concerto.card import ANY_SOURCE
-from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, write_folder
+from concerto.checkpoints import CARD_FILE, MODEL_FILES, write_encoder
 from concerto.config import ConcertoConfig
 from concerto.errors import CheckpointError, InputError
 from concerto.files import replacing, write_text
@@ -148,8 +148,8 @@ def write_model(
     """
     branch = "teacher" if teacher else "student"
     config = _trained(finished.config, license)
-    write_folder(folder, config, finished.encoder(branch))
-    files = [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE]
+    write_encoder(folder, config, finished.encoder(branch))
+    files = [*MODEL_FILES]
     draw_curves(run)
     if (run / CURVES_FILE).exists():
         with replacing(folder / CURVES_FILE) as path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from concerto.card import ANY_SOURCE, public_name
-from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from concerto.checkpoints import CARD_FILE, CONFIG_FILE, MODEL_FILES
 from concerto.errors import ConfigError, InputError
 from concerto.files import check_writable, write_text
 from concerto.segmenter_card import segmenter_card
@@ -93,8 +93,7 @@ def save_segmenter(
 def push(config: ProbeConfig, target: Target | None) -> None:
     """Upload what was saved. Raises HubError where the Hub does not take it."""
     if target is not None:
-        files = [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE]
-        print(target.upload(config.loop.output / FOLDER, files))
+        print(target.upload(config.loop.output / FOLDER, MODEL_FILES))
 
 
 def _story(config: ProbeConfig) -> str:

@@ -8,13 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from concerto.card import ANY_SOURCE, is_path
-from concerto.checkpoints import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, read_json
+from concerto.checkpoints import CARD_FILE, CONFIG_FILE, MODEL_FILES, read_json
 from concerto.errors import InputError
 from concerto.files import write_text
 from concerto.segmenter_card import BEGIN, END, takes_results
 from concerto.upload import Target, make_target
-
-FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE)
 
 
 def check_measured(model: str) -> None:
@@ -24,11 +22,11 @@ def check_measured(model: str) -> None:
     needs an encoder that lies on a machine alone.
     """
     folder = Path(model)
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
     if missing:
         raise InputError(
-            f"--push-to-hub uploads a folder that training left, with {', '.join(FILES)}, and "
-            f"{model} has no {missing[0]}."
+            f"--push-to-hub uploads a folder that training left, with {', '.join(MODEL_FILES)}, "
+            f"and {model} has no {missing[0]}."
         )
     over = read_json(folder / CONFIG_FILE).get("over")
     # A path that leads nowhere any more is one as well.
@@ -64,4 +62,4 @@ def push_measured(folder: Path, target: Target) -> str:
     text = card.read_text(encoding="utf-8")
     example = 'from_pretrained("{}")'.format
     write_text(card, text.replace(example(ANY_SOURCE), example(target.repo_id)))
-    return target.upload(folder, FILES)
+    return target.upload(folder, MODEL_FILES)

@@ -17,7 +17,7 @@ import tyro
 from torch import Tensor
 
 from concerto.card import ANY_SOURCE
-from concerto.checkpoints import CARD_FILE
+from concerto.checkpoints import CARD_FILE, MODEL_FILES
 from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.files import write_text
 from concerto.model import Concerto
@@ -220,15 +220,8 @@ def _write(
     how = how_it_was_trained(config.loop.output)
     card = translator_card(kind, target.repo_id if target else ANY_SOURCE, how)
     write_text(folder / CARD_FILE, card)
-    if target is None:
-        translator.save_pretrained(folder)
-        return None
-    return translator.save_pretrained(
-        folder,
-        push_to_hub=True,
-        repo_id=target.repo_id,
-        private=config.private or None,
-    )
+    translator.save_pretrained(folder)
+    return None if target is None else target.upload(folder, MODEL_FILES)
 
 
 def _tell_broken(sample: BrokenSample) -> None:

@@ -18,15 +18,13 @@ from torch import Tensor
 
 from concerto import hub
 from concerto.checkpoints import (
-    CONFIG_FILE,
     TRANSLATOR_TYPE,
-    WEIGHTS_FILE,
     check_tensors,
     read_checkpoint,
     read_json,
+    write_model,
 )
 from concerto.errors import CheckpointError, ConfigError, InputError
-from concerto.files import replacing, write_json
 from concerto.model import Concerto
 from concerto.translator.config import TranslatorConfig
 from concerto.weight_files import read_weights
@@ -66,18 +64,13 @@ def holds_translator(source: hub.Source) -> bool:
 
 def write_translator(folder: Path, config: TranslatorConfig, tensors: Mapping[str, Tensor]) -> None:
     """Write config.json and model.safetensors, each whole or not at all."""
-    from safetensors.torch import save_file
-
-    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     digest = None
     if not config.encoder_inside:
-        encoder = {k[len(ENCODER) :]: v for k, v in own.items() if k.startswith(ENCODER)}
+        encoder = {k[len(ENCODER) :]: v for k, v in tensors.items() if k.startswith(ENCODER)}
         digest = weights_digest(encoder)
-        own = {k: v for k, v in own.items() if not k.startswith(ENCODER)}
-    with replacing(folder / WEIGHTS_FILE) as path:
-        save_file(own, path, metadata={"format": "pt"})
-    values = config.replace(encoder_digest=digest).to_dict()
-    write_json(folder / CONFIG_FILE, {"model_type": TRANSLATOR_TYPE, **values})
+        tensors = {k: v for k, v in tensors.items() if not k.startswith(ENCODER)}
+    fields = config.replace(encoder_digest=digest).to_dict()
+    write_model(folder, TRANSLATOR_TYPE, fields, tensors)
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
