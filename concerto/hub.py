@@ -33,15 +33,6 @@ HASH_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
-class Source:
-    """Files on this machine: weights, the config beside them, and the name they are known by."""
-
-    weights: Path
-    config: Path | None
-    model: PublishedModel | None
-
-
-@dataclass(frozen=True)
 class Reach:
     """How the Hub is reached. token: by default the one you are logged in with."""
 
@@ -50,14 +41,25 @@ class Reach:
     local_files_only: bool = False
 
 
+@dataclass(frozen=True)
+class Source:
+    """Files on this machine: weights, the config beside them, and the name they are known by.
+
+    reach: how the Hub is reached for an encoder that is not in them.
+    """
+
+    weights: Path
+    config: Path | None
+    model: PublishedModel | None
+    reach: Reach
+
+
 def locate(
     source: str | os.PathLike[str],
     *,
     revision: str | None = None,
     filename: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
+    reach: Reach = Reach(),
 ) -> Source:
     """Find the files of a source, downloading them where they are not here yet.
 
@@ -72,10 +74,11 @@ def locate(
     # By os.path: pathlib raises where a name is longer than any file's may be.
     if str(source) and os.path.isdir(path):
         _refuse(f"{path} is a folder on this machine", revision=revision)
-        return _in_folder(path, filename)
+        return _in_folder(path, filename, reach)
     if os.path.isfile(path):
         _refuse(f"{path} is a file on this machine", revision=revision, filename=filename)
-        return Source(path, _config_in_folder(path.parent, path), model_of_file(path.name))
+        config = _config_in_folder(path.parent, path)
+        return Source(path, config, model_of_file(path.name), reach)
     name = str(source)
     model = find_model(name)
     if model is None and _looks_like_path(name):
@@ -87,12 +90,11 @@ def locate(
     if model is not None and model.repo is None:
         other = None if filename == WEIGHTS_FILE else filename
         _refuse(f"{name} ships with this library as it is", revision=revision, filename=other)
-        return Source(packaged(name, WEIGHTS_FILE), packaged(name, CONFIG_FILE), model)
+        return Source(packaged(name, WEIGHTS_FILE), packaged(name, CONFIG_FILE), model, reach)
     repo, _, at = (model.repo if model and model.repo else name).partition("@")
     pin = model if revision is None else None
     revision = revision or (pin.commit if pin else None) or at or None
-    cache = Path(cache_dir) if cache_dir is not None else None
-    download = _Download(repo, revision, token, cache, local_files_only)
+    download = _Download(repo, revision, reach)
     wanted = filename or (model.filename if model else None)
     if wanted is None:
         return _in_repo(download)
@@ -102,7 +104,7 @@ def locate(
     published = model is not None and wanted == model.filename
     config = None if published else _config_in_repo(download, wanted, weights)
     known = model_of_file(weights.name)
-    return Source(weights, config, known if repo == CONCERTO_REPO else known or model)
+    return Source(weights, config, known if repo == CONCERTO_REPO else known or model, reach)
 
 
 def packaged(name: str, filename: str) -> Path:
@@ -117,13 +119,13 @@ def _refuse(place: str, **options: str | None) -> None:
             raise HubError(f"{place}; {name}={value!r} means nothing there: leave it out.")
 
 
-def _in_folder(folder: Path, filename: str | None) -> Source:
+def _in_folder(folder: Path, filename: str | None, reach: Reach) -> Source:
     present = sorted(p.name for p in folder.iterdir() if _is_weights(p.name))
     chosen = filename or _choose(present, str(folder))
     weights = folder / chosen
     if not os.path.isfile(weights):
         raise HubError(f"{folder} has no {chosen}. It has: {', '.join(present) or 'no weights'}.")
-    return Source(weights, _config_in_folder(folder, weights), model_of_file(chosen))
+    return Source(weights, _config_in_folder(folder, weights), model_of_file(chosen), reach)
 
 
 def _in_repo(download: _Download) -> Source:
@@ -132,7 +134,8 @@ def _in_repo(download: _Download) -> Source:
     if weights is None:
         chosen = _choose(download.weights(), download.repo)
         weights = download.file(chosen)
-    return Source(weights, _config_in_repo(download, chosen, weights), model_of_file(weights.name))
+    config = _config_in_repo(download, chosen, weights)
+    return Source(weights, config, model_of_file(weights.name), download.reach)
 
 
 def _choose(files: list[str], place: str) -> str:
@@ -217,9 +220,7 @@ class _Download:
 
     repo: str
     revision: str | None
-    token: str | bool | None
-    cache_dir: Path | None
-    local_files_only: bool
+    reach: Reach
 
     def find(self, filename: str) -> Path | None:
         """The file, from the cache or the Hub; None where the repo has none of that name."""
@@ -232,9 +233,9 @@ class _Download:
                     self.repo,
                     filename,
                     revision=self.revision,
-                    token=self.token,
-                    cache_dir=self.cache_dir,
-                    local_files_only=self.local_files_only,
+                    token=self.reach.token,
+                    cache_dir=self._cache_dir,
+                    local_files_only=self.reach.local_files_only,
                     library_name="concerto",
                 )
             except LocalEntryNotFoundError:
@@ -258,8 +259,9 @@ class _Download:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         with self._explained("the list of its files"):
-            if not (self.local_files_only or constants.HF_HUB_OFFLINE):
-                files = HfApi(token=self.token).list_repo_files(self.repo, revision=self.revision)
+            if not (self.reach.local_files_only or constants.HF_HUB_OFFLINE):
+                api = HfApi(token=self.reach.token)
+                files = api.list_repo_files(self.repo, revision=self.revision)
                 return [file for file in files if _is_weights(file)]
             if not (cached := self._cached()):
                 raise LocalEntryNotFoundError("HF_HUB_OFFLINE is set")
@@ -272,7 +274,7 @@ class _Download:
 
         try:
             folder = snapshot_download(
-                self.repo, revision=self.revision, cache_dir=self.cache_dir, local_files_only=True
+                self.repo, revision=self.revision, cache_dir=self._cache_dir, local_files_only=True
             )
         except LocalEntryNotFoundError:
             return []
@@ -283,8 +285,12 @@ class _Download:
         """Whether the cache knows from the Hub that the repo has no such file."""
         from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
-        known = try_to_load_from_cache(self.repo, filename, self.cache_dir, self.revision)
+        known = try_to_load_from_cache(self.repo, filename, self._cache_dir, self.revision)
         return known is _CACHED_NO_EXIST
+
+    @property
+    def _cache_dir(self) -> Path | None:
+        return None if self.reach.cache_dir is None else Path(self.reach.cache_dir)
 
     @property
     def _place(self) -> str:
@@ -331,7 +337,7 @@ class _Download:
             ) from error
 
     def _reason(self, error: Exception) -> str:
-        if self.local_files_only:
+        if self.reach.local_files_only:
             return "local_files_only=True"
         return reason(error)
 

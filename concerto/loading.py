@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from typing import Any, Literal, overload
 
 import torch
@@ -75,15 +74,14 @@ def from_pretrained(
     """
     # What is wrong with these is said before anything is fetched.
     place, kept = usable_device(device), kept_dtype(dtype)
-    reach = hub.Reach(token, cache_dir, local_files_only)
     source = hub.locate(
         pretrained_model_name_or_path,
         revision=options.pop("revision", None),
         filename=options.pop("filename", None),
-        **asdict(reach),
+        reach=hub.Reach(token, cache_dir, local_files_only),
     )
     if holds_translator(source):
-        return Translator._from_source(source, place, kept, backend, reach, **options)
+        return Translator._from_source(source, place, kept, backend, **options)
     if holds_segmenter(source) or "encoder" in options:
-        return Segmenter._from_source(source, place, kept, backend, reach, **options)
+        return Segmenter._from_source(source, place, kept, backend, **options)
     return Concerto._from_source(source, place, kept, backend, **options)

@@ -219,9 +219,7 @@ class Concerto(nn.Module, SavedModel):
             pretrained_model_name_or_path,
             revision=revision,
             filename=filename,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
+            reach=hub.Reach(token, cache_dir, local_files_only),
         )
         return cls._from_source(source, place, kept, backend)
 

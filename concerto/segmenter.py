@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -147,12 +147,9 @@ class Segmenter(nn.Module, SavedModel):
             pretrained_model_name_or_path,
             revision=revision,
             filename=filename,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
+            reach=hub.Reach(token, cache_dir, local_files_only),
         )
-        reach = hub.Reach(token, cache_dir, local_files_only)
-        return cls._from_source(source, place, kept, backend, reach, encoder)
+        return cls._from_source(source, place, kept, backend, encoder)
 
     @classmethod
     def _from_source(
@@ -161,17 +158,17 @@ class Segmenter(nn.Module, SavedModel):
         device: torch.device,
         dtype: torch.dtype | None,
         backend: Backend,
-        reach: hub.Reach,
         encoder: str | os.PathLike[str] | None = None,
     ) -> Segmenter:
-        """The segmenter in files that are here; reach: for an encoder that is not in them."""
+        """The segmenter in files that are here, over an encoder that may not be in them."""
         files = read_segmenter(source, None if encoder is None else str(encoder))
         tensors, config = files.tensors, files.config
         if files.over is not None:
             # Adapters are added before anything is rounded.
-            exact = "auto" if dtype is None else torch.promote_types(dtype, torch.float32)
+            exact = None if dtype is None else torch.promote_types(dtype, torch.float32)
             try:
-                beneath = Concerto.from_pretrained(files.over.source, dtype=exact, **asdict(reach))
+                found = hub.locate(files.over.source, reach=source.reach)
+                beneath = Concerto._from_source(found, torch.device("cpu"), exact, "torch")
             except HubError as error:
                 raise HubError(
                     f"{source.weights} holds a head without its encoder, {files.over.source}, and "

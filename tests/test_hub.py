@@ -14,7 +14,7 @@ import concerto
 from concerto import CheckpointError, Concerto, HubError, Segmenter, SegmenterConfig
 from concerto.card import card_data
 from concerto.heads import LinearConfig
-from concerto.hub import locate
+from concerto.hub import Reach, locate
 from concerto.known_models import MODELS, PUBLISHED_LICENSE, find_model
 from conftest import GOLDEN, ROOT, SMALL, Loader
 from hub_server import FakeHub, Repo
@@ -233,7 +233,7 @@ def test_a_file_damaged_in_the_cache_is_refused_until_it_is_deleted(
     tensors = load("concerto-base").state_dict()
     wanted = {name: tensor.clone() for name, tensor in tensors.items()}  # they are maps of the file
     load_again = re.compile(r"delete (\S+) and try again")
-    cached = locate("concerto-base", cache_dir=load.cache, local_files_only=True).weights
+    cached = locate("concerto-base", reach=Reach(None, load.cache, True)).weights
     content = bytearray(GOLDEN.read_bytes())
     content[len(content) // 2] ^= 1
     cached.resolve().write_bytes(content)
@@ -288,5 +288,5 @@ def test_a_name_that_no_repo_may_have_is_not_looked_for_on_the_hub(
     hub: FakeHub, name: str, offline: bool
 ) -> None:
     with pytest.raises(HubError, match=f"no file, folder or model called '{re.escape(name)}'"):
-        locate(name, local_files_only=offline)
+        locate(name, reach=Reach(local_files_only=offline))
     assert hub.requests == []

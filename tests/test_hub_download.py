@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants, file_download
 
 from concerto import HubError
-from concerto.hub import locate
+from concerto.hub import Reach, locate
 from conftest import GOLDEN, SMALL, Loader
 from hub_server import FakeHub, Repo
 
@@ -125,7 +125,7 @@ def test_a_private_repo_wants_a_token(
         load("me/private", token="wrong")
     assert load("me/private", token="secret").config == SMALL
     monkeypatch.setenv("HF_TOKEN", "secret")
-    assert locate("me/private", cache_dir=load.cache / "second").weights.is_file()
+    assert locate("me/private", reach=Reach(cache_dir=load.cache / "second")).weights.is_file()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_download_cut_short_goes_on_where_it_stopped(
     assert load("me/mine").config == SMALL
     assert hub.requests.count(("GET", WEIGHTS)) == 3
     assert hub.ranges == ["bytes=100000-", "bytes=170000-"]
-    file = locate("me/mine", cache_dir=load.cache, local_files_only=True).weights
+    file = locate("me/mine", reach=Reach(None, load.cache, True)).weights
     assert file.read_bytes() == saved["model.safetensors"]
 
 
@@ -173,14 +173,14 @@ def test_a_download_given_up_is_never_taken_for_whole_and_can_be_taken_up(
         load("me/mine", local_files_only=True)
     repo.cuts.clear()
     assert load("me/mine").config == SMALL
-    file = locate("me/mine", cache_dir=load.cache, local_files_only=True).weights
+    file = locate("me/mine", reach=Reach(None, load.cache, True)).weights
     assert file.read_bytes() == saved["model.safetensors"]
 
 
 def test_a_cache_that_cannot_be_written_is_said(repo: Repo, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HubError, match=r"Could not fetch model\.safetensors of me/mine"):
-        locate("me/mine", cache_dir=tmp_path / "file")
+        locate("me/mine", reach=Reach(cache_dir=tmp_path / "file"))
 
 
 def test_a_repo_of_one_published_file_loads_again_without_the_hub(

@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard, constants
 
 from concerto import Concerto, ConcertoConfig, ConfigError, HubError
 from concerto.card import model_card
-from concerto.hub import locate
+from concerto.hub import Reach, locate
 from concerto.known_models import MODELS
 from conftest import GOLDEN, SMALL, Loader
 from hub_server import FakeHub, Repo
@@ -47,7 +47,7 @@ def test_a_private_repo_stays_private(hub: FakeHub, model: Concerto, load: Loade
     assert hub.repos["me/secret"].private
     assert load("me/secret").config == SMALL
     with pytest.raises(HubError, match="no repo me/secret"):
-        locate("me/secret", token="yours", cache_dir=load.cache / "yours")
+        locate("me/secret", reach=Reach("yours", load.cache / "yours"))
 
 
 def test_a_branch_is_made_and_written_and_main_is_left_alone(

@@ -9,7 +9,7 @@ import tyro
 
 from concerto.checkpoints import read_json
 from concerto.errors import CheckpointError, HubError, InputError
-from concerto.hub import locate
+from concerto.hub import Reach, locate
 from concerto.known_models import find_model
 
 
@@ -33,9 +33,10 @@ def download(
     """
     if not names:
         raise InputError("No names were given: concerto download NAME...")
+    reach = Reach(cache_dir=cache_dir)
     failed = {}
     for name in names:
-        if (problem := _fetch(name, revision, filename, cache_dir)) is not None:
+        if (problem := _fetch(name, revision, filename, reach)) is not None:
             failed[name] = str(problem)
     if failed and len(names) == 1:
         raise HubError(*failed.values())
@@ -44,12 +45,10 @@ def download(
         raise HubError(f"{len(failed)} of {len(names)} names failed:{reasons}")
 
 
-def _fetch(
-    name: str, revision: str | None, filename: str | None, cache_dir: Path | None
-) -> HubError | None:
+def _fetch(name: str, revision: str | None, filename: str | None, reach: Reach) -> HubError | None:
     """Fetch and print one, and the encoder that it is a head for; returns what kept it away."""
     try:
-        source = locate(name, revision=revision, filename=filename, cache_dir=cache_dir)
+        source = locate(name, revision=revision, filename=filename, reach=reach)
     except HubError as error:
         return error
     packaged = source.model is not None and source.model.repo is None
@@ -57,12 +56,12 @@ def _fetch(
     if source.model is not None and source.model.over is not None:
         # A revision of our own names' repo is one of the encoder's too.
         same = revision if find_model(name) is not None else None
-        return _fetch(source.model.over, same, None, cache_dir)
+        return _fetch(source.model.over, same, None, reach)
     try:
         beneath = None if source.config is None else _encoder_of(read_json(source.config))
     except CheckpointError as error:
         return HubError(str(error))
-    return None if beneath is None else _fetch(beneath, None, None, cache_dir)
+    return None if beneath is None else _fetch(beneath, None, None, reach)
 
 
 def _encoder_of(config: dict[str, Any]) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
@@ -272,11 +271,13 @@ class Translator(nn.Module, SavedModel):
         holds something else, or the encoder is no longer the one that the map was trained on.
         """
         place, kept = usable_device(device), kept_dtype(dtype)
-        reach = hub.Reach(token, cache_dir, local_files_only)
         source = hub.locate(
-            pretrained_model_name_or_path, revision=revision, filename=filename, **asdict(reach)
+            pretrained_model_name_or_path,
+            revision=revision,
+            filename=filename,
+            reach=hub.Reach(token, cache_dir, local_files_only),
         )
-        return cls._from_source(source, place, kept, backend, reach)
+        return cls._from_source(source, place, kept, backend)
 
     @classmethod
     def _from_source(
@@ -285,10 +286,9 @@ class Translator(nn.Module, SavedModel):
         device: torch.device | None,
         dtype: torch.dtype | None,
         backend: Backend,
-        reach: hub.Reach,
     ) -> Translator:
         """The translator in files that are here. dtype: None for that of the file."""
-        config, tensors = read_translator(source, reach)
+        config, tensors = read_translator(source)
         with torch.device("meta"):
             translator = cls(config, backend=backend)
         tensors = in_dtype(tensors, dtype, source.weights)

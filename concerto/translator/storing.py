@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
@@ -33,12 +32,8 @@ ENCODER = "encoder."
 HALVES = (torch.bfloat16, torch.float16)
 
 
-def read_translator(
-    source: hub.Source, reach: hub.Reach
-) -> tuple[TranslatorConfig, dict[str, Tensor]]:
+def read_translator(source: hub.Source) -> tuple[TranslatorConfig, dict[str, Tensor]]:
     """The config and all tensors, the encoder's fetched where the file has none.
-
-    reach: how the Hub is reached for that.
 
     Raises CheckpointError where the files hold no translator or do not fit, HubError where the
     encoder cannot be had.
@@ -46,7 +41,7 @@ def read_translator(
     config = _read_config(source)
     tensors = dict(read_weights(source.weights).tensors)
     if not config.encoder_inside:
-        tensors |= {ENCODER + k: v for k, v in _fetch_encoder(source, config, reach).items()}
+        tensors |= {ENCODER + k: v for k, v in _fetch_encoder(source, config).items()}
     with torch.device("meta"):
         wanted = {ENCODER + k: v for k, v in Concerto(config.encoder).state_dict().items()}
         wanted["map.weight"] = torch.empty(config.width, config.features)
@@ -98,12 +93,10 @@ def _read_config(source: hub.Source) -> TranslatorConfig:
         raise ConfigError(f"{source.config}: {error}") from error
 
 
-def _fetch_encoder(
-    source: hub.Source, config: TranslatorConfig, reach: hub.Reach
-) -> dict[str, Tensor]:
+def _fetch_encoder(source: hub.Source, config: TranslatorConfig) -> dict[str, Tensor]:
     """The encoder's tensors from where the config says, as they were."""
     assert config.encoder_source is not None  # or the config would not be one
-    found = hub.locate(config.encoder_source, **asdict(reach))
+    found = hub.locate(config.encoder_source, reach=source.reach)
     known = found.model.config if found.model else None
     tensors = read_checkpoint(found.weights, found.config, known).tensors
     # The translator may have been cast before it was saved, and its digest is of what it had then.
