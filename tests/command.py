@@ -52,8 +52,7 @@ def run_here(
 ) -> subprocess.CompletedProcess[str]:
     """The same in this process, which has imported torch already: a fraction of the time.
 
-    module: a package with a `__main__`. What a process has to itself, such as its environment and
-    its pipes, wants `run`.
+    module: what `python -m` is given. What a process has to itself, such as its pipes, wants `run`.
     """
     out, told, ended = io.StringIO(), io.StringIO(), 0
     with (
@@ -63,6 +62,8 @@ def run_here(
         redirect_stderr(told),
     ):
         warnings.simplefilter("default", ConcertoWarning)
+        # That a module which tests have imported is run anew.
+        warnings.filterwarnings("ignore", "'concerto", RuntimeWarning, "runpy")
         patch.setattr(sys, "argv", [module, *map(str, arguments)])
         patch.setattr(constants, "HF_HUB_OFFLINE", offline)
         try:

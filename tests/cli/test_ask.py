@@ -11,7 +11,7 @@ import torch
 from plyfile import PlyData
 
 import concerto
-from command import fail_here, run, run_here
+from command import fail_here, run_here
 from concerto import (
     Concerto,
     InputError,
@@ -39,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_text_gets_a_map_and_all_of_them_one(place: Path) -> None:
-    said = run(
+    said = run_here(
         *("ask", place / "scan.ply", "a chair", "a couch"),
         *("-o", place / "out.ply", "--model", place / "model"),
     )

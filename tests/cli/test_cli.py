@@ -28,9 +28,10 @@ def test_the_packaged_room_and_model_make_every_kind_of_picture(tmp_path: Path) 
 
 
 def test_similar_is_brightest_at_the_point_and_names_it(tmp_path: Path) -> None:
-    process = run("similar", ROOM, "--point", "0.6", "2.1", "0.5", "-o", tmp_path / "sofa.ply")
-    assert process.stdout.startswith(f"{tmp_path / 'sofa.ply'}  around 0.6")
-    cloud, room = concerto.read(tmp_path / "sofa.ply"), concerto.read(ROOM)
+    sofa = tmp_path / "sofa.ply"
+    process = run_here("similar", ROOM, "--point", "0.6", "2.1", "0.5", "-o", sofa)
+    assert process.stdout.startswith(f"{sofa}  around 0.6")
+    cloud, room = concerto.read(sofa), concerto.read(ROOM)
     brightness = cloud.color.sum(1)
     nearest = (room.coord - torch.tensor([0.6, 2.1, 0.5])).norm(dim=1).argmin()
     assert brightness[nearest] == brightness.max()
@@ -43,12 +44,12 @@ def test_debug_shows_where_an_error_came_from() -> None:
 
 
 def test_completions_for_a_shell_are_written(tmp_path: Path) -> None:
-    run("--tyro-write-completion", "bash", tmp_path / "completion")
+    run_here("--tyro-write-completion", "bash", tmp_path / "completion")
     assert "encode" in (tmp_path / "completion").read_text()
 
 
 def test_models_lists_every_name() -> None:
-    listed = run("models").stdout
+    listed = run_here("models").stdout
     assert all(f"{name} " in listed for name in concerto.list_models())
 
 
@@ -96,7 +97,7 @@ def test_letters_that_a_pipe_lacks_are_spelt_out_and_break_nothing(tmp_path: Pat
 
 
 def test_convert_goes_there_and_back(tmp_path: Path) -> None:
-    run("convert", GOLDEN, tmp_path / "ours")
+    run_here("convert", GOLDEN, tmp_path / "ours")
     run_here("convert", tmp_path / "ours", tmp_path / "theirs.pth")
     original = torch.load(GOLDEN, weights_only=True)
     again = torch.load(tmp_path / "theirs.pth", weights_only=True)

@@ -1,13 +1,12 @@
 """`concerto download`, from a Hub on loopback."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
+from command import run_here
 from concerto import HubError, InputError
 from concerto.cli.download import download
 from conftest import GOLDEN, SMALL, Loader
@@ -101,16 +100,9 @@ def test_no_names_are_a_mistake() -> None:
 
 
 def test_the_command_prints_paths_and_exits_with_one_where_something_failed(
-    served: FakeHub, tmp_path: Path
+    served: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = subprocess.run(
-        [sys.executable, "-m", "concerto.cli", "download", "me/mine", "concerto-larg"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"HF_ENDPOINT": served.url, "HF_HUB_CACHE": str(tmp_path / "cache")},
-        timeout=300,
-    )
-    assert process.returncode == 1
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    process = run_here("download", "me/mine", "concerto-larg", code=1, offline=False)
     assert Path(process.stdout.strip()).is_relative_to(tmp_path / "cache")
     assert "error: 1 of 2 names failed:\n  concerto-larg: There is no file" in process.stderr
-    assert "Traceback" not in process.stderr

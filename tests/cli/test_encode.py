@@ -27,7 +27,7 @@ def test_encode_writes_the_features_that_the_library_gives(scan: Path, tmp_path:
     other = tmp_path / "other.npz"
     concerto.write(other, random_cloud(300, seed=1))
     out = tmp_path / "features"
-    process = run("encode", scan, other, "-o", out, "--model", GOLDEN)
+    process = run_here("encode", scan, other, "-o", out, "--model", GOLDEN)
     assert process.stdout.split() == [
         *(str(out / "room.npz"), "800", "x", "72"),
         *(str(out / "other.npz"), "300", "x", "72"),
@@ -154,9 +154,13 @@ def test_processes_of_a_launcher_share_the_scans_out(folder: Path, tmp_path: Pat
     assert told == [3, 2]
 
 
-def test_a_process_takes_every_nth_scan(folder: Path, tmp_path: Path) -> None:
+def test_a_process_takes_every_nth_scan(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "3")
     out = tmp_path / "out"
-    run("encode", folder, "-o", out, "--model", GOLDEN, RANK="1", WORLD_SIZE="3")
+    run_here("encode", folder, "-o", out, "--model", GOLDEN)
     assert files(out) == ["b.npz", "d.npz"]
 
 

@@ -10,7 +10,7 @@ import torch
 from saved_heads import save_over
 
 import concerto
-from command import run, run_here
+from command import run_here
 from concerto import Segmenter, SegmenterConfig
 from concerto.heads import LinearConfig
 from conftest import SMALL, random_cloud
@@ -28,7 +28,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_classes_are_written_and_told(place: Path) -> None:
-    said = run("segment", place / "scan.ply", "--model", place / "model", "-o", place / "out.npz")
+    files = (place / "scan.ply", "--model", place / "model", "-o", place / "out.npz")
+    said = run_here("segment", *files)
     written = np.load(place / "out.npz")
     wanted = concerto.from_pretrained(place / "model")(concerto.read(place / "scan.ply")).numpy()
     np.testing.assert_array_equal(written["class"], wanted)

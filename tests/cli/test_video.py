@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import concerto
-from command import GOLDEN, run, run_here
+from command import GOLDEN, run_here
 from concerto.cli import lifting
 from concerto.cli.lift import lift
 from concerto.cli.lifting import LiftOptions
@@ -129,7 +129,7 @@ def test_an_image_of_odd_sides_loses_its_last_row(tmp_path: Path) -> None:
 
 def test_lift_writes_a_cloud_and_says_what_it_did(room: Path, tmp_path: Path) -> None:
     out = tmp_path / "cloud.ply"
-    process = run("lift", room, "-o", out, "--keyframes")
+    process = run_here("lift", room, "-o", out, "--keyframes")
     assert f"{out}  " in process.stdout
     assert "of 8 frames; turned by 0° to z up" in process.stdout
     assert "lifting: 100%" in process.stderr
@@ -157,7 +157,7 @@ def test_a_video_without_geometry_asks_for_it(film: Path, tmp_path: Path) -> Non
 
 def test_video_paints_features_beside_the_frames(room: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    process = run("video", room, "-o", out, "--model", GOLDEN, "--every", "3")
+    process = run_here("video", room, "-o", out, "--model", GOLDEN, "--every", "3")
     assert "painting: 100%" in process.stderr
     pictures = list(read_video(out))
     assert len(pictures) == 3

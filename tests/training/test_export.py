@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import ModelCard
 
 import concerto
-from command import run
+from command import run_here
 from concerto import CheckpointError, Concerto, ConcertoConfig, InputError
 from concerto.errors import ConcertoWarning
 from concerto.training.checkpointing import latest_checkpoint
@@ -191,8 +191,8 @@ def test_what_cannot_be_exported_is_told(recipe: Recipe, tmp_path: Path) -> None
 
 def test_the_command_ends_in_one_line(recipe: Recipe, tmp_path: Path) -> None:
     export = "concerto.training.export"
-    run(recipe.loop.output, tmp_path / "out", module=export)
-    process = run(tmp_path, module=export, code=1)
+    run_here(recipe.loop.output, tmp_path / "out", module=export)
+    process = run_here(tmp_path, module=export, code=1)
     assert process.stderr.startswith("error: Nowhere to write to")
 
 

@@ -1,6 +1,6 @@
 """`python -m concerto.training.prepare`, through its command line.
 
-But for one test it runs in this process: starting Python with torch takes longer than the work.
+It runs in this process: starting Python with torch takes longer than the work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from huggingface_hub import DatasetCard
 from tool_recordings import write_colmap_text
 
-from command import PREPARE, run
+from command import PREPARE, run_here
 from concerto.training.prepare.rgbd_scene import RgbdOptions, prepare_scene
 from concerto.training.scenes import open_scenes
 from hub_server import FakeHub
@@ -188,9 +188,9 @@ def test_help_tells_what_can_be_prepared_and_from_what() -> None:
     assert "TUM RGB-D" in said
 
 
-def test_the_command_is_a_module_to_run(tmp_path: Path) -> None:
+def test_the_command_prints_the_split_that_it_wrote(tmp_path: Path) -> None:
     source = write_flat(tmp_path / "room", FRAMES[:4])
-    process = run("rgbd", source, tmp_path / "out", module=PREPARE)
+    process = run_here("rgbd", source, tmp_path / "out", module=PREPARE)
     assert process.stdout == f"{tmp_path / 'out' / 'train'}  1 samples\n"
     assert len(open_scenes(tmp_path / "out")) == 1
 

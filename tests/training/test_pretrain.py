@@ -6,8 +6,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +15,19 @@ import numpy as np
 import pytest
 import torch
 
+from command import run, run_here
 from concerto import Concerto, ConcertoWarning, ConfigError
 from concerto.training.checkpointing import latest_checkpoint
 from concerto.training.metrics import read_metrics
 from concerto.training.pretrain import parse, pretrain
 from concerto.training.pretraining import Pretraining
 from concerto.training.recipes import Recipe
-from conftest import ROOT, SMALL
+from conftest import SMALL
 from small_scenes import as_options, small_recipe, write_scenes
 
 LOSSES = ("loss", "mask", "roll_mask", "unmask", "cross_modal", "grad_norm")
 MONITORS = ("agreement", "prototype_use", "feature_rank", "pairs", "patches")
+PRETRAIN = "concerto.training.pretrain"
 LAUNCH = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2")
 
 
@@ -82,8 +82,7 @@ def test_two_processes_of_accelerate_launch_do_what_one_does(
     finished: Recipe, scenes: Path, tmp_path: Path
 ) -> None:
     options = as_options(replace(finished, loop=replace(finished.loop, output=tmp_path / "two")))
-    process = launch(*options)
-    assert process.returncode == 0, process.stderr
+    run(*options, through=LAUNCH, module=PRETRAIN, OMP_NUM_THREADS="1")
     two, one = losses(tmp_path / "two"), losses(finished.loop.output)
     assert two[0] == pytest.approx(one[0], rel=1e-5)
     assert len(two) == len(one)
@@ -244,25 +243,11 @@ def test_broken_samples_are_named_and_too_many_end_the_run_in_one_line(tmp_path:
     data = write_scenes(tmp_path / "scenes")
     for scene in ("room0", "room1", "room2"):
         (data / scene / "color.npy").write_bytes(b"")
-    process = launch(*as_options(small_recipe(data, tmp_path / "run")), through=())
-    assert process.returncode == 1
+    process = run_here(*as_options(small_recipe(data, tmp_path / "run")), module=PRETRAIN, code=1)
     assert "warning: Left out:" in process.stderr
     assert "\nerror: " in process.stderr
-    assert "Traceback" not in process.stderr
 
 
 def test_options_make_the_recipe_that_tests_run(scenes: Path, tmp_path: Path) -> None:
     recipe = small_recipe(scenes, tmp_path / "run")
     assert parse(as_options(recipe)) == recipe
-
-
-def launch(*options: str, through: tuple[str, ...] = LAUNCH) -> subprocess.CompletedProcess[str]:
-    """The command, by default in two processes."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *through, "-m", "concerto.training.pretrain", *options],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-    )

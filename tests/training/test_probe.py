@@ -18,7 +18,7 @@ from torch.distributed import fsdp
 from torch.distributed.device_mesh import init_device_mesh
 
 import concerto
-from command import run
+from command import run, run_here
 from concerto import (
     CheckpointError,
     Concerto,
@@ -306,7 +306,7 @@ def test_the_command_trains_and_evaluates_and_pushes(
     files = hub.repos["me/rooms"].at("main")
     assert files.keys() >= {"model.safetensors", "config.json"}
     assert 'Segmenter.from_pretrained("me/rooms")' in files["README.md"].decode()
-    said = run(
+    said = run_here(
         *(tmp_path / "r" / "model", "--data", place / "data", "--output", tmp_path / "scores"),
         module="concerto.training.evaluate",
     )
