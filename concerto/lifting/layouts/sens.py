@@ -21,6 +21,7 @@ from concerto.lifting.frame import Intrinsics
 from concerto.lifting.parts import Part, RawDepth
 from concerto.lifting.recording import FrameFiles, Recording
 
+SUFFIX = ".sens"
 VERSION = 4
 # What the header's numbers mean: of colour PNG and JPEG, of depth plain 16-bit numbers and zlib.
 COLOR_ENCODED = (1, 2)
@@ -33,7 +34,12 @@ LAYOUT = struct.Struct("<iiIIIIfQ")
 FRAME = struct.Struct("<16f4Q")
 
 
-def open_sens(
+def holds(file: Path) -> bool:
+    """Whether a path is named as such a file, and no folder is."""
+    return file.suffix == SUFFIX and not file.is_dir()
+
+
+def read(
     file: Path, intrinsics: Intrinsics | None = None, depth_scale: float | None = None
 ) -> Recording:
     """List the frames of a file; the images are read later, one at a time.

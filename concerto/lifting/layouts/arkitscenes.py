@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from concerto.errors import InputError
 from concerto.lifting.conventions import inverse, rigid
 from concerto.lifting.frame import Intrinsics
-from concerto.lifting.recording import FrameFiles, read_matrix, read_table, tell_left_out
+from concerto.lifting.layouts.common import with_cameras
+from concerto.lifting.recording import (
+    FrameFiles,
+    Recording,
+    read_matrix,
+    read_table,
+    tell_left_out,
+)
 
 TRAJECTORY = "lowres_wide.traj"
 # Seconds between two poses, ten times a second, beyond which those in between are not known.
@@ -28,16 +35,22 @@ BEYOND = 0.005
 ROUNDED = 0.001
 
 
-def is_arkitscenes(folder: Path) -> bool:
+def holds(folder: Path) -> bool:
     """Whether a folder is a scene of ARKitScenes."""
     return (folder / TRAJECTORY).is_file()
 
 
-def read_arkitscenes(folder: Path) -> list[FrameFiles]:
+def read(
+    folder: Path, intrinsics: Intrinsics | None = None, depth_scale: float | None = None
+) -> Recording:
     """The frames of a scene that have a depth image, intrinsics and poses around them in time.
 
-    Raises InputError where the trajectory is no table of numbers.
+    Raises InputError where the trajectory is no table of numbers, or there is no such frame.
     """
+    return with_cameras(folder, _frames(folder), intrinsics, depth_scale)
+
+
+def _frames(folder: Path) -> list[FrameFiles]:
     trajectory = _read_trajectory(folder / TRAJECTORY)
     images = sorted((folder / "lowres_wide").glob("*.png"), key=_time)
     frames, left_out = [], []

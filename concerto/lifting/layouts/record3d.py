@@ -17,22 +17,29 @@ from concerto.errors import InputError, MissingExtraError
 from concerto.io.pictures import read_bytes
 from concerto.lifting.conventions import FROM_OPENGL, quaternion, rigid
 from concerto.lifting.frame import Intrinsics
-from concerto.lifting.recording import FrameFiles
+from concerto.lifting.layouts.common import with_cameras
+from concerto.lifting.recording import FrameFiles, Recording
 
 # ARKit's confidence is 0, 1 or 2; what is low is mostly wrong, what is medium counts half.
 CONFIDENCE = np.array([0, 0.5, 1], np.float32)
 
 
-def is_record3d(folder: Path) -> bool:
+def holds(folder: Path) -> bool:
     """Whether a folder is an unpacked .r3d."""
     return (folder / "metadata").is_file() and (folder / "rgbd").is_dir()
 
 
-def read_record3d(folder: Path) -> list[FrameFiles]:
+def read(
+    folder: Path, intrinsics: Intrinsics | None = None, depth_scale: float | None = None
+) -> Recording:
     """The frames of an unpacked .r3d: poses with OpenGL's axes, depth in metres.
 
     Raises InputError where its metadata are not Record3D's.
     """
+    return with_cameras(folder, _frames(folder), intrinsics, depth_scale)
+
+
+def _frames(folder: Path) -> list[FrameFiles]:
     file = folder / "metadata"
     try:
         values = json.loads(read_bytes(file))

@@ -16,7 +16,8 @@ from concerto.errors import InputError
 from concerto.io.pictures import read_bytes
 from concerto.lifting.conventions import FROM_OPENGL, check_pinhole, first_pixel_at_half
 from concerto.lifting.frame import Intrinsics
-from concerto.lifting.recording import FrameFiles
+from concerto.lifting.layouts.common import with_cameras
+from concerto.lifting.recording import FrameFiles, Recording
 
 FILE = "transforms.json"
 # Steps a metre of nerfstudio's depth images, where its file does not say.
@@ -26,12 +27,26 @@ PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 UNDISTORT = "Undistort the images, such as with COLMAP's image_undistorter."
 
 
-def read_nerfstudio(folder: Path) -> tuple[list[FrameFiles], float]:
-    """The frames of a folder with a transforms.json, and its steps of depth a metre.
+def holds(folder: Path) -> bool:
+    """Whether a folder has a transforms.json."""
+    return (folder / FILE).is_file()
+
+
+def read(
+    folder: Path, intrinsics: Intrinsics | None = None, depth_scale: float | None = None
+) -> Recording:
+    """The frames of a folder with a transforms.json.
 
     Raises InputError where the file is none, lacks what a camera takes, or has a bent lens or
     another projection.
     """
+    frames, scale = _frames(folder)
+    metric = any(frame.depth is not None for frame in frames)
+    return with_cameras(folder, frames, intrinsics, depth_scale, scale, metric)
+
+
+def _frames(folder: Path) -> tuple[list[FrameFiles], float]:
+    """The frames, and the steps of depth a metre."""
     file = folder / FILE
     try:
         content = json.loads(read_bytes(file))

@@ -26,7 +26,8 @@ from concerto.lifting.conventions import (
     rigid,
 )
 from concerto.lifting.frame import Intrinsics
-from concerto.lifting.recording import FrameFiles
+from concerto.lifting.layouts.common import with_cameras
+from concerto.lifting.recording import FrameFiles, Recording
 
 PLACES = (".", "sparse", "sparse/0")
 FIX = "Undistort with: colmap image_undistorter --image_path … --input_path … --output_path …"
@@ -50,7 +51,24 @@ LENSES = (
 )
 
 
-def find_model(folder: Path) -> Path | None:
+def holds(folder: Path) -> bool:
+    """Whether a folder holds a reconstruction, itself or in sparse/."""
+    return _find_model(folder) is not None
+
+
+def read(
+    folder: Path, intrinsics: Intrinsics | None = None, depth_scale: float | None = None
+) -> Recording:
+    """The images that were registered, in the order of their names; their scale is unknown.
+
+    Raises InputError where a file is cut short, or a camera is not (nearly) a pinhole.
+    """
+    model = _find_model(folder)
+    frames = [] if model is None else _frames(folder, model)
+    return with_cameras(folder, frames, intrinsics, depth_scale, metric=False)
+
+
+def _find_model(folder: Path) -> Path | None:
     """Where a folder holds a reconstruction."""
     for place in PLACES:
         for suffix in (".bin", ".txt"):
@@ -61,11 +79,7 @@ def find_model(folder: Path) -> Path | None:
     return None
 
 
-def read_colmap(folder: Path, model: Path) -> list[FrameFiles]:
-    """The images that were registered, in the order of their names.
-
-    Raises InputError where a file is cut short, or a camera is not (nearly) a pinhole.
-    """
+def _frames(folder: Path, model: Path) -> list[FrameFiles]:
     binary = (model / "cameras.bin").is_file()
     suffix = ".bin" if binary else ".txt"
     files = model / f"cameras{suffix}", model / f"images{suffix}"
