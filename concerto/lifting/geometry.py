@@ -19,6 +19,7 @@ from concerto.lifting.folder import Folder, open_folder
 from concerto.lifting.frame import Intrinsics, Sizes, check_image, check_pose
 from concerto.lifting.inputs import (
     Attempt,
+    Given,
     as_image,
     as_intrinsics,
     as_pose,
@@ -74,7 +75,7 @@ class _Shot:
 
 
 def find_frames(
-    geometry: Geometry, given: tuple[Any, ...], world_to_camera: bool, every: int, skip_bad: bool
+    geometry: Geometry, given: Given, world_to_camera: bool, every: int, skip_bad: bool
 ) -> tuple[list[Attempt], bool]:
     """Frames in the making of what `lift` was given, and whether their lengths are metres.
 
@@ -82,7 +83,7 @@ def find_frames(
 
     Raises InputError where the counts differ, before and after the geometry was asked.
     """
-    if given[1] is not None or given[4] is not None:
+    if given.depths is not None or given.confidences is not None:
         raise InputError("A geometry finds depths and confidences: pass none beside it.")
     shots = _shots(given, world_to_camera, every, skip_bad)
     usable = [shot for shot in shots if isinstance(shot, _Shot)]
@@ -95,8 +96,8 @@ def find_frames(
     _check_views(views, len(usable))
     if views.metric and not all(shot.metric for shot in usable):
         warnings.warn(
-            f"The depths found for {given[0]} are metres, and its poses are of unknown scale: what "
-            "is fused is a room only where these are metres too.",
+            f"The depths found for {given.frames} are metres, and its poses are of unknown scale: "
+            "what is fused is a room only where these are metres too.",
             ConcertoWarning,
             stacklevel=4,
         )
@@ -130,10 +131,10 @@ def _lost(error: InputError) -> NoReturn:
 
 
 def _shots(
-    given: tuple[Any, ...], world_to_camera: bool, every: int, skip_bad: bool
+    given: Given, world_to_camera: bool, every: int, skip_bad: bool
 ) -> list[_Shot | InputError]:
     """What was given of each frame; of one that cannot be used, why."""
-    frames, _, intrinsics, poses, _ = given
+    frames, intrinsics, poses = given.frames, given.intrinsics, given.poses
     is_path = isinstance(frames, (str, Path)) and not is_video(frames)
     if is_path and is_recording(Path(frames)):
         made = _of_folder(open_folder(Path(frames), intrinsics, poses, world_to_camera), every)

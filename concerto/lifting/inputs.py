@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -30,35 +31,43 @@ MILLIMETRES = 1000.0
 _END = object()
 
 
+@dataclass(frozen=True)
+class Given:
+    """What `lift` was given of the frames, as people hold it; None for what was not."""
+
+    frames: Any
+    depths: Any
+    intrinsics: Any
+    poses: Any
+    confidences: Any
+
+
 def attempts(
-    frames: Any,
-    depths: Any,
-    intrinsics: Any,
-    poses: Any,
-    confidences: Any = None,
-    *,
-    depth_scale: float | None = None,
-    world_to_camera: bool = False,
+    given: Given, depth_scale: float | None = None, world_to_camera: bool = False
 ) -> Iterator[Attempt]:
-    """Frames in the making; the arguments are those of `lift`.
+    """Frames in the making; depth_scale and world_to_camera are those of `lift`.
 
     Raises InputError at once where the counts differ, as far as they are known; else where one of
     the arguments ends before another.
     """
     positive(depth_scale, 1.0, "depth_scale")
-    given = {"frames": frames, "depths": depths, "poses": poses, "intrinsics": intrinsics}
-    missing = [name for name, values in given.items() if values is None]
+    needed = ("frames", "depths", "poses", "intrinsics")
+    missing = [name for name in needed if getattr(given, name) is None]
     if missing:
         raise InputError(
             f"No {', '.join(missing)} given: to lift images, pass frames, depths, intrinsics and "
             "poses; or pass geometry=, which finds them from the images."
         )
-    cameras = as_intrinsics(intrinsics)
-    streams = {"frames": images_of(frames), "depths": depths, "poses": poses_of(poses)}
+    cameras = as_intrinsics(given.intrinsics)
+    streams = {
+        "frames": images_of(given.frames),
+        "depths": given.depths,
+        "poses": poses_of(given.poses),
+    }
     if not isinstance(cameras, Intrinsics):
         streams["intrinsics"] = cameras
-    if confidences is not None:
-        streams["confidences"] = confidences
+    if given.confidences is not None:
+        streams["confidences"] = given.confidences
     check_counts(streams)
     return _attempts(streams, cameras, depth_scale, world_to_camera)
 

@@ -30,7 +30,7 @@ from concerto.lifting.folder import Folder, open_folder
 from concerto.lifting.frame import Frame, Intrinsics
 from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE, Lifter, check_range, used_depth
 from concerto.lifting.geometry import Geometry, find_frames
-from concerto.lifting.inputs import Attempt, advised, as_image, attempts, images_of, tried
+from concerto.lifting.inputs import Attempt, Given, advised, as_image, attempts, images_of, tried
 from concerto.lifting.keyframes import Keyframes
 from concerto.lifting.layouts import is_recording, open_recording
 from concerto.lifting.lifted import LiftedCloud
@@ -87,7 +87,7 @@ def lift(
         check_align(align)
     steps = None if keyframes is None else keyframes.afresh()
     run = _Run(Lifter(voxel_size, max_depth), steps, skip_bad, progress)
-    given = (frames, depths, intrinsics, poses, confidences)
+    given = Given(frames, depths, intrinsics, poses, confidences)
     footage = _footage(given, geometry, depth_scale, world_to_camera, every, skip_bad)
     align = align or ("none" if footage.metric else "room")
     alignment = None
@@ -218,14 +218,14 @@ def moved(frame: Frame, alignment: Alignment | None) -> Frame:
 
 
 def _footage(
-    given: tuple[Any, ...],
+    given: Given,
     geometry: Geometry | None,
     depth_scale: float | None,
     world_to_camera: bool,
     every: int,
     skip_bad: bool,
 ) -> Footage:
-    frames = given[0]
+    frames = given.frames
     if geometry is not None:
         if depth_scale is not None:
             raise InputError(
@@ -233,20 +233,23 @@ def _footage(
             )
         made, metric = find_frames(geometry, given, world_to_camera, every, skip_bad)
         return Footage(made, metric, len(made), again=True)
-    if isinstance(frames, (str, Path)) and not is_video(frames) and given[1] is None:
-        if given[4] is not None:
+    if isinstance(frames, (str, Path)) and not is_video(frames) and given.depths is None:
+        if given.confidences is not None:
             raise InputError("A recording's folder weighs its depths itself; confidences are none.")
-        folder = open_folder(Path(frames), given[2], given[3], world_to_camera, depth_scale)
+        folder = open_folder(
+            Path(frames), given.intrinsics, given.poses, world_to_camera, depth_scale
+        )
         return recorded(folder, every)
 
     def make() -> Iterator[Attempt]:
-        made = attempts(*given, depth_scale=depth_scale, world_to_camera=world_to_camera)
-        return islice(made, 0, None, every)
+        return islice(attempts(given, depth_scale, world_to_camera), 0, None, every)
 
-    each = (frames, given[1], given[3])  # of intrinsics, a single one may be given, of any length
+    # Not the intrinsics: of these a single one may be given, of any length.
+    each = (frames, given.depths, given.poses)
     sizes = [len(part) for part in each if isinstance(part, Sized) and not isinstance(part, str)]
     again = not is_video(frames) and all(
-        part is None or isinstance(part, (Sized, str, Path, Intrinsics)) for part in given
+        part is None or isinstance(part, (Sized, str, Path, Intrinsics))
+        for part in (*each, given.intrinsics, given.confidences)
     )
     total = -(-min(sizes) // every) if sizes else None
     return Footage(_Again(make) if again else make(), True, total, again)
