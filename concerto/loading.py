@@ -12,7 +12,7 @@ from concerto.devices import kept_dtype, usable_device
 from concerto.encoder import Backend
 from concerto.model import Concerto
 from concerto.segmenter import Segmenter
-from concerto.segmenter_files import holds_segmenter
+from concerto.segmenter.storing import holds_segmenter
 from concerto.translator import Translator
 from concerto.translator.storing import holds_translator
 

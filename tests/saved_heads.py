@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from concerto import Segmenter
-from concerto.segmenter_files import Over, fingerprint, write_segmenter
+from concerto.segmenter.over import Over, fingerprint
+from concerto.segmenter.storing import write_segmenter
 
 
 def save_over(folder: Path, encoder: Path, segmenter: Segmenter, **adapters: torch.Tensor) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from concerto.encoder import PointTransformer
 from concerto.errors import ConfigError
 from concerto.extras import import_extra
-from concerto.segmenter_files import LORA
+from concerto.segmenter.over import LORA
 
 # Where peft keeps the two factors of the one adapter that is trained.
 DOWN, UP = ".lora_A.default.weight", ".lora_B.default.weight"

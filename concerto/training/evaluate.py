@@ -23,8 +23,8 @@ from concerto.devices import chosen_device
 from concerto.errors import ConfigError, InputError
 from concerto.files import check_writable, write_json, write_text
 from concerto.segmenter import Segmenter
-from concerto.segmenter_card import write_results
-from concerto.segmenter_files import fingerprint
+from concerto.segmenter.card import write_results
+from concerto.segmenter.over import fingerprint
 from concerto.training.check_sample import naming
 from concerto.training.labelled_scenes import ClassesOf
 from concerto.training.pictures import cloud_of

@@ -12,14 +12,10 @@ from concerto.card import ANY_SOURCE, public_name
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, MODEL_FILES
 from concerto.errors import ConfigError, InputError
 from concerto.files import check_writable, write_text
-from concerto.segmenter_card import segmenter_card
-from concerto.segmenter_files import (
-    Over,
-    SegmenterConfig,
-    fingerprint,
-    merge_adapters,
-    write_segmenter,
-)
+from concerto.segmenter.card import segmenter_card
+from concerto.segmenter.config import SegmenterConfig
+from concerto.segmenter.over import Over, fingerprint, merge_adapters
+from concerto.segmenter.storing import write_segmenter
 from concerto.training.adapters import split_tensors
 from concerto.training.probe_config import RANDOM, ProbeConfig
 from concerto.upload import Target, make_target

@@ -11,7 +11,7 @@ from concerto.card import ANY_SOURCE, is_path
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, MODEL_FILES, read_json
 from concerto.errors import InputError
 from concerto.files import write_text
-from concerto.segmenter_card import BEGIN, END, takes_results
+from concerto.segmenter.card import BEGIN, END, takes_results
 from concerto.upload import Target, make_target
 
 

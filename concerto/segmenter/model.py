@@ -25,16 +25,10 @@ from concerto.model import Concerto
 from concerto.points.prepare import positive_integer
 from concerto.points.scenes import is_list
 from concerto.saved_model import SavedModel
-from concerto.segmenter_card import segmenter_card
-from concerto.segmenter_files import (
-    SegmenterConfig,
-    join_encoder,
-    published_head_config,
-    read_segmenter,
-    write_segmenter,
-)
-
-__all__ = ["Instances", "Segmenter", "SegmenterConfig"]
+from concerto.segmenter.card import segmenter_card
+from concerto.segmenter.config import SegmenterConfig
+from concerto.segmenter.over import join_encoder
+from concerto.segmenter.storing import published_head_config, read_segmenter, write_segmenter
 
 
 @dataclass(frozen=True)
@@ -174,7 +168,7 @@ class Segmenter(nn.Module, SavedModel):
                     f"{source.weights} holds a head without its encoder, {files.over.source}, and "
                     f"that is not found: {error} If it lies elsewhere, pass encoder=."
                 ) from error
-            tensors = join_encoder(files, files.over, beneath.state_dict(), source.weights)
+            tensors = join_encoder(tensors, files.over, beneath.state_dict(), source.weights)
             config = config or published_head_config(beneath.config, tensors, source.weights)
         assert config is not None
         with torch.device("meta"):

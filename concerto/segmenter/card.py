@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from concerto.card import card_data
 from concerto.files import write_text
-
-if TYPE_CHECKING:
-    from concerto.segmenter_files import SegmenterConfig
+from concerto.segmenter.config import SegmenterConfig
 
 PAPER = "https://arxiv.org/abs/2510.23607"
 # Between these stand the results.
