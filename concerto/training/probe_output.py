@@ -12,6 +12,7 @@ from concerto.card import ANY_SOURCE, public_name
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, MODEL_FILES
 from concerto.errors import ConfigError, InputError
 from concerto.files import check_writable, write_text
+from concerto.known_models import PACKAGED
 from concerto.segmenter.card import segmenter_card
 from concerto.segmenter.config import SegmenterConfig
 from concerto.segmenter.over import Over, fingerprint, merge_adapters
@@ -68,10 +69,13 @@ def save_segmenter(
     head = {name: t for name, t in tensors.items() if name.startswith("head.")}
     named = {k.removeprefix("model."): t for k, t in tensors.items() if k not in head}
     encoder, adapters = split_tensors(named)
-    # Random weights lie nowhere that adapters could be put on.
-    if adapters and not config.merge and not config.encoder.startswith(RANDOM):
+    # Random weights lie nowhere that adapters could be put on, and those that come with the library
+    # change from one version to the next.
+    lasting = config.encoder != PACKAGED and not config.encoder.startswith(RANDOM)
+    if adapters and not config.merge and lasting:
         place = Path(config.encoder)
-        source = str(place.resolve()) if place.exists() else config.encoder
+        # Not resolved: where a link leads, in the Hub's cache, files have no names to know them by.
+        source = str(place.absolute()) if place.exists() else config.encoder
         # Of the weights that the adapters were trained on: what lies there may have changed since.
         over = Over(source, fingerprint(encoder), config.lora.scale)
         write_segmenter(folder, own, head | adapters, over)

@@ -149,7 +149,8 @@ def _source(config: TranslateConfig) -> str | None:
     place = Path(config.encoder)
     if not place.exists():
         return config.encoder
-    return None if config.with_encoder else str(place.resolve())
+    # Not resolved: where a link leads, in the Hub's cache, files have no names to know them by.
+    return None if config.with_encoder else str(place.absolute())
 
 
 def _knows_no_images(clip: str) -> bool:
