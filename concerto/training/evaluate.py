@@ -26,7 +26,7 @@ from concerto.segmenter import Segmenter
 from concerto.segmenter.card import write_results
 from concerto.segmenter.over import fingerprint
 from concerto.training.check_sample import naming
-from concerto.training.labelled_scenes import ClassesOf
+from concerto.training.labelled_scenes import Chosen, ClassesOf, labelled_samples
 from concerto.training.pictures import cloud_of
 from concerto.training.push_measured import check_measured, measured_target, push_measured
 from concerto.training.results import draw_confusion, markdown, summary
@@ -75,7 +75,8 @@ def evaluate(
     if push_to_hub is not None:
         check_measured(model)
     opened = open_scenes(data, split=split, images=False)
-    source = ClassesOf(opened, segmenter.classes)
+    named = ClassesOf(opened, segmenter.classes)
+    source = Chosen(named, labelled_samples(named))
     groups = group_by_scene(source)
     settings = {
         "model": fingerprint(segmenter.state_dict()),
@@ -151,13 +152,11 @@ def _compare(
 
 def _count(segmenter: Segmenter, sample: Sample, votes: bool, confusion: Confusion) -> None:
     """Add a sample's points."""
-    if sample.segment is None:
-        raise InputError(f"Sample {sample.name!r} has no labels to compare with.")
     cloud = cloud_of(sample)
     with naming(sample):
         found = vote(segmenter, cloud) if votes else segmenter(cloud)
     assert isinstance(found, torch.Tensor)
-    confusion.add(sample.segment, found.cpu().numpy())
+    confusion.add(sample.labels, found.cpu().numpy())
 
 
 def _digest(samples: Sequence[Sample]) -> str:

@@ -6,6 +6,7 @@ Each of these is a source of samples around another, so that they can be put aro
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from concerto.errors import InputError
+from concerto.errors import ConcertoWarning, InputError
 from concerto.training.parquet_format import check_classes
 from concerto.training.samples import Sample
 from concerto.training.scene_groups import group_by_scene
@@ -112,6 +113,24 @@ class Chosen:
         if not 0 <= index < len(self):
             raise IndexError(index)
         return self.samples[index]
+
+
+def labelled_samples(source: SceneSource) -> tuple[int, ...]:
+    """The numbers of the samples that have labels; how many have none is warned of.
+
+    Reads the labels of every sample. Raises InputError where none has any.
+    """
+    labelled = tuple(k for k in range(len(source)) if source.segment(k) is not None)
+    if not labelled:
+        raise InputError(f"None of the {len(source)} samples has labels.")
+    if len(labelled) < len(source):
+        warnings.warn(
+            f"{len(source) - len(labelled)} of the {len(source)} samples have no labels, and are "
+            "left out.",
+            ConcertoWarning,
+            stacklevel=2,
+        )
+    return labelled
 
 
 def choose_scenes(source: SceneSource, share: float, seed: int) -> Chosen:

@@ -31,6 +31,7 @@ from concerto.training.labelled_scenes import (
     SomeLabels,
     choose_scenes,
     count_classes,
+    labelled_samples,
 )
 from concerto.training.labelled_views import (
     LabelledView,
@@ -111,14 +112,15 @@ def labelled_source(config: ProbeConfig, accelerator: Accelerator) -> SceneSourc
 
     Every point comes once, though a scene with many images is stored in several samples.
 
-    Raises InputError where there are no such scenes, or no classes.
+    Samples without labels are left out. Raises InputError where there are no others, or no classes.
     """
     opened = open_scenes(config.data, split=config.split, images=False)
     names = opened.classes
     if config.classes is not None:
         names = tuple(name.strip() for name in config.classes.split(","))
     classes = ClassesOf(opened, names)
-    scenes = choose_scenes(classes, config.scenes, config.loop.seed)
+    labelled = Chosen(classes, on_main(accelerator, lambda: labelled_samples(classes)))
+    scenes = choose_scenes(labelled, config.scenes, config.loop.seed)
     source = Chosen(scenes, on_main(accelerator, lambda: distinct_samples(scenes)))
     if config.labels is None:
         return source

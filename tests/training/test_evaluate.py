@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import concerto
-from concerto import ConfigError, InputError, Segmenter
+from concerto import ConcertoWarning, ConfigError, InputError, Segmenter
 from concerto.training.evaluate import evaluate
 from concerto.training.evaluate import main as main_of_evaluate
 from concerto.training.parquet_scenes import ParquetScenes
@@ -271,3 +272,25 @@ def test_an_evaluation_says_which_scene_cannot_be_encoded(
     )
     with pytest.raises(InputError, match=r"Sample 'room.*': coord is NaN"):
         evaluate(str(trained), (str(place / "data"),), tmp_path / "scores")
+
+
+def test_scenes_without_labels_among_others_are_neither_learnt_from_nor_measured(
+    place: Path, trained: Path, tmp_path: Path
+) -> None:
+    for split, first, count in (("train", 0, 6), ("val", 6, 3)):
+        rooms = [room(k) for k in range(first, first + count)]
+        plain = [replace(room(k + 50), segment=None) for k in range(count)]
+        mixed = [one for pair in zip(plain, rooms, strict=True) for one in pair]
+        write_prepared(tmp_path / "data", mixed, split, CLASSES)
+    data = (str(tmp_path / "data"),)
+    with pytest.warns(ConcertoWarning, match="6 of the 12 samples have no labels"):
+        probe(config(place, tmp_path / "run", protocol="cached", data=data))
+    given, wanted = (
+        load_file(folder / "model.safetensors") for folder in (tmp_path / "run" / "model", trained)
+    )
+    assert all(torch.equal(given[name], wanted[name]) for name in wanted)
+    # Half of them would be too many broken ones.
+    probe(config(place, tmp_path / "steps", data=data, loop={"max_steps": 12}))
+    with pytest.warns(ConcertoWarning, match="3 of the 6 samples have no labels"):
+        scores = evaluate(str(trained), data, tmp_path / "scores")
+    assert repr(scores) == repr(evaluate(str(trained), (str(place / "data"),), tmp_path / "other"))

@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from concerto import InputError
+from concerto import ConcertoWarning, InputError
 from concerto.training.labelled_scenes import (
     Chosen,
     ClassesOf,
     SomeLabels,
     choose_scenes,
     count_classes,
+    labelled_samples,
 )
 from concerto.training.scene_groups import distinct_samples, group_by_scene
 from concerto.training.scenes import open_scenes
@@ -160,6 +161,17 @@ def test_samples_come_without_images_where_none_are_wanted(tmp_path: Path) -> No
         assert sample.images == sample.seen == ()
         np.testing.assert_array_equal(sample.coord, whole.coord)
         np.testing.assert_array_equal(sample.segment, whole.segment)
+
+
+def test_samples_without_labels_are_left_out_with_one_warning(tmp_path: Path) -> None:
+    rooms = [replace(room(k), segment=None) if k % 2 else room(k) for k in range(5)]
+    source = open_scenes(write_prepared(tmp_path / "some", rooms, classes=CLASSES))
+    with pytest.warns(ConcertoWarning, match="^2 of the 5 samples have no labels") as told:
+        assert labelled_samples(source) == (0, 2, 4)
+    assert len(told) == 1
+    none = open_scenes(write_prepared(tmp_path / "none", [rooms[1]], classes=CLASSES))
+    with pytest.raises(InputError, match="None of the 1 samples has labels"):
+        labelled_samples(none)
 
 
 def test_data_without_names_or_labels_cannot_be_learnt_from(tmp_path: Path) -> None:
