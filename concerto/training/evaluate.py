@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ import tyro
 from concerto import command_line
 from concerto.checkpoints import CARD_FILE
 from concerto.devices import chosen_device
-from concerto.errors import ConfigError, InputError
+from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.files import check_writable, write_json, write_text
 from concerto.segmenter import Segmenter
 from concerto.segmenter.card import write_results
@@ -56,7 +57,7 @@ def evaluate(
     """Compare a segmenter with labelled scenes: mIoU, mAcc, allAcc, and each class.
 
     Writes scores.json, scores.md and confusion.png to DIR, and the table to the model's card where
-    MODEL is a folder with one.
+    MODEL is a folder with one that can be written.
 
     Args:
         model: A name of `concerto models`, org/name on the Hub, or a folder.
@@ -94,10 +95,9 @@ def evaluate(
     protocol = "13 votes" if votes else "one view"
     about = f"{', '.join(map(_place, data))} ({split}), {len(groups)} scenes, {protocol}"
     _write(output, segmenter.config.classes, confusion, scores, about)
-    if (Path(model) / CARD_FILE).is_file():
-        write_results(Path(model) / CARD_FILE, markdown(segmenter.classes, scores, about))
     print(summary(scores))
     print(output)
+    _fill_card(Path(model) / CARD_FILE, markdown(segmenter.classes, scores, about))
     if target is not None:
         print(push_measured(Path(model), target))
     return scores
@@ -213,6 +213,15 @@ def _write(
     write_json(output / SCORES_FILE, values)
     write_text(output / TABLE_FILE, markdown(classes, scores, about))
     draw_confusion(output / PICTURE_FILE, classes, confusion)
+
+
+def _fill_card(card: Path, results: str) -> None:
+    """Put the results into a model's card; warn where it cannot be written."""
+    if card.is_file():
+        try:
+            write_results(card, results)
+        except InputError as error:
+            warnings.warn(f"The card stays as it was: {error}", ConcertoWarning, stacklevel=2)
 
 
 def _plain(value: float) -> float | None:

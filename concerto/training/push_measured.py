@@ -10,7 +10,7 @@ from pathlib import Path
 from concerto.card import ANY_SOURCE, is_path
 from concerto.checkpoints import CARD_FILE, CONFIG_FILE, MODEL_FILES, read_json
 from concerto.errors import InputError
-from concerto.files import write_text
+from concerto.files import check_writable, write_text
 from concerto.segmenter.card import BEGIN, END, takes_results
 from concerto.upload import Target, make_target
 
@@ -18,8 +18,8 @@ from concerto.upload import Target, make_target
 def check_measured(model: str) -> None:
     """Make sure that what a segmenter was loaded from can be uploaded, once it is measured.
 
-    Raises InputError where it is no folder with a card that takes the scores, or what is in it
-    needs an encoder that lies on a machine alone.
+    Raises InputError where it is no folder with a card that takes the scores, cannot be written to,
+    or what is in it needs an encoder that lies on a machine alone.
     """
     folder = Path(model)
     missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
@@ -28,6 +28,7 @@ def check_measured(model: str) -> None:
             f"--push-to-hub uploads a folder that training left, with {', '.join(MODEL_FILES)}, "
             f"and {model} has no {missing[0]}."
         )
+    check_writable(folder)
     over = read_json(folder / CONFIG_FILE).get("over")
     # A path that leads nowhere any more is one as well.
     if over is not None and is_path(over["source"]):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,6 +140,32 @@ def test_no_repo_is_made_for_what_is_refused(
     assert not hub.repos
 
 
+def test_a_model_in_a_read_only_folder_is_measured_but_not_pushed(
+    place: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, opened = (str(place / "data"),), os.open
+
+    def refuse(path: Any, *given: Any, **named: Any) -> int:
+        if Path(path).parent == trained:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *given, **named)
+
+    # Not by the folder's own rights, which say nothing to an administrator.
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "access", lambda path, *_: Path(path) != trained)
+    with pytest.warns(ConcertoWarning, match=r"The card stays as it was: Cannot write .*README"):
+        scores = evaluate(str(trained), data, tmp_path / "scores")
+    assert f"{100 * scores.miou:.1f}" in capsys.readouterr().out
+    assert (tmp_path / "scores" / "scores.json").exists()
+    monkeypatch.setattr(Confusion, "add", lambda *_: pytest.fail("said too late"))
+    with pytest.raises(InputError, match=r"Cannot write to .*: no permission"):
+        evaluate(str(trained), data, tmp_path / "pushed", push_to_hub="rooms")
+
+
 def test_an_evaluation_by_an_earlier_version_is_told_as_such(
     place: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -260,20 +288,6 @@ def test_data_of_other_classes_are_not_compared(trained: Path, tmp_path: Path) -
         evaluate(str(trained), (str(other),), tmp_path / "scores", split="test")
 
 
-def test_an_evaluation_says_which_scene_cannot_be_encoded(
-    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read = ParquetScenes.__getitem__
-    broken = np.full_like(open_scenes(place / "data", split="val")[0].coord, np.nan)
-    monkeypatch.setattr(
-        ParquetScenes,
-        "__getitem__",
-        lambda source, index: replace(read(source, index), coord=broken),
-    )
-    with pytest.raises(InputError, match=r"Sample 'room.*': coord is NaN"):
-        evaluate(str(trained), (str(place / "data"),), tmp_path / "scores")
-
-
 def test_scenes_without_labels_among_others_are_neither_learnt_from_nor_measured(
     place: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -294,3 +308,17 @@ def test_scenes_without_labels_among_others_are_neither_learnt_from_nor_measured
     with pytest.warns(ConcertoWarning, match="3 of the 6 samples have no labels"):
         scores = evaluate(str(trained), data, tmp_path / "scores")
     assert repr(scores) == repr(evaluate(str(trained), (str(place / "data"),), tmp_path / "other"))
+
+
+def test_an_evaluation_says_which_scene_cannot_be_encoded(
+    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = ParquetScenes.__getitem__
+    broken = np.full_like(open_scenes(place / "data", split="val")[0].coord, np.nan)
+    monkeypatch.setattr(
+        ParquetScenes,
+        "__getitem__",
+        lambda source, index: replace(read(source, index), coord=broken),
+    )
+    with pytest.raises(InputError, match=r"Sample 'room.*': coord is NaN"):
+        evaluate(str(trained), (str(place / "data"),), tmp_path / "scores")
