@@ -7,7 +7,7 @@ it. How good it is, `python -m concerto.training.evaluate` tells.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ from concerto.training.linear_probe import (
     row_choice,
 )
 from concerto.training.loop import TrainResult, make_accelerator, train
+from concerto.training.one_pass import check_broken
 from concerto.training.probe_config import RANDOM, ProbeConfig
 from concerto.training.probe_output import check_output, push, save_segmenter
 from concerto.training.processes import on_main
@@ -53,10 +54,13 @@ from concerto.training.samples import Sample
 from concerto.training.scene_groups import distinct_samples, group_by_scene
 from concerto.training.scenes import SceneSource, open_scenes
 from concerto.training.state import gather_module
-from concerto.training.stream import BrokenSample, SampleStream
+from concerto.training.stream import BROKEN, BrokenSample, SampleStream
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+# Features (n, C) and classes (n,).
+LabelledFeatures = tuple[np.ndarray, np.ndarray]
 
 
 def probe(config: ProbeConfig) -> TrainResult:
@@ -80,8 +84,9 @@ def probe(config: ProbeConfig) -> TrainResult:
     target = check_output(config) if accelerator.is_main_process else None
     torch.manual_seed(config.loop.seed)  # the same first weights in every process
     if config.protocol == "cached":
-        fitted = _fit(config, model.to(accelerator.device), segmenter, source)
         if accelerator.is_main_process:
+            _tell_alone(accelerator)
+            fitted = _fit(config, model.to(accelerator.device), segmenter, source)
             save_segmenter(config, segmenter, fitted.state_dict(), target)
             push(config, target)
         return TrainResult(0, 0)
@@ -174,6 +179,15 @@ def _mixing(config: ProbeConfig, accelerator: Accelerator) -> ProbeConfig:
     return replace(config, views=replace(config.views, mix=0.0))
 
 
+def _tell_alone(accelerator: Accelerator) -> None:
+    if accelerator.num_processes > 1:
+        warnings.warn(
+            "--protocol cached is the work of a single process; the others end here.",
+            ConcertoWarning,
+            stacklevel=2,
+        )
+
+
 def _head_config(config: ProbeConfig, encoder: ConcertoConfig) -> LinearConfig | DecoderConfig:
     if config.mode in ("linear", "lora"):
         return LinearConfig(tuple(range(encoder.stages)))
@@ -207,7 +221,8 @@ def _fit(
     bar = tqdm(groups, desc="features", unit="scene")
     # Chosen here, as gather_features would: what is not kept need not be put together.
     keep = row_choice(len(groups), config.fit.points, config.loop.seed)
-    scenes = (_scene_features(model.eval(), source, group, classes, keep) for group in bar)
+    read = partial(_scene_features, model.eval(), source, classes=classes, keep=keep)
+    scenes = _but_for_broken(read, bar)
     data = gather_features(scenes, len(groups), config.fit.points, config.loop.seed)
     found = fit_linear(data, classes, config.fit, config.loop.seed)
     print(f"weight decay {found.weight_decay:g}, chosen on scenes held out")
@@ -217,13 +232,30 @@ def _fit(
     return fitted
 
 
+def _but_for_broken(
+    read: Callable[[Sequence[int]], LabelledFeatures], groups: Collection[Sequence[int]]
+) -> Iterator[LabelledFeatures]:
+    """What is read of each scene, those left out that cannot be read or encoded.
+
+    Raises InputError where that is over 5 % of them.
+    """
+    broken = 0
+    for done, group in enumerate(groups, 1):
+        try:
+            yield read(group)
+        except BROKEN as error:
+            _tell_broken(BrokenSample(group[0], str(error)))
+            broken += 1
+        check_broken(broken, done, len(groups))
+
+
 def _scene_features(
     model: Concerto,
     source: SceneSource,
     samples: Sequence[int],
     classes: int,
     keep: Callable[[np.ndarray], np.ndarray],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> LabelledFeatures:
     """Features (m, C) and classes (m,) of the voxels of all samples of a scene, the rows that
     `keep` says by their classes."""
     if len(samples) == 1:
