@@ -18,9 +18,10 @@ from torch import Tensor
 
 from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE, MODEL_FILES
-from concerto.errors import ConcertoWarning, ConfigError, InputError
+from concerto.errors import CheckpointError, ConcertoWarning, ConfigError, InputError
 from concerto.files import write_text
 from concerto.model import Concerto
+from concerto.segmenter.over import fingerprint, same_prints
 from concerto.training.aligned import PatchGrid, align, lay
 from concerto.training.checkpointing import list_checkpoints
 from concerto.training.commands import run_trainer
@@ -68,6 +69,8 @@ def translate(config: TranslateConfig) -> TrainResult:
     encoder = Concerto.from_pretrained(
         config.encoder, device=accelerator.device, dtype=config.dtype
     )
+    prints = fingerprint(encoder.state_dict())
+    settings = config.settings() | {"model": encoder.config.to_dict(), "weights": prints}
     kind, teaching = _teaching(config, source, encoder)
     grid = None
     if teaching.images is not None:
@@ -77,14 +80,14 @@ def translate(config: TranslateConfig) -> TrainResult:
     data = Pass(source, transform, teaching, config.workers, _tell_broken, config.loop.seed)
     target = on_main(accelerator, lambda: _check_output(config))
     if config.solver == "ridge":
-        run = OnePass(data, config.loop, accelerator, config.settings(), config.ridge)
+        run = OnePass(data, config.loop, accelerator, settings, config.ridge)
         result = run.run()
     else:
-        task = Translation(teaching, config.lr, config.weight_decay, config.settings())
+        task = Translation(teaching, config.lr, config.weight_decay, settings)
         result = _descend(task, data, config, accelerator)
     if result.signal is None:
         solved = run.sums.solve(config.ridge) if config.solver == "ridge" else task.module.plain()
-        url = on_main(accelerator, lambda: _write(config, kind, solved, target))
+        url = on_main(accelerator, lambda: _write(config, kind, prints, solved, target))
         if accelerator.is_main_process:
             print(url or config.loop.output / FOLDER)
     return result
@@ -207,12 +210,22 @@ def _check_output(config: TranslateConfig) -> Target | None:
 def _write(
     config: TranslateConfig,
     kind: TranslatorConfig,
+    prints: str,
     solved: tuple[Tensor, Tensor],
     target: Target | None,
 ) -> str | None:
-    """Write the translator beside the run, and upload it where asked; returns the URL."""
+    """Write the translator beside the run, and upload it where asked; returns the URL.
+
+    prints: the fingerprint of the encoder that it was trained on. Raises CheckpointError where
+    another one is found by now.
+    """
     # Again, because training may have had it in another precision.
     encoder = Concerto.from_pretrained(config.encoder, dtype="auto")
+    if not same_prints(prints, fingerprint(encoder.state_dict())):
+        raise CheckpointError(
+            f"{config.encoder} does not hold the weights any more that this run began with. Put "
+            "them back there, and --resume writes the translator."
+        )
     translator = Translator(kind, encoder)
     with torch.no_grad():
         translator.map.weight.copy_(solved[0])

@@ -15,11 +15,19 @@ from torch.nn import functional as F
 
 import concerto
 from command import run
-from concerto import Concerto, ConcertoWarning, ConfigError, InputError, Translator
+from concerto import (
+    CheckpointError,
+    Concerto,
+    ConcertoWarning,
+    ConfigError,
+    InputError,
+    Translator,
+)
 from concerto.errors import TrainingError
 from concerto.training.aligned import PatchGrid, align, pairs
-from concerto.training.loop import LoopConfig
+from concerto.training.loop import LoopConfig, TrainResult
 from concerto.training.metrics import read_metrics
+from concerto.training.one_pass import OnePass
 from concerto.training.translate import FOLDER, translate
 from concerto.training.translate_config import TranslateConfig
 from conftest import SMALL
@@ -253,6 +261,33 @@ def test_a_run_does_not_go_on_with_other_data_in_the_same_place(
     write_prepared(data, [made(n) for n in range(4)])
     with pytest.raises(ConfigError, match=r"loop\.samples was 3, is 4"):
         translate(replace(chosen, loop=replace(chosen.loop, resume=True)))
+
+
+def test_a_map_is_not_joined_to_another_encoder_in_the_same_place(
+    encoder: Path, pictured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "encoder"
+    shutil.copytree(encoder, place)
+    chosen = config(place, small_clip(tmp_path), pictured, tmp_path / "run")
+    resumed = replace(chosen, loop=replace(chosen.loop, resume=True))
+    torch.manual_seed(1)
+    other = Concerto(SMALL)
+    through = OnePass.run
+
+    def changed_meanwhile(run: OnePass) -> TrainResult:
+        other.save_pretrained(place)
+        return through(run)
+
+    monkeypatch.setattr(OnePass, "run", changed_meanwhile)
+    with pytest.raises(CheckpointError, match="does not hold the weights any more"):
+        translate(chosen)
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="weights was"):
+        translate(resumed)
+    assert not (tmp_path / "run" / FOLDER).exists()
+    Concerto.from_pretrained(encoder).save_pretrained(place)
+    translate(resumed)
+    assert (tmp_path / "run" / FOLDER / "model.safetensors").exists()
 
 
 def _stop_after(blocks: int) -> Any:
