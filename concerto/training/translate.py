@@ -29,10 +29,12 @@ from concerto.training.dense_clip import dense_clip
 from concerto.training.feature_cache import CachedTeacher
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.images import load_teacher
+from concerto.training.labelled_scenes import Chosen, ClassesOf
 from concerto.training.loop import TrainResult, make_accelerator, train
 from concerto.training.one_pass import OnePass, Pass, sum_over
 from concerto.training.processes import on_main
 from concerto.training.run_folder import check_free
+from concerto.training.scene_groups import distinct_samples
 from concerto.training.scenes import SceneSource, open_scenes
 from concerto.training.stream import BrokenSample, SampleStream
 from concerto.training.translate_card import how_it_was_trained
@@ -65,13 +67,13 @@ def translate(config: TranslateConfig) -> TrainResult:
     something is missing or does not fit; during the run, the errors of `train` and `OnePass`.
     """
     accelerator = make_accelerator(config.loop)
-    source = open_scenes(config.data, split=config.split, streaming=config.streaming)
+    source = _scenes(config, accelerator)
     encoder = Concerto.from_pretrained(
         config.encoder, device=accelerator.device, dtype=config.dtype
     )
     prints = fingerprint(encoder.state_dict())
     settings = config.settings() | {"model": encoder.config.to_dict(), "weights": prints}
-    kind, teaching = _teaching(config, source, encoder)
+    kind, teaching = _teaching(config, source.classes, encoder)
     grid = None
     if teaching.images is not None:
         size = teaching.images.image_size
@@ -109,10 +111,32 @@ def main() -> None:
     run_trainer("concerto.training.translate", parse, translate)
 
 
+def _scenes(config: TranslateConfig, accelerator: Accelerator) -> SceneSource:
+    """The samples to learn from. Raises InputError where labels are wanted and there are none.
+
+    By labels a scene counts once, in however many samples its images are stored; but for those made
+    poorer, as each is so in its own way.
+    """
+    by_images = config.targets == "images"
+    opened = open_scenes(
+        config.data, split=config.split, streaming=config.streaming, images=by_images
+    )
+    if by_images:
+        return opened
+    if not opened.classes:
+        raise InputError(
+            "These data have no labels. Prepare labelled scenes, or pass --targets images."
+        )
+    named = ClassesOf(opened, opened.classes)
+    if config.degrade:
+        return named
+    return Chosen(named, on_main(accelerator, lambda: distinct_samples(named)))
+
+
 def _teaching(
-    config: TranslateConfig, source: SceneSource, encoder: Concerto
+    config: TranslateConfig, names: Sequence[str], encoder: Concerto
 ) -> tuple[TranslatorConfig, Teaching]:
-    """What kind of translator it will be, and the frozen parts."""
+    """What kind of translator it will be, and the frozen parts. names: of the classes."""
     by_images = config.targets == "images"
     if by_images and config.image_features is None and _knows_no_images(config.clip):
         raise ConfigError(
@@ -129,14 +153,10 @@ def _teaching(
         encoder_inside=config.with_encoder,
     )
     if not by_images:
-        if not source.classes:
-            raise InputError(
-                "These data have no labels. Prepare labelled scenes, or pass --targets images."
-            )
-        classes = [name.replace("_", " ") for name in source.classes]
-        names = TextFeatures(kind, tower)(classes, config.templates, encoder.device)
+        classes = [name.replace("_", " ") for name in names]
+        vectors = TextFeatures(kind, tower)(classes, config.templates, encoder.device)
         kind = kind.replace(names=tuple(classes), name_templates=config.templates)
-        return kind, Teaching(encoder, kind.chosen, None, names)
+        return kind, Teaching(encoder, kind.chosen, None, vectors)
     images = _image_tower(config).to(encoder.device)
     if images.width != tower.width:
         raise ConfigError(

@@ -32,7 +32,7 @@ from concerto.training.translate import FOLDER, translate
 from concerto.training.translate_config import TranslateConfig
 from conftest import SMALL
 from hub_server import FakeHub, Repo
-from made_samples import made, write_prepared
+from made_samples import made, write_prepared, write_published
 from named_rooms import CLASSES, UNSEEN, named_room
 from small_clip import NAME, files_on_hub, small_clip
 
@@ -288,6 +288,29 @@ def test_a_map_is_not_joined_to_another_encoder_in_the_same_place(
     Concerto.from_pretrained(encoder).save_pretrained(place)
     translate(resumed)
     assert (tmp_path / "run" / FOLDER / "model.safetensors").exists()
+
+
+def test_by_labels_a_scene_counts_once_and_its_images_are_not_read(
+    encoder: Path, tmp_path: Path
+) -> None:
+    clip, maps = small_clip(tmp_path), {}
+    rooms = [named_room(n) for n in range(3)]
+    seen = (np.zeros((1, 3), np.int32),)
+    stored = [replace(rooms[0], name=f"part {n}", images=(b"broken",), seen=seen) for n in range(3)]
+    for name, samples in (("once", rooms), ("often", [*stored, *rooms[1:]])):
+        data = write_prepared(tmp_path / name, samples, classes=CLASSES)
+        translate(config(encoder, clip, data, tmp_path / f"{name} run", targets="labels"))
+        maps[name] = Translator.from_pretrained(tmp_path / f"{name} run" / FOLDER).map.weight
+    assert torch.equal(maps["once"], maps["often"])
+
+
+def test_labels_that_no_class_has_are_told_and_left_out(encoder: Path, tmp_path: Path) -> None:
+    named = write_prepared(tmp_path / "named", [named_room(n) for n in range(3)], classes=CLASSES)
+    high = replace(named_room(3), segment=np.full(len(named_room(3).coord), 150, np.int16))
+    chosen = config(encoder, small_clip(tmp_path), named, tmp_path / "run", targets="labels")
+    unnamed = write_published(tmp_path / "unnamed", [high])
+    with pytest.warns(ConcertoWarning, match=r"Left out: .* 150"):
+        translate(replace(chosen, data=(str(named), str(unnamed))))
 
 
 def _stop_after(blocks: int) -> Any:
