@@ -1,4 +1,4 @@
-"""The command: `accelerate launch -m concerto.training.probe --mode linear|decoder|full|lora …`.
+"""The command: `python -m concerto.training.probe --mode linear|decoder|full|lora …`.
 
 It leaves a segmenter in the folder of the run, under `model/`, with a card; `--push-to-hub` uploads
 it. How good it is, `python -m concerto.training.evaluate` tells.

@@ -1,4 +1,4 @@
-"""The command: `accelerate launch -m concerto.training.translate --encoder … --clip … --data …`.
+"""The command: `python -m concerto.training.translate --encoder … --clip … --data …`.
 
 Trains the linear map of a translator. What comes out lies in OUTPUT/translator, as
 `concerto.Translator.from_pretrained` reads it.
