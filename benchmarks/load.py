@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 
 from benchmarks.peak import PeakOnCpu
+from benchmarks.rows import in_own_process
 
 SIZES = ("tiny", "small", "base", "large")
 WEIGHTS = "model.safetensors"
@@ -103,10 +102,7 @@ def _saved(place: Path, size: str) -> Path:
 
 
 def _in_a_process(measure: str, folder: Path) -> Numbers:
-    command = [sys.executable, "-m", "benchmarks.load"]
-    command += ["--measure", measure, "--folder", str(folder)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    numbers: Numbers = json.loads(output)
+    numbers: Numbers = json.loads(in_own_process("load", "--measure", measure, "--folder", folder))
     return numbers
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 
 import torch
 
 from benchmarks.inputs import cropped, filled_room, nearest
 from benchmarks.peak import PeakOnCpu
+from benchmarks.rows import in_own_process
 from benchmarks.workers import Job, encoder_of
 from concerto.memory import MIN_SLICE_ROWS, working_memory
 
@@ -63,11 +62,9 @@ def measure(size: str, dtype: str, voxels: int, bounded: bool) -> tuple[float, f
 
 
 def _row(size: str, dtype: str, voxels: int) -> str:
-    command = [sys.executable, "-m", "benchmarks.memory", "--sizes", size, "--dtypes", dtype]
-    command += ["--voxels", str(voxels), "--measure"]
+    case = ("--sizes", size, "--dtypes", dtype, "--voxels", voxels)
     (free, _), (bounded, needed) = (
-        json.loads(subprocess.run([*command, how], check=True, capture_output=True).stdout)
-        for how in ("free", "bounded")
+        json.loads(in_own_process("memory", *case, "--measure", how)) for how in ("free", "bounded")
     )
     return (
         f"{size:6}{dtype:10}{voxels:9,}{free:8.0f}{bounded:9.0f}{needed:10.0f}"

@@ -11,7 +11,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import mean, stdev
 from time import perf_counter
 from typing import Annotated
 
@@ -19,6 +18,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
+from benchmarks.rows import spread
 from concerto.heads import DecoderConfig
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.surface import surface
@@ -96,7 +96,7 @@ def table(
             began = perf_counter()
             runs = list(_runs(data, encoder, mode, seeds, epochs, cached, narrow))
             minutes = (perf_counter() - began) / 60 / len(runs)
-            cells = [_spread([run[k] for run in runs]) for k in range(4)]
+            cells = [spread([run[k] for run in runs]) for k in range(4)]
             protocol = "cached" if cached else f"published, {epochs:g} epochs"
             print(
                 f"| {encoder} | {mode} | {protocol} | {' | '.join(cells)} | {minutes:.1f} |",
@@ -139,10 +139,6 @@ def _runs(
             probe(config)
             scores = evaluate(str(run / "run" / "model"), (str(data),), run / "scores")
         yield [100 * value for value in (scores.miou, *scores.iou, scores.allacc)]
-
-
-def _spread(values: list[float]) -> str:
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
 def _image(source: Path, number: int, kind: str) -> np.ndarray:

@@ -7,16 +7,14 @@ table comes from a process of its own.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import subprocess
-import sys
 import time
 
 import torch
 
 from benchmarks.normals import room
 from benchmarks.peak import PeakOnCpu
+from benchmarks.rows import run_rows
 from concerto import PointCloud
 from concerto.points.voxels import voxelize
 
@@ -25,20 +23,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--points", type=int, default=10_000_000)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--measure", choices=DTYPES, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.measure:
-        print(measure(options.points, options.runs, options.measure))
-        return
-    print(f"{options.points:,} points, {torch.get_num_threads()} threads, {options.runs} runs")
-    print(f"{'dtype':9}{'voxels':>9}{'median s':>10}{'least':>8}{'most':>8}{'peak MiB':>10}")
-    for dtype in DTYPES:
-        command = [sys.executable, "-m", "benchmarks.voxelize", "--measure", dtype]
-        command += ["--points", str(options.points), "--runs", str(options.runs)]
-        print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
+    header = f"{'dtype':9}{'voxels':>9}{'median s':>10}{'least':>8}{'most':>8}{'peak MiB':>10}"
+    run_rows("voxelize", header, DTYPES, measure, points=10_000_000, runs=5)
 
 
 def measure(points: int, runs: int, dtype: str) -> str:

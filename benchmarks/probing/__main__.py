@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from tempfile import TemporaryDirectory
 
 import torch
@@ -21,6 +20,7 @@ import concerto
 from benchmarks.probing.kinds import Kind, encoded, lifted, once, raw_input, together
 from benchmarks.probing.protocol import FEW, SEEDS, Kinds, Result, Seeds, probe
 from benchmarks.probing.rooms import whole_scenes
+from benchmarks.rows import spread
 from concerto.training.feature_cache import CachedTeacher
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.images import load_teacher
@@ -100,8 +100,8 @@ def print_table(name: str, results: dict[str, list[Result]]) -> None:
     print(f"\n| {name}: mIoU | {' | '.join(probes)} | accuracy, linear |")
     print("|" + "---|" * (len(probes) + 2))
     for kind, found in results.items():
-        cells = [_spread([r.miou for r in found if r.probe == probe]) for probe in probes]
-        cells.append(_spread([r.accuracy for r in found if r.probe == "linear"]))
+        cells = [spread([r.miou for r in found if r.probe == probe]) for probe in probes]
+        cells.append(spread([r.accuracy for r in found if r.probe == "linear"]))
         print(f"| {kind} | {' | '.join(cells)} |", flush=True)
 
 
@@ -119,10 +119,6 @@ def _untrained(config: concerto.ConcertoConfig, seed: int) -> concerto.Concerto:
     """An encoder as it is before training."""
     torch.manual_seed(seed)
     return concerto.Concerto(config).eval()
-
-
-def _spread(values: list[float]) -> str:
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":
