@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,23 @@ def logged_in(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     # The server takes large files the LFS way, as every Hub does from clients without hf_xet.
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
     return hub
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Views for training without change of coordinates or colours."""
+    from concerto.training import views
+
+    monkeypatch.setattr(views, "augment_geometry", lambda coord, normal, _: (coord, normal))
+    monkeypatch.setattr(views, "augment_color", lambda color, _: color)
+    monkeypatch.setattr(views, "drop", lambda values, _: values)
+    return monkeypatch
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A published file, to be spoilt."""
+    return Path(shutil.copy(GOLDEN, tmp_path / "weights.pth"))
 
 
 class Loader:

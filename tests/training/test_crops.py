@@ -25,15 +25,6 @@ def lattice(side: int = 12) -> Sample:
     return Sample("lattice", coord, zeros.astype(np.uint8), zeros)
 
 
-@pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Views without change of coordinates or colours."""
-    monkeypatch.setattr(views, "augment_geometry", lambda coord, normal, _: (coord, normal))
-    monkeypatch.setattr(views, "augment_color", lambda color, _: color)
-    monkeypatch.setattr(views, "drop", lambda values, _: values)
-    return monkeypatch
-
-
 def rows_of(view: View, sample: Sample) -> list[int]:
     """The rows of the sample that a view's rows are."""
     rows = {tuple(point): row for row, point in enumerate(sample.coord.tolist())}

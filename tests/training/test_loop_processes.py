@@ -41,30 +41,23 @@ def latest(run: Path) -> int:
     return step_of(list_checkpoints(run)[-1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_ends_and_the_run_resumes(
-    config: LoopConfig, whole: Path, number: int
+@pytest.mark.parametrize(
+    ("number", "worker"),
+    [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGTERM, True)],
+)
+def test_a_signal_to_the_run_and_its_workers_saves_and_ends_and_the_run_resumes(
+    config: LoopConfig, whole: Path, number: int, worker: bool
 ) -> None:
-    run = ToyProcess(Plan(config, pause_after=(4,)))
+    plan = Plan(config, worker=worker)
+    run = ToyProcess(replace(plan, pause_after=(4,)))
     assert run.hear() == "after 4"
-    run.signal(number)
+    run.signal_all(number)
     run.go_on()
     assert run.end() == 128 + number
     assert latest(config.output) in (4, 5)
-    assert ToyProcess(Plan(replace(config, resume=True))).end() == 0
+    assert ToyProcess(replace(plan, config=replace(config, resume=True))).end() == 0
     assert same_state(config.output, whole)
     assert same_story(config.output, whole)
-
-
-def test_a_signal_to_the_workers_too_ends_as_cleanly(config: LoopConfig, whole: Path) -> None:
-    run = ToyProcess(Plan(config, pause_after=(4,), worker=True))
-    assert run.hear() == "after 4"
-    run.signal_all(signal.SIGTERM)
-    run.go_on()
-    assert run.end() == 143
-    assert latest(config.output) in (4, 5)
-    assert ToyProcess(Plan(replace(config, resume=True), worker=True)).end() == 0
-    assert same_state(config.output, whole)
 
 
 def test_a_second_interrupt_ends_at_once(config: LoopConfig) -> None:

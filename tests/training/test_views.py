@@ -46,15 +46,6 @@ def room(points: int = 4000, images: int = 3) -> Sample:
     )
 
 
-@pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Views without change of coordinates or colours."""
-    monkeypatch.setattr(views, "augment_geometry", lambda coord, normal, _: (coord, normal))
-    monkeypatch.setattr(views, "augment_color", lambda color, _: color)
-    monkeypatch.setattr(views, "drop", lambda values, _: values)
-    return monkeypatch
-
-
 def all_views(made: SampleViews) -> tuple[View, ...]:
     return (made.principal, made.second, *made.local)
 
