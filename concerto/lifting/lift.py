@@ -8,9 +8,9 @@ all are fused as they will lie, for a turned lattice of voxels fits no other.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from numbers import Integral
@@ -25,20 +25,18 @@ from tqdm import tqdm
 from concerto.errors import ConcertoWarning, InputError
 from concerto.io.pictures import decode_photo
 from concerto.lifting.alignment import Align, Alignment, check_align, find_alignment
-from concerto.lifting.camera import Camera
-from concerto.lifting.folder import Folder, open_folder
+from concerto.lifting.folder import open_folder
+from concerto.lifting.footage import Footage, fuse, moved, reasons, recorded
 from concerto.lifting.frame import Frame, Intrinsics
 from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE, Lifter, check_range, used_depth
 from concerto.lifting.geometry import Geometry, find_frames
-from concerto.lifting.inputs import Attempt, Given, advised, as_image, attempts, images_of, tried
+from concerto.lifting.inputs import Attempt, Given, as_image, attempts, images_of, tried
 from concerto.lifting.keyframes import Keyframes
 from concerto.lifting.layouts import is_recording, open_recording
 from concerto.lifting.lifted import LiftedCloud
 from concerto.lifting.video_file import is_video
 from concerto.lifting.visibility import TOLERANCE, visible
 
-# Of the frames that were left out, so many are told with their reason.
-TOLD = 3
 # Enough frames to see how a scene stands, and the coarse map's voxel for a median depth of 2 m.
 SAMPLE, COARSE, TYPICAL = 40, 0.05, 2.0
 
@@ -86,7 +84,7 @@ def lift(
     if align is not None:
         check_align(align)
     steps = None if keyframes is None else keyframes.afresh()
-    run = _Run(Lifter(voxel_size, max_depth), steps, skip_bad, progress)
+    lifter = Lifter(voxel_size, max_depth)
     given = Given(frames, depths, intrinsics, poses, confidences)
     footage = _footage(given, geometry, depth_scale, world_to_camera, every, skip_bad)
     align = align or ("none" if footage.metric else "room")
@@ -95,96 +93,14 @@ def lift(
         footage = footage.held("seen=True" if seen else "align='room'")
     if align != "none" and footage.again:
         alignment = _coarse_alignment(footage, align, max_depth, skip_bad)
-    cloud = run.fuse(footage, alignment)
+    cloud = fuse(footage, lifter, steps, alignment, skip_bad, "lifting" if progress else None)
+    if cloud.left_out:
+        many = len(cloud.left_out)
+        told = f"{many} frames are left out" if many > 1 else "1 frame is left out"
+        warnings.warn(f"{told}. {reasons(cloud.left_out)}", ConcertoWarning, stacklevel=2)
     if align == "up" and alignment is None:
         cloud = _turned(cloud)
     return _with_seen(cloud, footage, alignment, progress) if seen else cloud
-
-
-@dataclass(frozen=True)
-class Footage:
-    """Frames in the making, whether their lengths are metres, and how many there are."""
-
-    attempts: Iterable[Attempt]
-    metric: bool = True
-    total: int | None = None
-    again: bool = False
-
-    def held(self, wish: str) -> Footage:
-        """The same, to go through twice. Raises InputError where that takes the video's memory."""
-        if self.again:
-            return self
-        raise InputError(
-            f"{wish} goes through the frames twice, and some were given as an iterator, or a "
-            "video. Pass lists, or paths of images."
-        )
-
-
-def recorded(folder: Folder, every: int = 1) -> Footage:
-    """The footage of a folder."""
-    made = [partial(folder.read, number) for number in range(0, len(folder.frames), every)]
-    return Footage(made, folder.recording.metric, len(made), again=True)
-
-
-@dataclass
-class _Run:
-    """One pass over the frames."""
-
-    lifter: Lifter
-    keyframes: Keyframes | None
-    skip_bad: bool
-    progress: bool
-    cameras: list[Camera] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-
-    def fuse(self, footage: Footage, alignment: Alignment | None) -> LiftedCloud:
-        running = iter(footage.attempts)
-        with tqdm(
-            total=footage.total, desc="lifting", unit="frame", disable=not self.progress
-        ) as shown:
-            while True:
-                try:
-                    attempt = next(running, None)
-                    if attempt is None:
-                        break
-                    self._add(attempt, alignment)
-                except InputError as error:
-                    self._refused(error)
-                shown.update()
-        self._tell()
-        cloud = self.lifter.cloud()
-        return replace(
-            cloud,
-            cameras=tuple(self.cameras),
-            names=tuple(self.names),
-            alignment=alignment,
-            left_out=tuple(self.left_out),
-        )
-
-    def _add(self, attempt: Attempt, alignment: Alignment | None) -> None:
-        frame = moved(attempt(), alignment)
-        if self.keyframes is not None and not self.keyframes.would_want(frame.pose):
-            return
-        self.lifter.add(frame)
-        if self.keyframes is not None:
-            self.keyframes.keep(frame.pose)
-        self.cameras.append(Camera.of(frame))
-        self.names.append(frame.name)
-
-    def _refused(self, error: InputError) -> None:
-        if not self.skip_bad:
-            raise advised(error) from error
-        self.left_out.append(str(error))
-
-    def _tell(self) -> None:
-        if not self.left_out:
-            return
-        if not self.names:
-            raise InputError(f"No frame can be used. The first: {self.left_out[0]}")
-        told = " ".join(self.left_out[:TOLD]) + (" …" if len(self.left_out) > TOLD else "")
-        many = "1 frame is" if len(self.left_out) == 1 else f"{len(self.left_out)} frames are"
-        warnings.warn(f"{many} left out. {told}", ConcertoWarning, stacklevel=4)
 
 
 def images_again(
@@ -204,17 +120,6 @@ def images_again(
     for files in open_recording(source, cloud.cameras[0].intrinsics).frames[::every]:
         if files.name in wanted:
             yield decode_photo(files.image(), files.name)
-
-
-def moved(frame: Frame, alignment: Alignment | None) -> Frame:
-    """A frame in the world that an alignment leads to."""
-    if alignment is None:
-        return frame
-    return replace(
-        frame,
-        pose=alignment.pose(frame.pose),
-        depth=frame.depth * np.float32(alignment.scale),
-    )
 
 
 def _footage(

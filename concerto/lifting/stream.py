@@ -26,9 +26,9 @@ from concerto.encoder.point_transformer import EncodedLevel
 from concerto.errors import InputError
 from concerto.hierarchy import Hierarchy, Stages
 from concerto.lifting.alignment import Alignment
+from concerto.lifting.footage import moved
 from concerto.lifting.frame import Frame
 from concerto.lifting.fusion import MAX_DEPTH, Lifter
-from concerto.lifting.lift import moved
 from concerto.lifting.lifted import LiftedCloud
 from concerto.model import Concerto
 

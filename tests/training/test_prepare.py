@@ -159,7 +159,7 @@ def test_a_wrong_unit_of_depth_is_met_with_the_flag_that_mends_it(tmp_path: Path
     source = write_flat(tmp_path / "room", millimetres)
     (source / "frame-000000.depth.png").unlink()
     said = prepare("rgbd", source, tmp_path / "out", "--skip-bad", code=1)
-    assert "no frame can be used" in said
+    assert "No frame can be used" in said
     source = write_flat(tmp_path / "again", FRAMES[:4])
     said = prepare("rgbd", source, tmp_path / "out", "--depth-scale", 1, code=1)
     assert "--depth-scale 1000 for millimetres" in said

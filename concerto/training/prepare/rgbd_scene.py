@@ -7,27 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from concerto.errors import InputError
+from concerto.lifting.footage import Footage, fuse, reasons
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE, Lifter
 from concerto.lifting.layouts import open_recording
 from concerto.lifting.recording import FrameFiles, Recording
 from concerto.lifting.upright import upright
 from concerto.lifting.visibility import TOLERANCE, visible
-from concerto.points.point_cloud import PointCloud
 from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.scene_samples import IMAGES_PER_SAMPLE, scene_samples
-
-# Of the frames that were left out, so many are told with their reason.
-TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -89,61 +86,25 @@ def prepare_scene(folder: Path, options: RgbdOptions, progress: bool = False) ->
     camera = None if options.intrinsics is None else Intrinsics(*options.intrinsics)
     recording = open_recording(folder, camera, options.depth_scale)
     listed = recording.frames[:: options.stride]
-    fused = _fuse(recording, listed, options, progress)
-    images = _evenly(fused.frames, options.max_images or len(fused.frames))
-    bar = tqdm(images, f"{recording.name}: seeing", unit="image", disable=not progress)
-    coord = fused.cloud.coord.numpy()
+    footage = Footage([partial(recording.read, files) for files in listed], total=len(listed))
+    lifter = Lifter(options.voxel_size, options.max_depth)
+    bar = f"{recording.name}: fusing" if progress else None
+    cloud = fuse(footage, lifter, skip_bad=options.skip_bad, bar=bar)
+    names = set(cloud.names)
+    fused = [files for files in listed if files.name in names]
+    images = _evenly(fused, options.max_images or len(fused))
+    shown = tqdm(images, f"{recording.name}: seeing", unit="image", disable=not progress)
+    coord = cloud.coord.numpy()
     # Half the memory of int64, in which a long video's do not fit; samples are stored in it too.
     seen = [
-        visible(coord, recording.read(files), options.tolerance).astype(np.int32) for files in bar
+        visible(coord, recording.read(files), options.tolerance).astype(np.int32) for files in shown
     ]
-    assert fused.cloud.normal is not None
-    normal = fused.cloud.normal.numpy()
-    turn = upright(normal, fused.poses) if options.up == "auto" else np.eye(3)
+    assert cloud.normal is not None
+    poses = [camera.pose for camera in cloud.cameras]
+    turn = upright(cloud.normal.numpy(), poses) if options.up == "auto" else np.eye(3)
     photos = [files.image() for files in images]
-    samples = scene_samples(recording.name, fused.cloud, turn, photos, seen)
-    return PreparedScene(samples, _messages(recording, fused.left_out, len(listed)))
-
-
-@dataclass(frozen=True)
-class _Fused:
-    """A fused scene: the frames it was made of, their poses, and why others are left out."""
-
-    cloud: PointCloud
-    frames: list[FrameFiles]
-    poses: list[NDArray[np.float64]]
-    left_out: list[str]
-
-
-def _fuse(
-    recording: Recording, listed: Sequence[FrameFiles], options: RgbdOptions, progress: bool
-) -> _Fused:
-    lifter = Lifter(options.voxel_size, options.max_depth)
-    frames, poses, left_out = [], [], []
-    for files in tqdm(listed, f"{recording.name}: fusing", unit="frame", disable=not progress):
-        pose = _add(lifter, recording, files)
-        if not isinstance(pose, InputError):
-            frames.append(files)
-            poses.append(pose)
-        elif options.skip_bad:
-            left_out.append(str(pose))
-        else:
-            raise InputError(f"{pose} skip_bad=True leaves such frames out.") from pose
-    if not frames:
-        raise InputError(f"{recording.name}: no frame can be used. The first: {left_out[0]}")
-    return _Fused(lifter.cloud(), frames, poses, left_out)
-
-
-def _add(
-    lifter: Lifter, recording: Recording, files: FrameFiles
-) -> NDArray[np.float64] | InputError:
-    """Fuse a frame; returns its pose, or why it cannot be used."""
-    try:
-        frame = recording.read(files)
-        lifter.add(frame)
-    except InputError as error:
-        return error
-    return frame.pose
+    samples = scene_samples(recording.name, cloud, turn, photos, seen)
+    return PreparedScene(samples, _messages(recording, cloud.left_out, len(listed)))
 
 
 def _evenly(frames: list[FrameFiles], most: int) -> list[FrameFiles]:
@@ -154,12 +115,12 @@ def _evenly(frames: list[FrameFiles], most: int) -> list[FrameFiles]:
     return [frames[k * len(frames) // count] for k in range(count)]
 
 
-def _messages(recording: Recording, left_out: list[str], frames: int) -> list[str]:
+def _messages(recording: Recording, left_out: Sequence[str], frames: int) -> list[str]:
     """A line for each thing that is to be said."""
     name, messages = recording.name, []
     if left_out:
-        told = " ".join(left_out[:TOLD]) + (" …" if len(left_out) > TOLD else "")
-        messages.append(f"{name}: {len(left_out)} of {frames} frames are left out. {told}")
+        told = f"{len(left_out)} of {frames} frames are left out"
+        messages.append(f"{name}: {told}. {reasons(left_out)}")
     if not recording.metric:
         messages.append(
             f"{name}: poses of COLMAP have no known scale, and voxels, views and their "
