@@ -1,13 +1,15 @@
 """What a run logged: `metrics.jsonl`, one JSON object a line, and the picture of it.
 
 A line with "loss" holds the means since the line before; one with "skipped_for" tells of a
-step that was left out, and of which samples. Lines cut short by a kill are not read.
+step that was left out, and of which samples. Lines cut short, by a kill or a full disk, are not
+read.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,8 +55,13 @@ def append_metrics(run: Path, entry: Mapping[str, Any]) -> None:
         key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in entry.items()
     }
-    with (run / METRICS_FILE).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(plain) + "\n")
+    with (run / METRICS_FILE).open("ab+") as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            # A line that was cut short must not take this one with it.
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+        stream.write(json.dumps(plain).encode() + b"\n")
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -63,7 +70,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [json.loads(line) for line in lines if _whole(line)]
+    return [entry for line in lines if (entry := _entry(line)) is not None]
 
 
 def forget_after(run: Path, step: int) -> None:
@@ -109,9 +116,13 @@ def draw_curves(run: Path) -> None:
         figure.savefig(path, dpi=110)
 
 
-def _whole(line: str) -> bool:
-    """A line is one flat object, so its end tells."""
-    return line.startswith("{") and line.endswith("}")
+def _entry(line: str) -> dict[str, Any] | None:
+    """What a line says; None where it is not whole."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def _series(entries: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:

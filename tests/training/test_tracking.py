@@ -90,6 +90,20 @@ def test_lines_are_read_back_but_for_one_cut_short(tmp_path: Path) -> None:
     assert (tmp_path / METRICS_FILE).read_text() == '{"step": 1, "loss": 0.5}\n'
 
 
+def test_a_line_cut_short_takes_none_of_those_around_it_with_it(tmp_path: Path) -> None:
+    append_metrics(tmp_path, {"step": 1, "loss": 0.5})
+    with (tmp_path / METRICS_FILE).open("a") as stream:
+        stream.write('{"step')
+    append_metrics(tmp_path, {"step": 3, "loss": 0.25})
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}, {"step": 3, "loss": 0.25}]
+
+
+def test_a_line_glued_to_one_cut_short_is_not_read(tmp_path: Path) -> None:
+    lines = ['{"step": 1, "loss": 0.5}', '{"step{"step": 3, "loss": 0.25}', '{"step": 4}']
+    (tmp_path / METRICS_FILE).write_text("\n".join(lines) + "\n")
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}, {"step": 4}]
+
+
 def test_the_pace_and_the_time_left_come_from_the_steps_since_the_last_line() -> None:
     window, stream = Window(), io.StringIO()
     for loss in (3.0, 1.0):
