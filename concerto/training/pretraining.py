@@ -15,7 +15,7 @@ from torch import nn
 from concerto.encoder import Block, PointTransformer
 from concerto.encoder.pooling import GridPooling
 from concerto.encoder.sparse_conv import SubmanifoldConv
-from concerto.errors import ConcertoWarning, ConfigError, InputError
+from concerto.errors import ConcertoWarning, ConfigError
 from concerto.points.point_cloud import PointCloud
 from concerto.training.heads import ProjectionHead
 from concerto.training.image_teacher import ImageTeacher
@@ -113,7 +113,7 @@ class Pretraining(Task[Batch]):
                 warnings.warn(f"Step {step + 1}: {message}", ConcertoWarning, stacklevel=2)
 
     def pictures(self, step: int) -> dict[str, np.ndarray]:
-        """The fixed scene as the teacher sees it."""
+        """The fixed scene as the teacher sees it; nothing, and a warning, where that fails."""
         if self.scene is None:
             return {}
         # Sharded parameters are put together, which takes all processes; the main one draws.
@@ -125,8 +125,10 @@ class Pretraining(Task[Batch]):
         encoder.load_state_dict(state, assign=True)
         try:
             return {"features": feature_picture(encoder, self.scene)}
-        except InputError as error:
-            warnings.warn(f"No picture at step {step}: {error}", ConcertoWarning, stacklevel=2)
+        except Exception as error:  # a scene may not fit the memory, and no picture is worth a run
+            # Without the step's number, so that Python tells it once.
+            told = f"The scene is not drawn: {type(error).__name__}: {error}"
+            warnings.warn(told, ConcertoWarning, stacklevel=2)
             return {}
 
     def settings(self) -> dict[str, Any]:

@@ -192,19 +192,20 @@ class Trainer(Generic[BatchT]):
             )
 
     def _report(self, values: Mapping[str, float]) -> None:
-        """After each step: progress, and at their times a line, pictures, a checkpoint."""
+        """After each step: progress, and at their times a line, a checkpoint, pictures."""
         config, done = self.config, self.done
         self.progress.step(values, self.window)
         if done == 1 or done == self.total or done % config.log_every == 0:
             self._log()
-        if config.picture_every and (done == self.total or done % config.picture_every == 0):
-            self.tracking.pictures(done, self.task.pictures(done))
         if done < self.total and done % config.save_every == 0:
             try:
                 self._save()
             except CheckpointError as error:
                 if self.accelerator.is_main_process:
                     warnings.warn(f"{error} Training goes on.", ConcertoWarning, stacklevel=2)
+        # After the checkpoint: a process that dies of a picture does not come back to it for ever.
+        if config.picture_every and (done == self.total or done % config.picture_every == 0):
+            self.tracking.pictures(done, self.task.pictures(done))
 
     def _log(self) -> None:
         window, self.window = self.window, Window()

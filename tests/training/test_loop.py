@@ -244,6 +244,18 @@ def test_a_full_disk_stops_neither_the_run_nor_loses_a_checkpoint(
     assert run_toy(replace(config, resume=True)).steps == 11
 
 
+def test_a_picture_that_ends_the_process_finds_the_step_saved(config: LoopConfig) -> None:
+    class Deadly(ToyTask):
+        def pictures(self, step: int) -> dict[str, Any]:
+            raise Crash
+
+    config = replace(config, picture_every=3)
+    with pytest.raises(Crash):
+        run_toy(config, task=Deadly())
+    assert [step_of(file) for file in list_checkpoints(config.output)] == [3]
+    assert run_toy(replace(config, resume=True)).steps == 11
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -17,6 +17,7 @@ import torch
 
 from command import run, run_here
 from concerto import Concerto, ConcertoWarning, ConfigError
+from concerto.training import pretraining
 from concerto.training.checkpointing import latest_checkpoint
 from concerto.training.metrics import read_metrics
 from concerto.training.pretrain import parse, pretrain
@@ -227,6 +228,19 @@ def test_a_first_sample_that_is_broken_leaves_the_pictures_to_the_next(tmp_path:
     with pytest.warns(ConcertoWarning, match="Left out: .*room0"):
         pretrain(recipe)
     assert (tmp_path / "run" / "pictures" / "features-00000001.png").exists()
+
+
+def test_a_scene_that_does_not_fit_the_memory_costs_its_picture_not_the_run(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(encoder: object, cloud: object) -> None:
+        raise torch.cuda.OutOfMemoryError("Tried to allocate 80 GiB")
+
+    monkeypatch.setattr(pretraining, "feature_picture", full)
+    recipe = small_recipe(scenes, tmp_path / "run", max_steps=1, picture_every=1)
+    with pytest.warns(ConcertoWarning, match=r"not drawn: OutOfMemoryError: .*80 GiB"):
+        assert pretrain(recipe).exit_code == 0
+    assert not (tmp_path / "run" / "pictures").exists()
 
 
 def test_an_image_encoder_of_other_sizes_is_refused_with_the_options_to_pass(
