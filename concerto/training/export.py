@@ -7,7 +7,7 @@ or a .pth file in the published layout of a whole training state, from which the
 
 from __future__ import annotations
 
-import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,7 @@ from concerto import command_line
 from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE, MODEL_FILES, write_encoder
 from concerto.config import ConcertoConfig
-from concerto.errors import CheckpointError, InputError
+from concerto.errors import CheckpointError, ConcertoError, ConcertoWarning, InputError
 from concerto.files import replacing, write_text
 from concerto.training.checkpointing import latest_checkpoint, step_of
 from concerto.training.metrics import CURVES_FILE, draw_curves, read_metrics
@@ -144,19 +144,21 @@ def write_model(
 ) -> list[str]:
     """Write the encoder, its config, its card and the run's curves; returns the files' names.
 
-    What is there by these names is replaced. source: what the card tells to load.
+    What is there by these names is replaced; nothing is written to the run. source: what the card
+    tells to load.
     """
     branch = "teacher" if teacher else "student"
     config = _trained(finished.config, license)
+    picture = _curves(run)
+    curves = None if picture is None else CURVES_FILE
+    card = run_card(config, finished.record, branch, source, curves)
     write_encoder(folder, config, finished.encoder(branch))
     files = [*MODEL_FILES]
-    draw_curves(run)
-    if (run / CURVES_FILE).exists():
+    if picture is not None:
         with replacing(folder / CURVES_FILE) as path:
-            shutil.copyfile(run / CURVES_FILE, path)
+            path.write_bytes(picture)
         files.append(CURVES_FILE)
-    curves = CURVES_FILE if CURVES_FILE in files else None
-    write_text(folder / CARD_FILE, run_card(config, finished.record, branch, source, curves))
+    write_text(folder / CARD_FILE, card)
     return files
 
 
@@ -167,6 +169,19 @@ def write_state(finished: FinishedRun, file: Path, license: str | None = None) -
         objective = JointObjective(_trained(finished.config, license), objective_config)
     objective.load_state_dict(finished.tensors, assign=True)
     write_training(objective, file)
+
+
+def _curves(run: Path) -> bytes | None:
+    """The picture of a run's curves: drawn anew, else the one that the run drew, if any."""
+    with TemporaryDirectory() as scratch:
+        try:
+            draw_curves(run, Path(scratch))
+            drawn = Path(scratch) / CURVES_FILE
+        except ConcertoError as error:
+            drawn = run / CURVES_FILE
+            left = "The run's own stay" if drawn.exists() else "The card has none"
+            warnings.warn(f"Curves are not drawn: {error} {left}.", ConcertoWarning, stacklevel=3)
+        return drawn.read_bytes() if drawn.exists() else None
 
 
 def _trained(config: ConcertoConfig, license: str | None) -> ConcertoConfig:

@@ -79,8 +79,9 @@ def forget_after(run: Path, step: int) -> None:
     write_text(run / METRICS_FILE, "".join(json.dumps(entry) + "\n" for entry in kept))
 
 
-def draw_curves(run: Path) -> None:
-    """Draw every number logged against the step, as `curves.png`.
+def draw_curves(run: Path, folder: Path | None = None) -> None:
+    """Draw every number that a run logged against the step, as `curves.png`, in the run's folder or
+    another; nothing where there is none.
 
     Raises MissingExtraError without matplotlib, InputError where it cannot be written.
     """
@@ -112,7 +113,7 @@ def draw_curves(run: Path) -> None:
         wspace=0.2,
         hspace=0.35,
     )
-    with replacing(run / CURVES_FILE) as path:
+    with replacing((folder or run) / CURVES_FILE) as path:
         figure.savefig(path, dpi=110)
 
 

@@ -15,14 +15,13 @@ from huggingface_hub import ModelCard
 
 import concerto
 from command import run_here
-from concerto import CheckpointError, Concerto, ConcertoConfig, InputError
-from concerto.errors import ConcertoWarning
+from concerto import CheckpointError, Concerto, ConcertoConfig, ConcertoWarning, InputError
 from concerto.training.checkpointing import latest_checkpoint
 from concerto.training.export import export, main
 from concerto.training.pretrain import pretrain
 from concerto.training.pretraining import Pretraining
 from concerto.training.published import warm_start
-from concerto.training.recipes import Recipe
+from concerto.training.recipes import RECIPES, Recipe
 from concerto.training.run_card import RunRecord, run_card
 from concerto.training.run_folder import as_json
 from conftest import Loader, random_cloud
@@ -110,6 +109,35 @@ def test_the_card_does_not_tell_where_image_encoder_and_scans_lay(recipe: Recipe
     assert "| image encoder | `dino` |" in card
     assert "`picture_scene` `scan.ply`" in card
     assert "/home/me" not in card
+
+
+def test_an_export_leaves_the_run_as_it_was(recipe: Recipe, tmp_path: Path) -> None:
+    def files() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in recipe.loop.output.rglob("*")}
+
+    before = files()
+    export(recipe.loop.output, tmp_path / "model")
+    assert files() == before
+
+
+def test_where_curves_cannot_be_drawn_the_runs_own_are_taken(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.warns(ConcertoWarning, match="not drawn: Curves need matplotlib"):
+        export(recipe.loop.output, tmp_path / "model")
+    assert {file.name for file in (tmp_path / "model").iterdir()} == FILES
+    taken = (tmp_path / "model" / "curves.png").read_bytes()
+    assert taken == (recipe.loop.output / "curves.png").read_bytes()
+
+
+def test_a_model_whose_card_cannot_be_made_is_not_begun(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(RECIPES, "concerto-tiny")
+    with pytest.raises(KeyError):
+        export(recipe.loop.output, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_without_a_licence_the_card_states_none(recipe: Recipe, tmp_path: Path) -> None:
