@@ -15,6 +15,18 @@ from concerto.training.recipes import RECIPES
 
 # What the card tells of the beginning and the end of a run: means over this share of its lines.
 SHARE = 0.1
+# What has a row of its own, and last where features are kept, which says nothing to others.
+APART = (
+    "data",
+    "split",
+    "start_from",
+    "recipe",
+    "loop.batch_size",
+    "loop.precision",
+    "images.cache",
+)
+JOINT = "joint 2D-3D self-supervision ([Concerto](https://arxiv.org/abs/2510.23607))"
+POINTS_ALONE = "self-supervision on points alone ([Sonata](https://arxiv.org/abs/2503.16429))"
 SHOWN = (
     "loss",
     "mask",
@@ -52,6 +64,8 @@ def run_card(
     data = ", ".join(map(public_name, settings["data"]))
     picture = f"\n![Curves of the run]({curves})\n" if curves else ""
     started = settings["start_from"]
+    images = bool(settings["objective"]["cross_modal_weight"]) and settings["views"]["use_images"]
+    cosine = ", the\ncross-modal one 10 · (1 - cosine)" if images else ""
     rows = {
         "recipe": settings["recipe"],
         "data": f"{data} ({settings['split']})",
@@ -66,7 +80,7 @@ def run_card(
     return f"""{model_card(config, source)}
 ## How it was trained
 
-By joint 2D-3D self-supervision ([Concerto](https://arxiv.org/abs/2510.23607)), with
+By {JOINT if images else POINTS_ALONE}, with
 `python -m concerto.training.pretrain`. All of this is from the run's own record.
 
 | | |
@@ -79,9 +93,9 @@ By joint 2D-3D self-supervision ([Concerto](https://arxiv.org/abs/2510.23607)), 
 |---|---|---|
 {_lines(_losses(record.entries))}
 
-Means over the first and the last tenth of the log. Losses are cross-entropies in nats, the
-cross-modal one 10 · (1 - cosine). Agreement and prototype use (0 to 1) and feature rank would be
-near 0, 0 and 1 had training collapsed.
+Means over the first and the last tenth of the log. Losses are cross-entropies in nats{cosine}.
+Agreement and prototype use (0 to 1) and feature rank would be near 0, 0 and 1 had training
+collapsed.
 {picture}
 ## Licence
 
@@ -115,13 +129,11 @@ def _changes(record: RunRecord) -> str:
     """Where the run left its recipe."""
     recipe = RECIPES[record.settings["recipe"]]((), Path())
     defaults = dict(_flat(json.loads(json.dumps(dataclasses.asdict(recipe), default=str))))
-    own = dict(_flat(record.settings))
-    # The first four have rows of their own; where features are kept says nothing to others.
-    apart = ("data", "split", "start_from", "recipe", "images.cache")
+    own = dict(_flat({**record.settings, "loop": record.loop}))
     changed = {
-        name: value
+        name.removeprefix("loop."): value
         for name, value in own.items()
-        if name not in apart and value != defaults.get(name, value)
+        if name not in APART and value != defaults.get(name, value)
     }
     if not changed:
         return "All other values are the recipe's."

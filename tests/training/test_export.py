@@ -90,7 +90,10 @@ def test_the_card_says_what_the_run_recorded(recipe: Recipe, tmp_path: Path) -> 
         "| data | `scenes` (train) |",
         "| image encoder | efficientnet-lite0 |",
         "| steps | 2 of 2, of 4 samples |",
+        "By joint 2D-3D self-supervision",
         "`lr` 0.002",
+        "`clip_norm` None",
+        "the\ncross-modal one 10",
         "| cross modal |",
         "![Curves of the run](curves.png)",
         "Weights: mit",
@@ -109,6 +112,30 @@ def test_the_card_does_not_tell_where_image_encoder_and_scans_lay(recipe: Recipe
     assert "| image encoder | `dino` |" in card
     assert "`picture_scene` `scan.ply`" in card
     assert "/home/me" not in card
+
+
+def card_of(recipe: Recipe) -> str:
+    """The card of a run that has not logged anything yet."""
+    settings = as_json(dataclasses.asdict(recipe))
+    names = ("batch_size", "accumulate", "precision", "clip_norm", "seed")
+    loop = {name: settings["loop"][name] for name in names}
+    record = RunRecord(settings, {"steps": 2, "samples": 3, **loop}, {}, 2, [])
+    return run_card(recipe.model, record, "student", "me/model", None)
+
+
+def test_the_card_tells_every_value_that_is_not_the_recipes(tmp_path: Path) -> None:
+    plain = RECIPES["sonata"](("org/scenes",), tmp_path)
+    assert "All other values are the recipe's." in card_of(plain)
+    loop = replace(plain.loop, seed=7, accumulate=2, clip_norm=1.0)
+    told = "Other than in the recipe: `accumulate` 2, `clip_norm` 1.0, `seed` 7."
+    assert told in card_of(replace(plain, loop=loop))
+
+
+def test_the_card_of_a_run_without_images_speaks_of_none(tmp_path: Path) -> None:
+    card = card_of(RECIPES["sonata"](("org/scenes",), tmp_path))
+    assert "By self-supervision on points alone ([Sonata](https://arxiv.org/abs/2503" in card
+    assert "2D-3D" not in card
+    assert "cross-modal" not in card
 
 
 def test_an_export_leaves_the_run_as_it_was(recipe: Recipe, tmp_path: Path) -> None:
