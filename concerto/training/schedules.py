@@ -7,6 +7,7 @@ state, so a resumed run cannot lose its place.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from concerto.errors import ConfigError
@@ -39,8 +40,14 @@ class PretrainSchedules:
     """Share of cells that is masked, first and after the warm-up."""
 
     def __post_init__(self) -> None:
+        """Raises ConfigError where a value is out of range."""
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup is {self.warmup!r}; it is a share of all steps, in [0, 1).")
+        for name in ("momentum", "mask_ratio"):
+            self._check(name, "shares, in [0, 1]", lambda value: 0 <= value <= 1)
+        for name in ("teacher_temperature", "mask_size"):
+            self._check(name, "over 0", lambda value: value > 0)
+        self._check("weight_decay", "at least 0", lambda value: value >= 0)
 
     def rates(self, step: int, total: int) -> Rates:
         """What the optimiser has to know of a step."""
@@ -54,6 +61,11 @@ class PretrainSchedules:
             mask_size=ramp(step, total, self.mask_size, self.warmup),
             mask_ratio=ramp(step, total, self.mask_ratio, self.warmup),
         )
+
+    def _check(self, name: str, wanted: str, fits: Callable[[float], bool]) -> None:
+        first, last = getattr(self, name)
+        if not (fits(first) and fits(last)):
+            raise ConfigError(f"{name} is {first:g}, {last:g}; both must be {wanted}.")
 
 
 def one_cycle(step: int, total: int, warmup: float) -> tuple[float, float]:
