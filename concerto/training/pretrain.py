@@ -45,7 +45,13 @@ def pretrain(recipe: Recipe) -> TrainResult:
     something is missing or does not fit; during the run, the errors of `train`.
     """
     accelerator = make_accelerator(recipe.loop)
-    source = open_scenes(recipe.data, split=recipe.split, streaming=recipe.streaming)
+    recipe.loop.forward_size(accelerator.num_processes)  # refuses a batch that does not divide
+    source = open_scenes(
+        recipe.data,
+        split=recipe.split,
+        streaming=recipe.streaming,
+        images=recipe.views.use_images,
+    )
     start = None if recipe.start_from is None else hub.locate(recipe.start_from)
     if start is not None:
         recipe = _inherit(recipe, start)

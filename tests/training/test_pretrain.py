@@ -114,8 +114,11 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     assert all(torch.equal(given[name], wanted[name]) for name in wanted)
 
 
-def test_a_run_without_images_needs_no_image_encoder(scenes: Path, tmp_path: Path) -> None:
-    recipe = small_recipe(scenes, tmp_path / "run", max_steps=1)
+def test_a_run_without_images_needs_no_image_encoder_and_reads_none(tmp_path: Path) -> None:
+    data = write_scenes(tmp_path / "scenes")
+    for image in data.rglob("*.png"):
+        image.unlink()
+    recipe = small_recipe(data, tmp_path / "run", max_steps=1)
     recipe = replace(
         recipe,
         images=replace(recipe.images, name=None),
@@ -251,6 +254,12 @@ def test_an_image_encoder_of_other_sizes_is_refused_with_the_options_to_pass(
     with pytest.raises(ConfigError, match=r"--objective\.image-width 624 --views\.patch-size 16"):
         pretrain(recipe)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path / "none", tmp_path / "run", batch_size=2, accumulate=4)
+    with pytest.raises(ConfigError, match=r"batch of 2 samples .* must be a multiple of 4"):
+        pretrain(recipe)
 
 
 def test_broken_samples_are_named_and_too_many_end_the_run_in_one_line(tmp_path: Path) -> None:
