@@ -120,16 +120,14 @@ def read_finished(run: Path) -> FinishedRun:
     settings = content["settings"]
     if "objective" not in settings["task"]:
         raise CheckpointError(f"{run} is a run of something else than pretraining.")
+    step = step_of(file)
     record = RunRecord(
         settings=settings["task"],
         loop=settings["loop"],
         versions=about["versions"],
-        step=step_of(file),
-        entries=[
-            entry
-            for entry in read_metrics(run)
-            if "loss" in entry and entry["step"] <= step_of(file)
-        ],
+        step=step,
+        entries=[e for e in read_metrics(run) if "loss" in e and e["step"] <= step],
+        changes=[change for change in about.get("changes", []) if change["step"] < step],
     )
     return FinishedRun(record, content["module"], settings["task"])
 

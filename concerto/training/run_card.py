@@ -43,13 +43,15 @@ SHOWN = (
 @dataclass(frozen=True)
 class RunRecord:
     """What a run wrote down. settings: the recipe. loop: batch size, precision and the like.
-    step: how many were done. entries: lines of the log with losses, in order."""
+    step: how many were done. entries: lines of the log with losses, in order. changes: of settings
+    on the way, as `read_run` has them."""
 
     settings: Mapping[str, Any]
     loop: Mapping[str, Any]
     versions: Mapping[str, str]
     step: int
     entries: Sequence[Mapping[str, Any]]
+    changes: Sequence[Mapping[str, Any]] = ()
 
 
 def run_card(
@@ -87,7 +89,7 @@ By {JOINT if images else POINTS_ALONE}, with
 |---|---|
 {_lines(f"| {name} | {value} |" for name, value in rows.items())}
 
-{_changes(record)}
+{_unlike_recipe(record)}{"".join(map(_turn, record.changes))}
 
 | | first | last |
 |---|---|---|
@@ -125,7 +127,7 @@ def _mean(entries: Sequence[Mapping[str, Any]], name: str) -> str:
     return f"{sum(values) / len(values):.4g}" if values else "-"
 
 
-def _changes(record: RunRecord) -> str:
+def _unlike_recipe(record: RunRecord) -> str:
     """Where the run left its recipe."""
     recipe = RECIPES[record.settings["recipe"]]((), Path())
     defaults = dict(_flat(json.loads(json.dumps(dataclasses.asdict(recipe), default=str))))
@@ -137,10 +139,24 @@ def _changes(record: RunRecord) -> str:
     }
     if not changed:
         return "All other values are the recipe's."
-    paths = {k: public_name(v) for k, v in changed.items() if "/" in str(v) and isinstance(v, str)}
-    shown = changed | paths
-    listed = ", ".join(f"`{name}` {value}" for name, value in shown.items())
+    listed = ", ".join(f"`{name}` {_public(value)}" for name, value in changed.items())
     return f"Other than in the recipe: {listed}."
+
+
+def _turn(change: Mapping[str, Any]) -> str:
+    """What was changed where the run was stopped and went on."""
+    listed = ", ".join(
+        f"`{name.partition('.')[2]}` {_public(now)} ({_public(before)} before)"
+        for name, (before, now) in change["settings"].items()
+    )
+    return f" Changed after step {change['step']:,}: {listed}."
+
+
+def _public(value: Any) -> str:
+    """A value, or several; of a path the last part alone."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_public, value))}]"
+    return public_name(value) if isinstance(value, str) and "/" in value else str(value)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,7 @@ import json
 import platform
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +26,8 @@ from concerto.training.checkpointing import (
 from concerto.training.metrics import forget_after, read_metrics
 
 RUN_FILE = "run.json"
+# What a setting is where there is none of its name.
+ABSENT = "absent"
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,25 @@ def open_run(
     exists = check_free(run, resume)
     found = latest_checkpoint(run) if exists else None
     step = 0
+    changed: dict[str, tuple[Any, Any]] = {}
     if found is not None:
         file, content = found
         step = step_of(file)
-        _check_settings(file, content["settings"], settings, allow_changes)
+        changed = _changed(content["settings"], settings)
+        if changed:
+            _allow(file, changed, allow_changes)
     elif resume:
         warnings.warn(f"{run} holds no checkpoint: beginning anew.", ConcertoWarning, stacklevel=2)
     clear_way(run, step)
     forget_after(run, step)
-    known = read_run(run) if (run / RUN_FILE).exists() else {"name": uuid.uuid4().hex[:8]}
-    _write_run(run, known, settings)
+    known: dict[str, Any] = {"name": uuid.uuid4().hex[:8]}
+    if (run / RUN_FILE).exists():
+        known = read_run(run)
+    # Those of this step and later were made by a run that got no further.
+    changes = [change for change in known.get("changes", []) if change["step"] < step]
+    if changed:
+        changes.append({"step": step, "settings": changed})
+    _write_run(run, known, settings, changes)
     return OpenedRun(known["name"], None if found is None else found[0])
 
 
@@ -76,6 +87,8 @@ def check_free(run: Path, resume: bool) -> bool:
 
 def read_run(run: Path) -> dict[str, Any]:
     """What `run.json` says: name, when it was started, versions, settings of "loop" and "task".
+    And, but for older runs, "changes": after which steps which "settings" were changed, by their
+    whole names, each with the value before and the value from then on.
 
     Raises CheckpointError where there is none.
     """
@@ -98,7 +111,12 @@ def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _write_run(run: Path, known: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def _write_run(
+    run: Path,
+    known: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    changes: Sequence[Mapping[str, Any]],
+) -> None:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     values = {
         "name": known["name"],
@@ -109,26 +127,28 @@ def _write_run(run: Path, known: Mapping[str, Any], settings: Mapping[str, Any])
             "python": platform.python_version(),
         },
         "settings": settings,
+        "changes": changes,
     }
     write_json(run / RUN_FILE, values)
 
 
-def _check_settings(
-    file: Path, before: Mapping[str, Any], now: Mapping[str, Any], allow_changes: bool
-) -> None:
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ, by name, as they were and as they are."""
     old, new = dict(_flat(before)), dict(_flat(now))
-    absent = "absent"
-    changes = [
-        f"{name} was {old.get(name, absent)!r}, is {new.get(name, absent)!r}"
+    return {
+        name: (old.get(name, ABSENT), new.get(name, ABSENT))
         for name in sorted(old.keys() | new.keys())
-        if old.get(name, absent) != new.get(name, absent)
+        if old.get(name, ABSENT) != new.get(name, ABSENT)
         # An option that has come since, and is off.
         and not (name not in old and new[name] in (None, False))
-    ]
-    if not changes:
-        return
-    told = f"The settings are not those of {file}: {'; '.join(changes)}."
-    if not allow_changes:
+    }
+
+
+def _allow(file: Path, changed: Mapping[str, tuple[Any, Any]], allowed: bool) -> None:
+    """Warn of changed settings. Raises ConfigError where they are not allowed."""
+    named = "; ".join(f"{name} was {old!r}, is {new!r}" for name, (old, new) in changed.items())
+    told = f"The settings are not those of {file}: {named}."
+    if not allowed:
         raise ConfigError(
             f"{told} Give the same again, begin a new run in another --output, or pass "
             "--allow-changes."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import sys
 import warnings
@@ -129,6 +130,36 @@ def test_the_card_tells_every_value_that_is_not_the_recipes(tmp_path: Path) -> N
     loop = replace(plain.loop, seed=7, accumulate=2, clip_norm=1.0)
     told = "Other than in the recipe: `accumulate` 2, `clip_norm` 1.0, `seed` 7."
     assert told in card_of(replace(plain, loop=loop))
+
+
+def test_the_card_tells_what_was_changed_on_the_way(recipe: Recipe, tmp_path: Path) -> None:
+    shutil.copytree(recipe.loop.output, tmp_path / "run")
+    shutil.copytree(recipe.data[0], tmp_path / "moved")
+    loop = replace(recipe.loop, output=tmp_path / "run", resume=True, allow_changes=True)
+    changed = replace(recipe, lr=0.001, data=(str(tmp_path / "moved"),), loop=loop)
+    pretrain(changed)  # through already, so all weights are of the settings before
+    export(tmp_path / "run", tmp_path / "model")
+    assert "Changed after" not in (tmp_path / "model" / "README.md").read_text()
+    pretrain(replace(changed, loop=replace(loop, max_steps=3)))
+    export(tmp_path / "run", tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert (
+        "Changed after step 2: `steps` 3 (2 before), `data` [`moved`] ([`scenes`] before)" in card
+    )
+    assert "`lr` 0.001 (0.002 before)" in card
+    assert str(tmp_path.parent) not in card
+
+
+def test_a_run_from_before_changes_were_kept_can_be_exported(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    shutil.copytree(recipe.loop.output, tmp_path / "run")
+    file = tmp_path / "run" / "run.json"
+    about = json.loads(file.read_text())
+    assert about.pop("changes") == []
+    file.write_text(json.dumps(about))
+    export(tmp_path / "run", tmp_path / "model")
+    assert {file.name for file in (tmp_path / "model").iterdir()} == FILES
 
 
 def test_the_card_of_a_run_without_images_speaks_of_none(tmp_path: Path) -> None:

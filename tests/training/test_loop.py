@@ -134,6 +134,23 @@ def test_other_settings_are_refused_by_name_unless_allowed(config: LoopConfig) -
     assert read_run(config.output)["settings"]["loop"]["seed"] == 1
 
 
+def test_a_run_remembers_which_settings_were_changed_after_which_steps(config: LoopConfig) -> None:
+    def changes() -> list[tuple[int, dict[str, Any]]]:
+        return [(turn["step"], turn["settings"]) for turn in read_run(config.output)["changes"]]
+
+    config = replace(config, resume=True, allow_changes=True)
+    with pytest.raises(Crash):
+        run_toy(config, task=crash_after(4))
+    assert changes() == []
+    with pytest.raises(Crash):
+        run_toy(replace(config, seed=1), task=crash_after(5))  # saves nothing after step 3
+    with pytest.raises(Crash):
+        run_toy(replace(config, seed=2), task=crash_after(7))
+    assert changes() == [(3, {"loop.seed": [0, 2]})]
+    run_toy(replace(config, seed=2, accumulate=2))
+    assert changes() == [(3, {"loop.seed": [0, 2]}), (6, {"loop.accumulate": [1, 2]})]
+
+
 def test_a_run_from_before_an_option_goes_on_where_the_option_is_off(config: LoopConfig) -> None:
     run_toy(replace(config, max_steps=5))
     file = list_checkpoints(config.output)[-1]
