@@ -8,8 +8,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from threading import Lock
 from typing import Any, TypeVar
 
 import torch
@@ -97,18 +99,42 @@ def fast_products() -> Iterator[None]:
     By default torch gives them to MKL, which on some processors runs at half of oneDNN's rate.
     Where bfloat16 is allowed inside of products, it gives them to oneDNN, which makes use of that
     where the processor has hardware tiles for it, and else stays in float32. So it is allowed only
-    where products have been seen to come out in true float32.
+    where products have been seen to come out in true float32. The setting is the process's: threads
+    that multiply elsewhere meanwhile go the same way, and must not change it.
     """
-    before = _get_precision()
-    # Whoever chose a lower precision keeps it.
-    if before not in EXACT or not _bfloat16_is_unused():
-        yield
-        return
-    _set_precision(ALLOW_BFLOAT16)
+    with _guard:
+        if _within.threads == 0:
+            _within.before = _allow_bfloat16()
+        _within.threads += 1
     try:
         yield
     finally:
-        _set_precision(before)
+        with _guard:
+            _within.threads -= 1
+            if _within.threads == 0 and _within.before is not None:
+                _set_precision(_within.before)
+
+
+@dataclass
+class _Within:
+    """How many threads are within `fast_products`, and the precision that the last to leave puts
+    back, if another was set."""
+
+    threads: int = 0
+    before: str | None = None
+
+
+_within, _guard = _Within(), Lock()
+
+
+def _allow_bfloat16() -> str | None:
+    """The precision before, None where it stays."""
+    before = _get_precision()
+    # Whoever chose a lower precision keeps it.
+    if before not in EXACT or not _bfloat16_is_unused():
+        return None
+    _set_precision(ALLOW_BFLOAT16)
+    return before
 
 
 def _get_precision() -> str:

@@ -1,3 +1,5 @@
+from threading import Thread
+
 import pytest
 import torch
 
@@ -62,6 +64,47 @@ def test_imprecise_products_are_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
             assert cpu._get_precision() in cpu.EXACT
     finally:
         cpu._bfloat16_is_unused.cache_clear()
+
+
+def test_the_last_thread_to_leave_restores_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_bfloat16_is_unused", lambda: True)
+    before = cpu._get_precision()
+    first, second = cpu.fast_products(), cpu.fast_products()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert cpu._get_precision() == cpu.ALLOW_BFLOAT16
+    second.__exit__(None, None, None)
+    assert cpu._get_precision() == before
+
+
+def test_a_thread_that_comes_while_another_tries_products_out_does_not_see_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_precision, before, seen = cpu._set_precision, cpu._get_precision(), []
+
+    def multiply() -> None:
+        with cpu.fast_products():
+            seen.append(cpu._get_precision())
+
+    second = Thread(target=multiply)
+
+    def set_and_let_the_second_come(precision: str) -> None:
+        set_precision(precision)
+        if second.ident is None:
+            second.start()
+            second.join(0.2)
+
+    monkeypatch.setattr(cpu, "_set_precision", set_and_let_the_second_come)
+    monkeypatch.setattr(cpu, "FLOAT32_ERROR", 0.0)  # so that trying out is all that sets it
+    cpu._bfloat16_is_unused.cache_clear()
+    try:
+        multiply()
+        second.join()
+    finally:
+        cpu._bfloat16_is_unused.cache_clear()
+    assert seen == [before] * 2
+    assert cpu._get_precision() == before
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
