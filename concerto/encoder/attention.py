@@ -126,6 +126,8 @@ class PatchAttention(nn.Module):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, on_cpu: bool = False) -> Tensor:
         """Queries (P, Q, C) of keys and values (P, K, C) → (P, Q, C). on_cpu: as in `add_to`."""
+        # A block may be compiled while the encoder around it is not.
+        on_cpu = on_cpu and not torch.compiler.is_compiling()
         attend = find_attention(query.shape[2] // self.heads) if on_cpu else None
         if attend is not None:
             return attend(query, key, value, self.heads)

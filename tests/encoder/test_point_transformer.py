@@ -28,6 +28,16 @@ def test_levels_have_the_configs_channels_and_end_where_the_clouds_end() -> None
     assert [level.pooling is None for level in levels] == [False] * 4 + [True]
 
 
+@torch.no_grad()
+def test_blocks_compiled_one_by_one_infer_the_same() -> None:
+    model, inputs = encoder().eval(), voxels()
+    plain = model(*inputs)
+    for block in model.stages[0].blocks:
+        block.compile(backend="eager")
+    for given, wanted in zip(model(*inputs), plain, strict=True):
+        assert relative_l2(given.feat, wanted.feat) < 1e-5
+
+
 def test_weights_begin_as_published() -> None:
     model = PointTransformer(ConcertoConfig.preset("small"))
     convolutions = [module for module in model.modules() if isinstance(module, SubmanifoldConv)]
