@@ -31,7 +31,7 @@ def check_distribution(accelerator: Accelerator) -> None:
     if kind == "FSDP" and not getattr(accelerator, "is_fsdp2", False):
         raise ConfigError(
             "Averages of weights cannot be kept where FSDP flattens them. Put fsdp_version: 2 into "
-            "accelerate's configuration, which needs torch >= 2.6."
+            "accelerate's configuration."
         )
     if kind != "FSDP" and _is_on("ACCELERATE_USE_FSDP"):
         warnings.warn(

@@ -97,7 +97,6 @@ def update_shards(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.skipif(not hasattr(fsdp, "fully_shard"), reason="FSDP 2 needs torch 2.6")
 def test_the_teacher_follows_a_sharded_student_too(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(update_shards, (str(tmp_path),), nprocs=2)
     wanted = updated(small_objective())

@@ -196,7 +196,6 @@ def test_adapters_know_the_encoder_that_they_were_trained_on(place: Path, tmp_pa
     Segmenter.from_pretrained(tmp_path / "run" / "model", encoder=place / "encoder")
 
 
-@pytest.mark.skipif(not hasattr(fsdp, "fully_shard"), reason="FSDP 2 needs torch 2.6")
 def test_what_is_sharded_is_saved_whole(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
