@@ -66,7 +66,12 @@ def fields_of(points: Any) -> Fields | None:
 
 
 def get(points: Any, name: str) -> Any:
-    """A key of a mapping, or an attribute of anything else; None where it is absent."""
+    """A key of a mapping, or an attribute of anything else; None where it is absent.
+
+    Of an array nothing: its attributes are of NumPy, as `offset` of one that lies in a file.
+    """
+    if isinstance(points, np.ndarray):
+        return None
     return points.get(name) if isinstance(points, Mapping) else getattr(points, name, None)
 
 

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -102,6 +103,14 @@ def test_an_empty_scene_among_packed_ones_does_no_harm(
 def test_packing_that_does_not_add_up_is_refused(points: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         to_scenes(points)
+
+
+def test_an_array_that_lies_in_a_file_is_one_scene(model: Concerto, tmp_path: Path) -> None:
+    np.save(tmp_path / "scan.npy", ROOM.coord.numpy())
+    mapped = np.load(tmp_path / "scan.npy", mmap_mode="r")
+    wanted = model.encode(ROOM.coord)
+    assert torch.equal(model.encode(mapped), wanted)
+    assert torch.equal(model.encode([mapped])[0], wanted)
 
 
 def test_neither_scale_nor_color_range_has_a_say_over_voxels_that_are_made(
