@@ -52,6 +52,13 @@ def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
+def check_kept(source: Path, *outputs: Path) -> None:
+    """Raise InputError where one of the outputs is what is read: writing it would destroy that."""
+    for output in outputs:
+        if source.exists() and output.exists() and output.samefile(source):
+            raise InputError(f"{output} is what is read, and would be destroyed; write elsewhere.")
+
+
 def check_writable(folder: Path) -> None:
     """Raise InputError where files cannot be written to a folder; it need not exist yet."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())

@@ -15,6 +15,7 @@ from concerto.cli.columns import shorten
 from concerto.cli.drawing import check_drawable, draw, paint
 from concerto.cli.options import ScanOptions
 from concerto.errors import InputError
+from concerto.files import check_kept
 from concerto.hierarchy import Hierarchy
 from concerto.io import write
 from concerto.loading import from_pretrained
@@ -52,10 +53,12 @@ def ask(
         templates: Sentences to put the texts in, such as "a photo of a {}.", averaged.
         model: The translator.
     """
-    check_drawable(output)
+    check_drawable(output, scan)
     asked = as_texts(texts)
     if len(set(asked)) < len(asked):
         raise InputError("A text is given twice; ask for each once.")
+    maps = _paths(output, asked) if len(asked) > 1 else []
+    check_kept(scan, *maps)
     cloud = model.read(scan)
     options = model.inference()
     translator = load_translator(model)
@@ -79,7 +82,7 @@ def ask(
     if len(asked) == 1:
         colors = paint(cloud, scores[:, 0], heat_colors)
     else:
-        for number, path in enumerate(_paths(output, asked)):
+        for number, path in enumerate(maps):
             draw(path, cloud, paint(cloud, scores[:, number], heat_colors), asked[number])
             print(path)
         palette = torch.tensor([*distinct_colors(len(asked)), BLACK], dtype=torch.float32) / 255

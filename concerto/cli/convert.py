@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from concerto.checkpoints import write_published
+from concerto.checkpoints import WEIGHTS_FILE, write_published
 from concerto.errors import InputError
-from concerto.hub import PICKLES
+from concerto.files import check_kept
+from concerto.hub import PICKLES, locate
 from concerto.model import Concerto
 
 
@@ -26,6 +28,8 @@ def convert(
         target: A folder gets config.json and model.safetensors; a name ending in .pth becomes a
             published file, which keeps what is ours under a key of its own.
     """
+    if os.path.exists(source):
+        check_kept(locate(source).weights, target, target / WEIGHTS_FILE)
     model = Concerto.from_pretrained(source, dtype="auto")
     if target.suffix in PICKLES:
         write_published(target, model.config, model.state_dict())

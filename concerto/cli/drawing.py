@@ -9,18 +9,22 @@ import torch
 from torch import Tensor
 
 from concerto.errors import InputError
-from concerto.files import check_writable
+from concerto.files import check_kept, check_writable
 from concerto.io import write
 from concerto.points.point_cloud import PointCloud
 
 SUFFIXES = (".ply", ".png", ".html")
 
 
-def check_drawable(output: Path) -> None:
-    """Raise InputError where nothing can be drawn there, before any work is done."""
+def check_drawable(output: Path, scan: Path) -> None:
+    """Raise InputError where nothing can be drawn there, before any work is done.
+
+    scan: what is to be drawn, which is not to be lost.
+    """
     if output.suffix.lower() not in SUFFIXES:
         raise InputError(f"{output} must end in one of {', '.join(SUFFIXES)}.")
     check_writable(output.parent)
+    check_kept(scan, output)
 
 
 def paint(cloud: PointCloud, values: Tensor, colors: Callable[[Tensor], Tensor]) -> Tensor:

@@ -25,7 +25,7 @@ def pca(
         output: out.png for a picture, out.html for a page that rotates in any browser, out.ply
             for the coloured points.
     """
-    check_drawable(output)
+    check_drawable(output, scan)
     cloud = model.read(scan)
     features = model.encode(model.load(), cloud)
     draw(output, cloud, paint(cloud, features, pca_colors), scan.name)

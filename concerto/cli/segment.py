@@ -13,7 +13,7 @@ from concerto.cli.columns import shorten
 from concerto.cli.drawing import SUFFIXES, draw
 from concerto.cli.options import ScanOptions
 from concerto.errors import InputError
-from concerto.files import check_writable
+from concerto.files import check_kept, check_writable
 from concerto.io import WRITERS, write
 from concerto.loading import from_pretrained
 from concerto.palette import distinct_colors
@@ -45,7 +45,7 @@ def segment(
         classes: With a translator as --model: what to tell apart, as "chair,dining table,floor".
         encoder: Where the encoder of a head or adapters saved alone lies, if not where they say.
     """
-    _check(output)
+    _check(output, scan)
     cloud = model.read(scan)
     options = model.inference()
     if encoder is None:
@@ -124,8 +124,9 @@ def report(
     print(output)
 
 
-def _check(output: Path) -> None:
+def _check(output: Path, scan: Path) -> None:
     known = [*dict.fromkeys((*SUFFIXES, *WRITERS))]
     if output.suffix.lower() not in known:
         raise InputError(f"{output} must end in one of {', '.join(known)}.")
     check_writable(output.parent)
+    check_kept(scan, output)

@@ -29,7 +29,7 @@ def similar(
         point: X Y Z in the scan's own coordinates; the scan's nearest point is taken.
         output: out.png, out.html or out.ply.
     """
-    check_drawable(output)
+    check_drawable(output, scan)
     cloud = model.read(scan)
     wanted = torch.tensor(point, dtype=torch.float64)
     if not wanted.isfinite().all():

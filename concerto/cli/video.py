@@ -12,7 +12,7 @@ from tqdm import tqdm
 from concerto.cli.lifting import LiftOptions, describe
 from concerto.cli.options import ModelOptions
 from concerto.errors import InputError
-from concerto.files import check_writable
+from concerto.files import check_kept, check_writable
 from concerto.lifting.projection import find_spacing, project
 from concerto.lifting.video_file import check_video, video_writer
 from concerto.visualize.pca import pca_colors
@@ -42,6 +42,7 @@ def video(
     if not 0 <= opacity <= 1:
         raise InputError(f"opacity is {opacity:g}; expected 0 to 1.")
     check_writable(output.parent)
+    check_kept(source, output)
     encoder = model.load()
     cloud = options.lift(source, model.place())
     print(describe(cloud))

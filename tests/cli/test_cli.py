@@ -150,6 +150,39 @@ def test_a_mistake_gives_one_line_and_writes_nothing(
     assert [file.name for file in tmp_path.iterdir()] == ["room.npz"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "pca scan.ply -o scan.ply",
+        "similar scan.ply --point 0 0 0 -o here/../scan.ply",
+        "segment scan.ply -o link.ply",
+        "ask scan.ply chair -o scan.ply",
+        "ask scan-chair.ply chair table -o scan.ply",
+        "video clip.mp4 -o clip.mp4",
+        "convert theirs/state.pth theirs/state.pth",
+        "convert theirs theirs/state.pth",
+        "convert ours ours",
+        "convert ours/model.safetensors ours",
+    ],
+)
+def test_no_command_writes_over_what_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("here", "theirs"):
+        Path(folder).mkdir()
+    for scan in ("scan.ply", "scan-chair.ply"):
+        concerto.write(scan, random_cloud(50))
+    Path("link.ply").symlink_to("scan.ply")
+    Path("clip.mp4").write_bytes(b"frames")
+    shutil.copy(GOLDEN, "theirs/state.pth")
+    concerto.Concerto(SMALL).save_pretrained("ours")
+    before = {file: file.read_bytes() for file in Path().rglob("*.*")}
+    [error] = fail_here(*arguments.split())
+    assert "is what is read, and would be destroyed" in error
+    assert {file: file.read_bytes() for file in Path().rglob("*.*")} == before
+
+
 def test_a_mistake_ends_the_command_with_one(tmp_path: Path) -> None:
     process = run("encode", "-o", tmp_path / "out", code=1)
     assert process.stderr == "error: No scans were given: concerto encode SCAN... -o DIR.\n"
