@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +20,8 @@ from concerto.points.point_cloud import PointCloud
 
 COLUMNS = {"coord": ("x", "y", "z"), "normal": ("normal_x", "normal_y", "normal_z")}
 HEADER_LINES = 10
+# Lines that no header does without: the others have defaults.
+NEEDED = ("FIELDS", "SIZE", "TYPE", "WIDTH", "POINTS", "DATA")
 LONGEST_LINE = 2**20
 # The longest descriptors have some hundreds of values a point; a header can claim billions.
 MAX_FIELDS = 4096
@@ -27,9 +31,18 @@ def read(path: Path, scalars: Sequence[str] = ()) -> Fields:
     """Coordinates, packed or separate colours, normals, and the fields that `scalars` names."""
     pypcd4 = import_extra("pypcd4.pypcd4", "PCD files")
     with path.open("rb") as file:
-        header = _header(pypcd4, file)
+        given = _header(file)
+        lines = _completed(given)
+        header = pypcd4.MetaData.parse_header(lines)
+        begin = file.tell()
         _check_size(header, file, path.stat().st_size)
-    table = np.atleast_1d(pypcd4.PointCloud.from_path(path).pc_data)
+        if lines == given:
+            cloud = pypcd4.PointCloud.from_path(path)
+        else:
+            file.seek(begin)
+            whole = "\n".join([*lines, ""]).encode() + file.read()
+            cloud = pypcd4.PointCloud.from_fileobj(BytesIO(whole))
+    table = np.atleast_1d(cloud.pc_data)
     if len(table) != header.points:
         raise InputError(f"It claims {header.points:,} points and has {len(table):,}.")
     fields = take_columns(table, scalars)
@@ -56,8 +69,8 @@ def write(
         points.save(temporary, pypcd4.Encoding.BINARY)
 
 
-def _header(pypcd4: Any, file: BinaryIO) -> Any:
-    """What the file claims. Leaves `file` where the points begin."""
+def _header(file: BinaryIO) -> list[str]:
+    """The lines that say what the file claims. Leaves `file` where the points begin."""
     lines: list[str] = []
     while len(lines) < HEADER_LINES and (raw := file.readline(LONGEST_LINE)):
         line = raw.decode().strip()
@@ -65,7 +78,22 @@ def _header(pypcd4: Any, file: BinaryIO) -> Any:
             lines.append(line)
         if line.startswith("DATA"):
             break
-    return pypcd4.MetaData.parse_header(lines)
+    return lines
+
+
+def _completed(lines: list[str]) -> list[str]:
+    """A header with what pypcd4 asks for and the format does not: COUNT, and the latest version.
+
+    Raises InputError where a line is missing that has no default.
+    """
+    values = {line.split()[0]: line.split()[1:] for line in lines}
+    missing = [name for name in NEEDED if name not in values]
+    if missing:
+        raise InputError(f"Its header has no {', '.join(missing)}.")
+    ones = ["1"] * len(values["FIELDS"])
+    count = [] if "COUNT" in values else [" ".join(["COUNT", *ones])]
+    # Versions before 0.7 had fewer lines, and the same points.
+    return [*count, *(re.sub(r"^VERSION\s+0?\.[56]$", "VERSION 0.7", line) for line in lines)]
 
 
 def _check_size(header: Any, file: BinaryIO, size: int) -> None:
