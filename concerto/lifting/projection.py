@@ -16,6 +16,7 @@ from torch import Tensor
 from concerto.errors import InputError
 from concerto.lifting.camera import Camera
 from concerto.lifting.surface import noise
+from concerto.points.convert import as_tensor
 from concerto.points.point_cloud import PointCloud
 from concerto.points.prepare import positive
 
@@ -48,7 +49,8 @@ def project(
     Raises InputError where features and cloud differ in length, spacing is not positive, or holes
     no whole number.
     """
-    features = torch.as_tensor(features)
+    if not isinstance(features, Tensor):
+        features = as_tensor(features, "features")
     if features.ndim != 2 or len(features) != len(cloud):
         raise InputError(
             f"features have shape {tuple(features.shape)}; expected ({len(cloud)}, C), a row for "

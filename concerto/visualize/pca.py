@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from concerto.errors import InputError
+from concerto.points.convert import as_tensor
 
 # Enough rows to find directions of variation by; all rows are coloured.
 SAMPLE = 2**16
@@ -20,11 +21,11 @@ def pca_colors(features: Tensor) -> Tensor:
 
     Deterministic: the sign of each direction is chosen so that its largest weight is positive.
 
-    Raises InputError where features are not (N, C), or not finite.
+    Raises InputError where features are not (N, C), not finite, or no real numbers.
     """
     if isinstance(features, (list, tuple)):
         raise InputError("features is a list, one entry a scene: colour each, or torch.cat them.")
-    features = torch.as_tensor(features)
+    features = as_tensor(features, "features")
     if features.ndim != 2 or 0 in features.shape:
         raise InputError(f"features has shape {tuple(features.shape)}; it must be (N, C).")
     features = features.detach()

@@ -65,6 +65,14 @@ def test_features_keep_their_dtype_and_channels() -> None:
     assert seen.dtype == torch.float16
 
 
+def test_arrays_are_seen_however_they_lie_in_memory() -> None:
+    cloud = PointCloud(wall(1.0))
+    features = np.random.default_rng(0).random((len(cloud), 2))
+    wanted = concerto.project(torch.from_numpy(features), cloud, FRONT)
+    for other in (features.astype(">f8"), features[::-1].copy()[::-1]):
+        assert torch.equal(concerto.project(other, cloud, FRONT), wanted)
+
+
 def test_small_gaps_are_filled_and_large_ones_are_left_open() -> None:
     coord = wall(1.0)
     x, y = coord[:, 0], coord[:, 1]
@@ -129,6 +137,8 @@ def test_what_cannot_be_projected_is_told() -> None:
         concerto.project(torch.ones(3, 2), cloud, FRONT)
     with pytest.raises(InputError, match=r"pass values\[:, None\]"):
         concerto.project(torch.ones(len(cloud)), cloud, FRONT)
+    with pytest.raises(InputError, match="must hold real numbers"):
+        concerto.project(np.array([["a", "b"]]), cloud, FRONT)
     for spacing in (-1, "wide"):
         with pytest.raises(InputError, match=f"spacing is {spacing!r}; it must be a positive"):
             concerto.project(torch.ones(len(cloud), 2), cloud, FRONT, spacing=spacing)

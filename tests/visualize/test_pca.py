@@ -46,11 +46,19 @@ def test_large_scans_are_coloured_in_parts_as_if_at_once(monkeypatch: pytest.Mon
         (torch.zeros(5), r"shape \(5,\); it must be \(N, C\)"),
         (torch.zeros(0, 3), r"shape \(0, 3\)"),
         ([torch.zeros(5, 3)], "is a list, one entry a scene"),
+        (np.array([["a", "b", "c"]]), "must hold real numbers"),
     ],
 )
 def test_what_is_no_table_of_features_is_refused(features: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         pca_colors(features)
+
+
+def test_arrays_are_coloured_however_they_lie_in_memory() -> None:
+    features = spread(50).numpy()
+    wanted = pca_colors(features)
+    assert torch.equal(pca_colors(features.astype(">f4")), wanted)
+    assert torch.equal(pca_colors(features[::-1].copy()[::-1]), wanted)
 
 
 @pytest.mark.parametrize("row", [0, CHUNK + 3])
