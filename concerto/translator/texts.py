@@ -28,7 +28,10 @@ _guard = Lock()
 
 
 def as_texts(texts: str | Sequence[str]) -> list[str]:
-    """What was asked, in order; a single text is one. Raises InputError for none or empty ones."""
+    """What was asked, in order; a single text is one.
+
+    Raises InputError for none, and for texts that are empty or no valid Unicode.
+    """
     if isinstance(texts, bytes) or not isinstance(texts, Iterable):
         raise InputError(
             f"The texts are a {type(texts).__name__}; pass a string or a list of strings, such as "
@@ -45,6 +48,10 @@ def as_texts(texts: str | Sequence[str]) -> list[str]:
             )
         if not text.strip():
             raise InputError(f"Text {place} of {len(asked)} is empty.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"Text {place} is {text!r}, which is no valid Unicode.") from error
     return asked
 
 

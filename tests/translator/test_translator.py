@@ -173,6 +173,7 @@ def test_neither_tower_nor_texts_are_in_the_state(translator: Translator) -> Non
         (["chair", " "], "Text 1 of 2 is empty"),
         ("", "is empty"),
         (["chair", 3], "Text 1 is a int"),
+        (["chair", "\ud800"], r"Text 1 is '\\ud800', which is no valid Unicode"),
     ],
 )
 def test_texts_that_say_nothing_are_refused(
