@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 import warnings
@@ -24,8 +25,9 @@ def run(
     """What `work` makes of the command line's arguments.
 
     Exits with 1 and one line on stderr where it cannot be done, or somebody interrupts it;
-    `--debug` anywhere shows the traceback of an error instead. wording: the library's messages →
-    the command's. interrupted: what is said then.
+    `--debug` anywhere shows the traceback of an error instead. Where nobody reads the output any
+    longer it exits with 1 and no word. wording: the library's messages → the command's.
+    interrupted: what is said then.
     """
 
     def show(message: Warning | str, *_: object) -> None:
@@ -37,13 +39,20 @@ def run(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return work([argument for argument in sys.argv[1:] if argument != DEBUG])
+        result = work([argument for argument in sys.argv[1:] if argument != DEBUG])
+        sys.stdout.flush()
+        return result
     except ConcertoError as error:
         if DEBUG in sys.argv:
             raise
         sys.exit(f"error: {wording(str(error))}")
     except KeyboardInterrupt:
         sys.exit(interrupted)
+    except BrokenPipeError:
+        # Who reads the output has enough, as `head` has. What is left of it goes nowhere: Python
+        # would try once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def run_one_of(commands: dict[str, Callable[..., Any]], prog: str, description: str) -> None:

@@ -1,6 +1,9 @@
 """The command line, in processes of its own and in the tests'."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +189,22 @@ def test_no_command_writes_over_what_it_reads(
 def test_a_mistake_ends_the_command_with_one(tmp_path: Path) -> None:
     process = run("encode", "-o", tmp_path / "out", code=1)
     assert process.stderr == "error: No scans were given: concerto encode SCAN... -o DIR.\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_command_ends_quietly_where_nobody_reads_its_output(unbuffered: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        [sys.executable, "-m", "concerto.cli", "models"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        timeout=300,
+    )
+    os.close(write)
+    assert process.returncode == 1
+    assert not process.stderr
 
 
 def test_points_that_are_not_finite_are_left_out_on_request(tmp_path: Path) -> None:
