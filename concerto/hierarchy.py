@@ -102,7 +102,17 @@ class Hierarchy:
         """Values (n, …) of a stage's voxels, copied to the points in them: (N, …), or a list.
 
         Points that were left out get zeros.
+
+        Raises InputError for a stage that does not exist, or values that are not one a voxel of it.
         """
+        if type(stage) is not int or not 0 <= stage < len(self.levels):
+            raise InputError(f"stage is {stage!r}; it must be from 0 to {len(self.levels) - 1}.")
+        voxels = len(self.levels[stage].feat)
+        if values.shape[:1] != (voxels,):
+            raise InputError(
+                f"values has shape {tuple(values.shape)}; it must be ({voxels}, …), a row for each "
+                f"voxel of stage {stage}."
+            )
         rows = self.voxel_of_point.clamp(min=0)
         for level in self.levels[:stage]:
             assert level.parent is not None  # only the coarsest has none

@@ -389,6 +389,16 @@ def test_features_finer_than_their_place_are_refused(model: Concerto) -> None:
         hierarchy.features(at="pixels")  # type: ignore[arg-type]
 
 
+def test_values_that_are_not_of_a_stages_voxels_are_refused_at_points(model: Concerto) -> None:
+    hierarchy = model.hierarchy(random_cloud(50))
+    for stage in (-1, 5, 1.0):
+        with pytest.raises(InputError, match=f"stage is {stage}; it must be from 0 to 4"):
+            hierarchy.at_points(hierarchy.levels[1].feat, stage)  # type: ignore[arg-type]
+    for values in (hierarchy.levels[1].feat, torch.tensor(1.0)):
+        with pytest.raises(InputError, match=r"a row for each voxel of stage 2"):
+            hierarchy.at_points(values, 2)
+
+
 def test_a_name_instead_of_a_config_says_how_to_load() -> None:
     with pytest.raises(ConfigError, match=r"from_pretrained"):
         Concerto("concerto-large")  # type: ignore[arg-type]
