@@ -104,11 +104,10 @@ class Concerto(nn.Module, SavedModel):
         grid_size: float | None = None,
         color_range: tuple[float, float] | None = None,
         drop_invalid: bool = False,
-        slice_rows: int | None = None,
     ) -> Hierarchy:
         """The levels that features are read from: what heads, objectives and viewers work on.
 
-        slice_rows: bounds working memory, see `PointTransformer.forward`. Otherwise as `forward`.
+        Arguments as of `forward`.
         """
         self._check_scale(scale, grid_size)
         scenes = to_scenes(points, color_range)
@@ -116,7 +115,7 @@ class Concerto(nn.Module, SavedModel):
         for number, item in zip(scenes.numbers, scenes.items, strict=True):
             with _naming(number, len(scenes.items)):
                 prepared.append(self._prepare(item, scale, grid_size, color_range, drop_invalid))
-        return self._encode(prepared, scenes, slice_rows)
+        return self._encode(prepared, scenes)
 
     def encode(
         self,
@@ -297,7 +296,7 @@ class Concerto(nn.Module, SavedModel):
         )
 
     def _encode(
-        self, prepared: list[EncoderInput], scenes: Scenes, slice_rows: int | None
+        self, prepared: list[EncoderInput], scenes: Scenes, slice_rows: int | None = None
     ) -> Hierarchy:
         starts = [0, *accumulate(len(scene.feat) for scene in prepared)]
         feat = torch.cat([scene.feat for scene in prepared])

@@ -16,7 +16,6 @@ from huggingface_hub import constants
 from concerto.errors import ConcertoWarning
 from conftest import ROOT
 
-GOLDEN = ROOT / "tests" / "golden" / "data" / "official_tiny.pth"
 ROOM = ROOT / "concerto" / "assets" / "sample_room.npz"
 CONCERTO = "concerto.cli"
 PREPARE = "concerto.training.prepare"

@@ -7,6 +7,8 @@ from concerto.errors import InputError
 # Real scans shrink 3 to 20 times; a small file of equal points may shrink more.
 MAX_EXPANSION = 100
 ALWAYS_ALLOWED = 16 * 2**20
+# What phones take has 50 million pixels; more is a mistake, or an attack on memory.
+MOST_PIXELS = 2**26
 
 
 def check_claim(claimed: int, present: int) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from concerto.errors import InputError
+from concerto.io.limits import MOST_PIXELS
 
 Decoded = TypeVar("Decoded")
 IMAGES = (".jpg", ".jpeg", ".png")
-# What phones take has 50 million pixels; more is a mistake, or an attack on memory.
-MOST_PIXELS = 2**26
+# Of 16-bit depth: next to 0, what some cameras store where nothing was measured.
+UNKNOWN_DEPTH = 65535
 
 
 def decode_photo(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -44,13 +45,10 @@ def read_photo(file: Path, upright: bool = False) -> NDArray[np.uint8]:
     )
 
 
-def decode_depth(
-    content: bytes, name: str, steps_per_metre: float, invalid: int = 65535
-) -> NDArray[np.float32]:
+def decode_depth(content: bytes, name: str, steps_per_metre: float) -> NDArray[np.float32]:
     """A one-channel image of depths as (h, w) float32 metres, 0 where nothing was measured.
 
-    name: for messages. steps_per_metre: what a metre is stored as. invalid: the value, next to 0,
-    that means unknown.
+    name: for messages. steps_per_metre: what a metre is stored as.
 
     Raises InputError where it cannot be decoded, or is a picture of several channels.
     """
@@ -58,13 +56,18 @@ def decode_depth(
     if stored.ndim != 2 or stored.dtype == np.uint8:
         kind = f"{stored.shape[2]} channels" if stored.ndim == 3 else "8 bits a pixel"
         raise InputError(f"{name} has {kind}; a depth image has one channel of 16 bits.")
-    stored = np.where(stored == invalid, 0, stored)
-    return stored.astype(np.float32) / np.float32(steps_per_metre)
+    return to_metres(stored, steps_per_metre)
 
 
-def read_depth(file: Path, steps_per_metre: float, invalid: int = 65535) -> NDArray[np.float32]:
+def read_depth(file: Path, steps_per_metre: float) -> NDArray[np.float32]:
     """A file's image as `decode_depth` gives it. Raises InputError where it cannot be read."""
-    return decode_depth(read_bytes(file), str(file), steps_per_metre, invalid)
+    return decode_depth(read_bytes(file), str(file), steps_per_metre)
+
+
+def to_metres(stored: NDArray[Any], steps_per_metre: float) -> NDArray[np.float32]:
+    """Depths stored as whole steps (h, w) as float32 metres, 0 where nothing was measured."""
+    known = np.where(stored == UNKNOWN_DEPTH, 0, stored)
+    return np.asarray(known.astype(np.float32) / np.float32(steps_per_metre))
 
 
 def decode_labels(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -90,26 +93,17 @@ def read_bytes(file: Path) -> bytes:
 
 
 def _decode(content: bytes, name: str, convert: Callable[[Image.Image], Decoded]) -> Decoded:
-    with _explained(name), Image.open(io.BytesIO(content)) as image:
-        if image.width * image.height > MOST_PIXELS:
-            raise InputError(
-                f"{name} has {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are "
-                "read."
-            )
-        return convert(image)
-
-
-class _explained:
-    """Say of which image something is wrong; pillow raises much, and names nothing."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, InputError):
-            reason = str(error).replace("<_io.BytesIO object", "").split(" at 0x")[0]
-            reason = reason.strip(" '.") or repr(error)
-            raise InputError(f"Cannot decode the image {self.name}: {reason}.") from error
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise InputError(
+                    f"{name} has {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} "
+                    "are read."
+                )
+            return convert(image)
+    except InputError:
+        raise
+    except Exception as error:  # pillow raises much, and names nothing
+        reason = str(error).replace("<_io.BytesIO object", "").split(" at 0x")[0]
+        reason = reason.strip(" '.") or repr(error)
+        raise InputError(f"Cannot decode the image {name}: {reason}.") from error

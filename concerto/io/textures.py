@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from concerto.errors import InputError
-
-MOST_PIXELS = 2**26
+from concerto.io.limits import MOST_PIXELS
 
 # uv (n, 2) → colours (n, 3) uint8.
 PixelAt = Callable[[np.ndarray], np.ndarray]

@@ -38,7 +38,7 @@ class DepthModel:
         self, name: str, device: torch.device | str | None = None, progress: bool = False
     ) -> None:
         transformers = import_extra("transformers", "Depth models", "train")
-        self._device = usable_device(device) or torch.device("cpu")
+        self._device = usable_device(device)
         try:
             self._processor = transformers.AutoImageProcessor.from_pretrained(name)
             model = transformers.AutoModelForDepthEstimation.from_pretrained(name)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concerto.errors import InputError
-from concerto.io.pictures import IMAGES, read_depth, read_photo
+from concerto.io.pictures import IMAGES, read_depth, read_photo, to_metres
 from concerto.lifting.conventions import inverse
 from concerto.lifting.frame import Frame, Intrinsics, Sizes, camera_of_depth, check_pose
 from concerto.lifting.recording import read_matrix
@@ -173,8 +173,7 @@ def as_depth(given: Any, name: str, depth_scale: float | None) -> NDArray[np.flo
     if depth.ndim == 3 and 1 in (depth.shape[0], depth.shape[2]):
         depth = depth.squeeze(0 if depth.shape[0] == 1 else 2)
     if np.issubdtype(depth.dtype, np.integer):
-        depth = np.where(depth == 65535, 0, depth)
-        return np.asarray(depth.astype(np.float32) / np.float32(depth_scale or MILLIMETRES))
+        return to_metres(depth, depth_scale or MILLIMETRES)
     return np.asarray(depth.astype(np.float32) / np.float32(depth_scale or 1))
 
 

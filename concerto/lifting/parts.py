@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concerto.errors import InputError
-
-# Of 16-bit depth: next to 0, what some cameras store where nothing was measured.
-INVALID = 65535
+from concerto.io.pictures import to_metres
 
 
 @dataclass(frozen=True)
@@ -61,5 +59,4 @@ class RawDepth:
                 f"{self.shape[1]} x {self.shape[0]} pixels take {wanted:,}."
             )
         stored = np.frombuffer(content, "<u2").reshape(self.shape)
-        stored = np.where(stored == INVALID, 0, stored)
-        return np.asarray(stored.astype(np.float32) / np.float32(steps_per_metre))
+        return to_metres(stored, steps_per_metre)

@@ -98,10 +98,6 @@ class Recording:
         """One frame's pose. Raises InputError where it cannot be read."""
         return read_matrix(files.pose) if isinstance(files.pose, Path) else files.pose
 
-    def has_depth(self) -> bool:
-        """Whether any frame was recorded with depth."""
-        return any(files.depth is not None for files in self.frames)
-
     def _depth(self, files: FrameFiles) -> NDArray[np.float32]:
         if files.depth is None:
             raise InputError(

@@ -35,7 +35,7 @@ class VGGT:
     """
 
     def __init__(self, weights: str = WEIGHTS, device: torch.device | str | None = None) -> None:
-        self._device = usable_device(device) or torch.device("cpu")
+        self._device = usable_device(device)
         self._model = _import("vggt.models.vggt").VGGT.from_pretrained(weights)
         self._model = self._model.to(self._device).eval()
 

@@ -31,20 +31,15 @@ def is_video(path: object) -> bool:
     return isinstance(path, (str, Path)) and Path(path).suffix.lower() in VIDEOS
 
 
-def read_video(file: str | Path) -> Iterator[NDArray[np.uint8]]:
+def decoded(file: str | Path) -> Iterator[NDArray[np.uint8] | InputError]:
     """The images of a video, (H, W, 3) uint8 RGB, one after another, upright as players show them.
 
+    In the place of each image that is lost comes an InputError, so what is later keeps its number.
+    An image that cannot be decoded takes along those up to the next key frame, which are told by
+    their difference to it.
+
     Raises InputError at once where the file cannot be read or holds no video; while they are read,
-    where an image cannot be decoded, or there is none.
-    """
-    return map(_sound, decoded(file))
-
-
-def decoded(file: str | Path) -> Iterator[NDArray[np.uint8] | InputError]:
-    """The same, with an InputError in the place of each image that is lost.
-
-    So what comes later keeps its number. An image that cannot be decoded takes along those up to
-    the next key frame, which are told by their difference to it.
+    where it is cut short, or there is none.
     """
     file = Path(file)
     av = import_extra("av", "Video files", EXTRA)
@@ -58,12 +53,6 @@ def decoded(file: str | Path) -> Iterator[NDArray[np.uint8] | InputError]:
         container.close()
         raise InputError(f"{file} holds no video.")
     return _decoded(file, container)
-
-
-def _sound(image: NDArray[np.uint8] | InputError) -> NDArray[np.uint8]:
-    if isinstance(image, InputError):
-        raise image
-    return image
 
 
 def _decoded(file: Path, container: Any) -> Iterator[NDArray[np.uint8] | InputError]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from concerto.card import card_data
+from concerto.card import PAPER, card_data
 from concerto.files import write_text
 from concerto.segmenter.config import SegmenterConfig
 
-PAPER = "https://arxiv.org/abs/2510.23607"
 # Between these stand the results.
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 UNMEASURED = "Nothing was measured yet: `python -m concerto.training.evaluate` does."

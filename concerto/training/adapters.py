@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from concerto.encoder import PointTransformer
 from concerto.errors import ConfigError
@@ -57,14 +57,9 @@ def add_adapters(encoder: PointTransformer, config: LoraConfig) -> None:
     peft.inject_adapter_in_model(chosen, encoder)
 
 
-def split_adapters(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def split_tensors(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """An encoder's tensors without its adapters by their own names, and the adapters' by those of
     `merge_adapters`. Names begin with "encoder."."""
-    return split_tensors({f"encoder.{k}": v for k, v in module.state_dict().items()})
-
-
-def split_tensors(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The same of named tensors."""
     own, adapters = {}, {}
     for name, tensor in state.items():
         if name.endswith(DOWN):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from concerto.hierarchy import Hierarchy, Stages
+from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
 from concerto.training.check_sample import naming
 from concerto.training.pictures import cloud_of
@@ -19,7 +19,6 @@ def frozen_features(
     model: Concerto,
     sample: Sample,
     classes: int,
-    stages: Stages = "all",
     keep: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (n, C) float32 and classes (n,) int64 of a scene's n voxels; -1 where none.
@@ -35,13 +34,9 @@ def frozen_features(
         voxels = len(hierarchy.levels[0].feat)
         rows = hierarchy.voxel_of_point.cpu().numpy()
         found = voxel_classes(sample.labels, rows, voxels, classes)
-        if keep is None:
-            labels.append(found)
-            features = hierarchy.features(stages, at="voxels")
-        else:
-            kept = keep(found)
-            labels.append(found[kept])
-            features = _at_voxels(hierarchy, kept).features(stages)
+        kept = np.arange(voxels) if keep is None else keep(found)
+        labels.append(found[kept])
+        features = _at_voxels(hierarchy, kept).features("all")
         assert isinstance(features, Tensor)
         return features
 

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 class Confusion:
     """Counts of points: matrix (K, K) int64, row the true class, column the predicted one."""
 
-    def __init__(self, classes: int, matrix: np.ndarray | None = None) -> None:
-        self.matrix = np.zeros((classes, classes), np.int64) if matrix is None else matrix
+    def __init__(self, classes: int) -> None:
+        self.matrix = np.zeros((classes, classes), np.int64)
 
     def add(self, truth: ArrayLike, predicted: ArrayLike) -> None:
         """Count points by their classes, (n,) integers each; those of truth -1 are left out.

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 import concerto
-from command import GOLDEN, ROOM, fail_here, run, run_here
-from conftest import SMALL, random_cloud
+from command import ROOM, fail_here, run, run_here
+from conftest import GOLDEN, SMALL, random_cloud
 
 
 def test_the_packaged_room_and_model_make_every_kind_of_picture(tmp_path: Path) -> None:

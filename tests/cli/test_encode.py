@@ -8,9 +8,9 @@ from safetensors.numpy import load_file
 from scan_folders import files, write_folder, write_scan
 
 import concerto
-from command import GOLDEN, fail_here, run, run_here
+from command import fail_here, run, run_here
 from concerto.cli.encode import encode
-from conftest import random_cloud
+from conftest import GOLDEN, random_cloud
 
 
 @pytest.fixture(scope="module")

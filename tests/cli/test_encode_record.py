@@ -10,9 +10,9 @@ import torch
 from scan_folders import files, write_folder, write_scan
 
 import concerto
-from command import GOLDEN, fail_here, run_here
+from command import fail_here, run_here
 from concerto.cli.encode_record import RECORD
-from conftest import SMALL, random_cloud
+from conftest import GOLDEN, SMALL, random_cloud
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import concerto
-from command import GOLDEN, run_here
+from command import run_here
 from concerto.cli import lifting
 from concerto.cli.lift import lift
 from concerto.cli.lifting import LiftOptions
@@ -17,7 +17,8 @@ from concerto.cli.options import ModelOptions
 from concerto.cli.video import video
 from concerto.errors import InputError
 from concerto.lifting import video_file
-from concerto.lifting.video_file import VIDEOS, read_video, video_writer
+from concerto.lifting.video_file import VIDEOS, decoded, video_writer
+from conftest import GOLDEN
 from recordings import CAMERA, frames, write_flat, write_tum
 
 av = pytest.importorskip("av")
@@ -44,7 +45,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_video_comes_back_as_it_was_written(film: Path) -> None:
-    for image, wanted in zip(read_video(film), images(), strict=True):
+    for image, wanted in zip(decoded(film), images(), strict=True):
         assert image.shape == wanted.shape
         assert np.median(np.abs(image.astype(int) - wanted)) <= 4
 
@@ -54,7 +55,7 @@ def test_every_kind_of_video_that_is_named_can_be_written(suffix: str, tmp_path:
     with video_writer(tmp_path / f"room{suffix}", 10) as written:
         for image in images():
             written.add(image)
-    for image, wanted in zip(read_video(tmp_path / f"room{suffix}"), images(), strict=True):
+    for image, wanted in zip(decoded(tmp_path / f"room{suffix}"), images(), strict=True):
         assert np.median(np.abs(image.astype(int) - wanted)) <= 4
 
 
@@ -108,9 +109,9 @@ def test_a_video_that_cannot_be_read_is_told(film: Path, tmp_path: Path) -> None
     (tmp_path / "cut.mp4").write_bytes(film.read_bytes()[:400])
     for name in ("empty", "cut"):
         with pytest.raises(InputError, match=f"Cannot read the video .*{name}"):
-            list(read_video(tmp_path / f"{name}.mp4"))
+            list(decoded(tmp_path / f"{name}.mp4"))
     with pytest.raises(InputError, match=r"no video .*gone"):
-        list(read_video(tmp_path / "gone.mp4"))
+        list(decoded(tmp_path / "gone.mp4"))
     with pytest.raises(InputError, match="must end in one of"), video_writer("out.txt", 10):
         pass
 
@@ -124,7 +125,7 @@ def test_a_video_of_no_image_is_refused_and_not_written(tmp_path: Path) -> None:
 def test_an_image_of_odd_sides_loses_its_last_row(tmp_path: Path) -> None:
     with video_writer(tmp_path / "odd.mp4", 10) as written:
         written.add(np.zeros((31, 45, 3), np.uint8))
-    assert next(read_video(tmp_path / "odd.mp4")).shape == (30, 44, 3)
+    assert next(decoded(tmp_path / "odd.mp4")).shape == (30, 44, 3)
 
 
 def test_lift_writes_a_cloud_and_says_what_it_did(room: Path, tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_video_paints_features_beside_the_frames(room: Path, tmp_path: Path) -> 
     out = tmp_path / "out.mp4"
     process = run_here("video", room, "-o", out, "--model", GOLDEN, "--every", "3")
     assert "painting: 100%" in process.stderr
-    pictures = list(read_video(out))
+    pictures = list(decoded(out))
     assert len(pictures) == 3
     for picture, frame in zip(pictures, FRAMES[::3], strict=True):
         assert picture.shape == (72, 192, 3)
@@ -209,4 +210,4 @@ def test_a_folder_that_does_not_tell_its_camera_is_told_it_by_a_flag(tmp_path: P
         "--intrinsics", *CAMERA.values,
     )  # fmt: skip
     assert "painting: 100%" in process.stderr
-    assert len(list(read_video(out))) == 2
+    assert len(list(decoded(out))) == 2

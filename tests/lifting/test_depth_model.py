@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import concerto
-from command import GOLDEN, run_here
+from command import run_here
 from concerto import DepthModel
 from concerto.errors import InputError
-from concerto.lifting.video_file import read_video, video_writer
+from concerto.lifting.video_file import decoded, video_writer
+from conftest import GOLDEN
 from recordings import CAMERA, frames
 
 transformers = pytest.importorskip("transformers")
@@ -93,7 +94,7 @@ def test_a_video_without_depth_is_lifted_and_painted_with_bars(
     process = run_here("video", film, "-o", out, "--model", GOLDEN, "--depth-model", folder, *given)
     for bar in ("finding depth", "lifting", "painting"):
         assert f"{bar}: 100%" in process.stderr
-    assert len(list(read_video(out))) == len(FRAMES)
+    assert len(list(decoded(out))) == len(FRAMES)
 
 
 def test_poses_that_are_missing_are_asked_for(folder: Path) -> None:

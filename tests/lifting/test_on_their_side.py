@@ -11,7 +11,7 @@ from PIL import Image
 
 import concerto
 from concerto.lifting.lift import images_again
-from concerto.lifting.video_file import read_video, video_writer
+from concerto.lifting.video_file import decoded, video_writer
 from recordings import CAMERA, frames
 
 FRAMES = frames()
@@ -41,7 +41,7 @@ def test_a_film_comes_as_players_show_it(
 ) -> None:
     shown = FRAMES[0].color.repeat(2, 0).repeat(2, 1)
     file = film(tmp_path / "phone.mp4", np.ascontiguousarray(np.rot90(shown, -turns)), right)
-    for image in read_video(file):
+    for image in decoded(file):
         assert image.shape == shown.shape
         assert image.flags.c_contiguous
         assert np.median(np.abs(image.astype(int) - shown)) <= 4

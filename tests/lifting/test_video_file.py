@@ -1,5 +1,6 @@
 """Videos that are damaged: what can be read of them is, and what is lost keeps its number."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 import concerto
 from concerto.errors import ConcertoWarning, InputError
-from concerto.lifting.video_file import decoded, read_video
+from concerto.lifting.video_file import decoded
 from recordings import CAMERA, frames
 
 av = pytest.importorskip("av")
@@ -50,13 +51,11 @@ def test_an_image_that_cannot_be_decoded_is_named_and_costs_those_that_build_on_
     assert len(images) == len(FRAMES)
     lost = [number for number, image in enumerate(images) if isinstance(image, InputError)]
     assert lost == [4, 5]
-    assert "frame 4 of" in str(images[4])
+    assert re.search("frame 4 of .* cannot be decoded", str(images[4]))
     assert "one before it is lost" in str(images[5])
     for number in set(range(len(FRAMES))) - set(lost):
         off = np.abs(images[number][::2, ::2].astype(int) - FRAMES[number].color)
         assert np.median(off) <= 4
-    with pytest.raises(InputError, match=r"frame 4 of .* cannot be decoded"):
-        list(read_video(damaged))
 
 
 def test_what_follows_on_a_lost_image_keeps_its_depth_and_pose(damaged: Path) -> None:

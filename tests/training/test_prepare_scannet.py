@@ -11,7 +11,7 @@ import pytest
 
 from concerto.palette import SCANNET_CLASSES
 from concerto.training.prepare.card import dataset_card
-from concerto.training.prepare.indoor.classes import KNOWN, class_list, known_colors
+from concerto.training.prepare.indoor.classes import class_list
 from concerto.training.prepare.indoor.mesh import vertex_normals
 from concerto.training.scenes import open_scenes
 from made_downloads import (
@@ -47,14 +47,6 @@ def test_the_classes_of_each_benchmark_have_its_numbers_in_its_order(
     assert len(classes.names) == len(set(classes.names)) == count
     assert (np.diff(classes.ids) > 0).all()
     assert dict(zip(classes.ids.tolist(), classes.names, strict=True)).items() >= some.items()
-    assert len({tuple(color) for color in classes.colors.tolist()}) == count
-
-
-def test_known_classes_have_the_colours_of_their_data_set() -> None:
-    assert known_colors(class_list("scannet20").names)[0].tolist() == [174, 199, 232]
-    assert known_colors(class_list("scannet200").names)[-1].tolist() == [42, 94, 198]
-    assert known_colors(["wall", "floor"]) is None
-    assert len(KNOWN) == 4
 
 
 def test_the_published_segmenter_names_classes_as_the_benchmark_does() -> None:
