@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from scipy.ndimage import uniform_filter
 from torch.nn import functional as F
 
@@ -30,8 +31,6 @@ DISTORTIONS = ((0.2, 0.4), (0.8, 1.6))  # metres between nodes of the noise, fac
 MOST_NODES = 128
 # Luma of ITU-R BT.601.
 GRAY = (0.299, 0.587, 0.114)
-
-Generator = np.random.Generator
 
 
 def drop(values: np.ndarray, random: Generator) -> np.ndarray:

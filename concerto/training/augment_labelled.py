@@ -8,6 +8,7 @@ only contrast, offset and noise change. Arrays are as in `augment`.
 from __future__ import annotations
 
 import numpy as np
+from numpy.random import Generator
 
 from concerto.training.augment import blend, move, translate_color
 
@@ -15,8 +16,6 @@ DROP_SHARE = 0.2
 ROTATE = 0.5
 CONTRAST = 0.2
 JITTER_COLOR, JITTER_SIGMA = 0.95, 0.05
-
-Generator = np.random.Generator
 
 
 def drop_points(points: int, random: Generator) -> np.ndarray:

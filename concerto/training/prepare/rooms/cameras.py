@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from concerto.lifting.frame import Intrinsics
@@ -21,7 +22,6 @@ from concerto.training.prepare.rooms.parts import Floats
 from concerto.training.prepare.rooms.room import Room
 from concerto.training.prepare.rooms.vectors import length
 
-Rng = np.random.Generator
 Pose = NDArray[np.float64]
 GROUP = 4
 CANDIDATES = 44
@@ -46,7 +46,9 @@ ASIDE = (Kind.LAMP, Kind.PLANT, Kind.BOX, Kind.CLUTTER, Kind.RUG)
 SHOWN = 3
 
 
-def choose_views(room: Room, geometry: Geometry, count: int, rng: Rng) -> list[tuple[Pose, float]]:
+def choose_views(
+    room: Room, geometry: Geometry, count: int, rng: Generator
+) -> list[tuple[Pose, float]]:
     """Poses, camera to world, each with its horizontal field of view in degrees."""
     seen = _Seen()
     chosen: list[tuple[Pose, float]] = []
@@ -102,7 +104,7 @@ class _Seen:
         self.things = np.union1d(self.things, other.things)
 
 
-def _next_focus(room: Room, others: list[Floats], rng: Rng) -> Floats:
+def _next_focus(room: Room, others: list[Floats], rng: Generator) -> Floats:
     """A place to look at, far from the others."""
     places = [_focus(room, rng) for _ in range(PLACES if others else 1)]
     return max(
@@ -110,7 +112,7 @@ def _next_focus(room: Room, others: list[Floats], rng: Rng) -> Floats:
     )
 
 
-def _focus(room: Room, rng: Rng) -> Floats:
+def _focus(room: Room, rng: Generator) -> Floats:
     """The middle of a piece of furniture, large ones more often, or of the room."""
     standing = [item for item in room.items if item.rests == "floor" and item.kind not in ASIDE]
     if not standing or rng.random() < 0.15:
@@ -123,7 +125,7 @@ def _focus(room: Room, rng: Rng) -> Floats:
 
 
 def _best(
-    room: Room, geometry: Geometry, focus: Floats, seen: _Seen, field: float, rng: Rng
+    room: Room, geometry: Geometry, focus: Floats, seen: _Seen, field: float, rng: Generator
 ) -> tuple[Pose, _Seen]:
     solids = Solids.joined([item.solids() for item in room.items] + room.blocked)
     best, most, shown_by_best = None, -np.inf, _Seen()
@@ -160,7 +162,7 @@ def _judge(geometry: Geometry, hits: Hits, seen: _Seen) -> tuple[float, _Seen]:
     return score, _Seen(np.unique(cells), things)
 
 
-def _candidate(room: Room, solids: Solids, focus: Floats, rng: Rng) -> Pose:
+def _candidate(room: Room, solids: Solids, focus: Floats, rng: Generator) -> Pose:
     """A free place at the height of a head or a chest, from which to look about at the focus."""
     for _ in range(50):
         at = rng.uniform(0.22, np.array(room.size[:2]) - 0.22)

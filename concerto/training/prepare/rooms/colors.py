@@ -5,10 +5,10 @@ from __future__ import annotations
 import colorsys
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-Rng = np.random.Generator
 Span = tuple[float, float]
 
 
@@ -25,7 +25,7 @@ def to_srgb(linear: Floats) -> Floats:
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
-def any_color(rng: Rng, saturation: Span = (0, 0.85), value: Span = (0.1, 0.95)) -> Floats:
+def any_color(rng: Generator, saturation: Span = (0, 0.85), value: Span = (0.1, 0.95)) -> Floats:
     """Any hue, warm ones and blues more often; muted more often than bright."""
     strength = saturation[0] + (saturation[1] - saturation[0]) * rng.beta(1.1, 2.2)
     choice = rng.random()
@@ -37,7 +37,7 @@ def any_color(rng: Rng, saturation: Span = (0, 0.85), value: Span = (0.1, 0.95))
     return srgb(*colorsys.hsv_to_rgb(hue % 1, strength, rng.uniform(*value)))
 
 
-def wall_color(rng: Rng) -> Floats:
+def wall_color(rng: Generator) -> Floats:
     """White to light grey and beige for the most part, at times a pale tint."""
     if rng.random() < 0.7:
         warm = rng.uniform(-0.02, 0.06)
@@ -46,18 +46,18 @@ def wall_color(rng: Rng) -> Floats:
     return _hued(rng, rng.uniform(0.04, 0.2), rng.uniform(0.7, 0.95))
 
 
-def accent_color(rng: Rng) -> Floats:
+def accent_color(rng: Generator) -> Floats:
     """Strong or dark, as of one wall among pale ones."""
     return _hued(rng, rng.uniform(0.2, 0.65), rng.uniform(0.2, 0.85))
 
 
-def _hued(rng: Rng, saturation: float, value: float) -> Floats:
+def _hued(rng: Generator, saturation: float, value: float) -> Floats:
     """Yellows, greens and blues, hardly ever purple or pink."""
     hue = rng.uniform(0.03, 0.68) if rng.random() < 0.9 else rng.random()
     return srgb(*colorsys.hsv_to_rgb(hue, saturation, value))
 
 
-def wood_colors(rng: Rng) -> tuple[Floats, Floats]:
+def wood_colors(rng: Generator) -> tuple[Floats, Floats]:
     """A light and a dark tone: birch to wenge, stained grey or painted at times."""
     hue, saturation = rng.uniform(0.04, 0.11), rng.uniform(0.2, 0.7)
     value = rng.uniform(0.18, 0.9)
@@ -70,6 +70,6 @@ def wood_colors(rng: Rng) -> tuple[Floats, Floats]:
     return light, srgb(*darker)
 
 
-def grey(rng: Rng, value: Span = (0.05, 0.95)) -> Floats:
+def grey(rng: Generator, value: Span = (0.05, 0.95)) -> Floats:
     """A grey with a trace of colour."""
     return any_color(rng, (0, 0.06), value)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from concerto.training.prepare.rooms.classes import Kind
@@ -19,7 +20,6 @@ from concerto.training.prepare.rooms.parts import Floats
 from concerto.training.prepare.rooms.room import Room
 from concerto.training.prepare.rooms.vectors import dot, length
 
-Rng = np.random.Generator
 # Metres within which things take light from each other's surroundings.
 REACH = 1.4
 AMBIENT_RAYS = 2
@@ -121,7 +121,7 @@ def shade(
     lights: list[Source],
     ambient: Floats,
     turn: tuple[int, int],
-    rng: Rng,
+    rng: Generator,
 ) -> Shaded:
     """Light at hits. view: (n, 3) the rays' directions. turn: which of how many such calls for the
     same pixels this is; each samples its part of the lights and of the surroundings."""
@@ -144,7 +144,7 @@ def _direct(
     normal: Floats,
     light: Source,
     turn: tuple[int, int],
-    rng: Rng,
+    rng: Generator,
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
     """The rows (r,) at which a source's light arrives, how much of it (r,), and the direction
     (r, 3) that it comes from."""
@@ -180,7 +180,7 @@ def _direct(
 
 
 def _ambient(
-    geometry: Geometry, origin: Floats, normal: Floats, turn: tuple[int, int], rng: Rng
+    geometry: Geometry, origin: Floats, normal: Floats, turn: tuple[int, int], rng: Generator
 ) -> Floats:
     """(n,) how open the surroundings are, 0-1; brighter from above."""
     total = np.zeros(len(origin), np.float32)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.random import Generator
 
 from concerto.training.prepare.rooms import textures as made_of
 from concerto.training.prepare.rooms.colors import (
@@ -23,16 +24,15 @@ from concerto.training.prepare.rooms.colors import (
 )
 from concerto.training.prepare.rooms.parts import Material, Texture
 
-Rng = np.random.Generator
 Option = TypeVar("Option")
 
 
-def pick(rng: Rng, options: Sequence[Option]) -> Option:
+def pick(rng: Generator, options: Sequence[Option]) -> Option:
     """One of them, each as likely."""
     return options[int(rng.integers(len(options)))]
 
 
-def chance(rng: Rng, share: float) -> bool:
+def chance(rng: Generator, share: float) -> bool:
     """True in that share of cases."""
     return bool(rng.random() < share)
 
@@ -41,7 +41,7 @@ def chance(rng: Rng, share: float) -> bool:
 class Palette:
     """Materials of a room, and the generator that chooses among them."""
 
-    rng: Rng
+    rng: Generator
     woods: list[Material]
     cloths: list[Material]
     paints: list[Material]
@@ -81,7 +81,7 @@ class Palette:
         return Material(made_of.plain(color, self.rng, 0.02), gloss=0.6, holes=0.05)
 
 
-def make_palette(rng: Rng) -> Palette:
+def make_palette(rng: Generator) -> Palette:
     """The materials of a room."""
     return Palette(
         rng,
@@ -93,7 +93,7 @@ def make_palette(rng: Rng) -> Palette:
     )
 
 
-def cloth(rng: Rng) -> Material:
+def cloth(rng: Generator) -> Material:
     """Woven, striped, checked, printed, or leather."""
     one, two = any_color(rng, (0, 0.75), (0.15, 0.95)), any_color(rng, (0, 0.7), (0.1, 0.95))
     near = np.asarray(one * rng.uniform(0.5, 0.85), np.float32)
@@ -113,7 +113,7 @@ def cloth(rng: Rng) -> Material:
     return Material(maker(), gloss=0.25 if chance(rng, 0.15) else 0.0)
 
 
-def lacquer(rng: Rng) -> Material:
+def lacquer(rng: Generator) -> Material:
     """Paint or plastic: white, black, grey, or coloured."""
     choice = rng.random()
     if choice < 0.42:
@@ -126,7 +126,7 @@ def lacquer(rng: Rng) -> Material:
     return Material(made_of.plain(color, rng), gloss=rng.uniform(0.05, 0.5), holes=0.1 * dark)
 
 
-def stone(rng: Rng) -> Material:
+def stone(rng: Generator) -> Material:
     """Marble, terrazzo, granite or concrete."""
     one, two = grey(rng, (0.3, 0.95)), any_color(rng, (0, 0.3), (0.1, 0.8))
     makers: list[Callable[[], Texture]] = [
@@ -137,7 +137,7 @@ def stone(rng: Rng) -> Material:
     return Material(pick(rng, makers)(), gloss=rng.uniform(0, 0.5))
 
 
-def wall_surface(rng: Rng, wet: bool, accent: bool = False) -> Material:
+def wall_surface(rng: Generator, wet: bool, accent: bool = False) -> Material:
     """Paint, paper, boards, bricks or tiles. wet: of a bathroom, tiled as a rule. accent: strong
     in colour."""
     color, other = accent_color(rng) if accent else wall_color(rng), wall_color(rng)
@@ -165,7 +165,7 @@ def wall_surface(rng: Rng, wet: bool, accent: bool = False) -> Material:
     return Material(made_of.bricks(brick, grey(rng, (0.5, 0.9)), rng), upright=True)
 
 
-def floor_surface(rng: Rng, wet: bool) -> Material:
+def floor_surface(rng: Generator, wet: bool) -> Material:
     """Boards, parquet, tiles, stone, concrete or carpet."""
     choice = rng.random() if not wet else rng.uniform(0.55, 0.9)
     board = made_of.wood(*wood_colors(rng), rng)
@@ -184,11 +184,11 @@ def floor_surface(rng: Rng, wet: bool) -> Material:
     return Material(made_of.carpet(color, near, rng))
 
 
-def _wood(rng: Rng) -> Material:
+def _wood(rng: Generator) -> Material:
     return Material(made_of.wood(*wood_colors(rng), rng), gloss=rng.uniform(0, 0.3))
 
 
-def _metal(rng: Rng) -> Material:
+def _metal(rng: Generator) -> Material:
     choice = rng.random()
     color = grey(rng, (0.55, 0.8))
     if choice < 0.35:

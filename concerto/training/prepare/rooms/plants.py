@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from concerto.training.prepare.rooms import textures as made_of
@@ -16,7 +17,6 @@ from concerto.training.prepare.rooms.palette import Palette, pick
 from concerto.training.prepare.rooms.parts import Material, Part
 from concerto.training.prepare.rooms.shapes import ball, bar, sheet, turned_body
 
-Rng = np.random.Generator
 # The parts of a plant whose leaves start at a height and reach a height.
 Grow = Callable[[Palette, Material, float, float], list[Part]]
 
@@ -85,7 +85,7 @@ def _tree(palette: Palette, leaf: Material, low: float, high: float) -> list[Par
 
 
 def _crown(
-    rng: Rng, leaf: Material, middle: float, spread: float, high: float, count: int
+    rng: Generator, leaf: Material, middle: float, spread: float, high: float, count: int
 ) -> list[Part]:
     """Leaves throughout a ball."""
     parts = []
@@ -170,14 +170,14 @@ def _flowers(palette: Palette, leaf: Material, low: float, high: float) -> list[
     return parts
 
 
-def _bent(length: float, lean: float, rng: Rng) -> NDArray[np.float64]:
+def _bent(length: float, lean: float, rng: Generator) -> NDArray[np.float64]:
     """(6, 2): outward and upward along something that starts at 0, leans and bends outward."""
     bend = np.radians(lean + rng.uniform(10, 45) * np.linspace(0, 1, 6))
     step = np.stack([np.sin(bend[1:]), np.cos(bend[1:])], 1) * length / 5
     return np.concatenate([np.zeros((1, 2)), np.cumsum(step, 0)])
 
 
-def _leaf(material: Material, length: float, wide: float, lean: float, rng: Rng) -> Part:
+def _leaf(material: Material, length: float, wide: float, lean: float, rng: Generator) -> Part:
     """A leaf that starts at the origin, leans and bends outward along x."""
     x, z = _bent(length, lean, rng).T
     half = wide / 2 * np.sin(np.pi * (0.06 + 0.9 * np.linspace(0, 1, 6))) ** 0.8

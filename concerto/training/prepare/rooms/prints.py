@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 
 from concerto.training.prepare.rooms.colors import any_color, srgb
 from concerto.training.prepare.rooms.noise import Floats, fractal, noise, scatter, spots
 from concerto.training.prepare.rooms.parts import Spots, Texture
-from concerto.training.prepare.rooms.textures import Rng, mix
+from concerto.training.prepare.rooms.textures import mix
 
 Size = tuple[float, float]
 # Colours (n, 3) by shares (n,) of the width, from the left, and of the height, from below.
 Drawing = Callable[[Floats, Floats], Floats]
 
 
-def painting(size: Size, rng: Rng) -> Texture:
+def painting(size: Size, rng: Generator) -> Texture:
     """A landscape, shapes, a portrait, a poster or strokes, about the origin."""
     makers = (_landscape, _shapes, _portrait, _poster, _strokes)
     drawn = makers[int(rng.integers(len(makers)))](rng)
@@ -38,7 +39,7 @@ def painting(size: Size, rng: Rng) -> Texture:
     return texture
 
 
-def screen(size: Size, rng: Rng) -> Texture:
+def screen(size: Size, rng: Generator) -> Texture:
     """What a screen shows: windows with lines of text, a film, or nothing."""
     mode = rng.random()
     if mode < 0.4:
@@ -52,7 +53,7 @@ def screen(size: Size, rng: Rng) -> Texture:
     return texture
 
 
-def outside(size: Size, rng: Rng) -> Texture:
+def outside(size: Size, rng: Generator) -> Texture:
     """Sky over houses or trees, out of focus."""
     sky = srgb(0.75, 0.85, 0.98)
     ground = srgb(*(rng.uniform(0.2, 0.5) * rng.uniform((0.8, 0.9, 0.4), (1.3, 1.4, 1.0))))
@@ -67,7 +68,7 @@ def outside(size: Size, rng: Rng) -> Texture:
     return texture
 
 
-def label(ground: Floats, rng: Rng) -> Texture:
+def label(ground: Floats, rng: Generator) -> Texture:
     """A thing with a printed label around its middle: a jar, a packet, a book's cover."""
     paper, ink = any_color(rng, (0.1, 0.8), (0.5, 1)), any_color(rng, (0, 0.9), (0.05, 0.5))
     lines = rng.uniform(140, 260)
@@ -88,7 +89,7 @@ def label(ground: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def spines(rng: Rng, lying: bool = False) -> Texture:
+def spines(rng: Generator, lying: bool = False) -> Texture:
     """The back of a book that stands, or lies: bands, and a title along its middle, which is where
     the other two axes are 0."""
     along, across = (0, 2) if lying else (2, 0)
@@ -112,7 +113,7 @@ def spines(rng: Rng, lying: bool = False) -> Texture:
     return texture
 
 
-def _landscape(rng: Rng) -> Drawing:
+def _landscape(rng: Generator) -> Drawing:
     sky = any_color(rng, (0.1, 0.6), (0.6, 1))
     haze = any_color(rng, (0.05, 0.5), (0.7, 1))
     land = [any_color(rng, (0.2, 0.8), (0.1, 0.7)) for _ in range(3)]
@@ -132,7 +133,7 @@ def _landscape(rng: Rng) -> Drawing:
     return draw
 
 
-def _shapes(rng: Rng) -> Drawing:
+def _shapes(rng: Generator) -> Drawing:
     ground = any_color(rng, (0, 0.5), (0.4, 1))
     marks = [
         (rng.uniform(0, 1, 2), rng.uniform(0.08, 0.3, 2), rng.random() < 0.5, any_color(rng))
@@ -149,7 +150,7 @@ def _shapes(rng: Rng) -> Drawing:
     return draw
 
 
-def _portrait(rng: Rng) -> Drawing:
+def _portrait(rng: Generator) -> Drawing:
     ground, coat, hair = (any_color(rng, (0, 0.7), (0.05, 0.7)) for _ in range(3))
     skin = srgb(*(np.array([0.85, 0.65, 0.5]) * rng.uniform(0.4, 1.1)).clip(0, 1))
     x0, y0 = rng.uniform(0.4, 0.6), rng.uniform(0.55, 0.68)
@@ -170,7 +171,7 @@ def _portrait(rng: Rng) -> Drawing:
     return draw
 
 
-def _poster(rng: Rng) -> Drawing:
+def _poster(rng: Generator) -> Drawing:
     paper, ink, block = any_color(rng, (0, 0.5), (0.6, 1)), any_color(rng), any_color(rng)
     split, rows = rng.uniform(0.35, 0.6), rng.uniform(30, 60)
 
@@ -186,7 +187,7 @@ def _poster(rng: Rng) -> Drawing:
     return draw
 
 
-def _strokes(rng: Rng) -> Drawing:
+def _strokes(rng: Generator) -> Drawing:
     one, two, three = (any_color(rng) for _ in range(3))
     scale, shift = rng.uniform(2, 6), rng.uniform(0, 60, 3)
 
@@ -198,7 +199,7 @@ def _strokes(rng: Rng) -> Drawing:
     return draw
 
 
-def _windows(rng: Rng) -> Drawing:
+def _windows(rng: Generator) -> Drawing:
     desktop, dark = any_color(rng, (0.2, 0.8), (0.2, 0.7)), rng.random() < 0.4
     paper = srgb(0.12, 0.12, 0.14) if dark else srgb(0.95, 0.95, 0.96)
     ink = srgb(0.7, 0.75, 0.7) if dark else srgb(0.15, 0.15, 0.2)

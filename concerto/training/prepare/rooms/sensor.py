@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.random import Generator
 
 from concerto.lifting.surface import noise as depth_noise
 from concerto.training.prepare.rooms.colors import to_srgb
 from concerto.training.prepare.rooms.parts import Floats
 from concerto.training.prepare.rooms.render import Picture
 
-Rng = np.random.Generator
 # Steps of depth: 1/32 pixel of disparity, of a 580-pixel camera with a base of 75 mm.
 DISPARITY = 580 * 0.075 * 32
 FARTHEST = 5.0
@@ -20,7 +20,7 @@ NOISE = 0.35
 GRAZING = 0.12
 
 
-def develop(picture: Picture, rng: Rng, balance: Floats) -> np.ndarray:
+def develop(picture: Picture, rng: Generator, balance: Floats) -> np.ndarray:
     """The photograph (h, w, 3) uint8. balance: (3,) the camera's white balance."""
     from scipy.ndimage import gaussian_filter
 
@@ -36,13 +36,13 @@ def develop(picture: Picture, rng: Rng, balance: Floats) -> np.ndarray:
     return np.asarray((shown * 255).round().clip(0, 255), np.uint8)
 
 
-def white_balance(rng: Rng) -> Floats:
+def white_balance(rng: Generator) -> Floats:
     """How far a camera's colours are off: towards amber or blue, less towards green or pink."""
     amber, green = rng.normal(scale=(0.06, 0.015))
     return np.asarray(np.exp([amber, green, -amber]), np.float32)
 
 
-def measure(picture: Picture, rng: Rng) -> Floats:
+def measure(picture: Picture, rng: Generator) -> Floats:
     """Depth (h, w) float32 metres as a structured-light camera measures it, 0 where it does not.
 
     Noise grows with the square of the distance and is alike over a few pixels; depth comes in steps

@@ -18,7 +18,6 @@ from concerto.training.prepare.rooms.parts import Material, Part
 from concerto.training.prepare.rooms.prints import outside
 from concerto.training.prepare.rooms.shapes import about, ball, bar, box
 
-Rng = np.random.Generator
 THICK = 0.22
 SKIRTING = 0.012
 

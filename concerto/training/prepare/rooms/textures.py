@@ -7,12 +7,11 @@ belongs to one kind of thing: what a thing is must be told by its shape and its 
 from __future__ import annotations
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from concerto.training.prepare.rooms.noise import Floats, fractal, noise, scatter, spots
 from concerto.training.prepare.rooms.parts import Spots, Texture
-
-Rng = np.random.Generator
 
 
 def mix(share: NDArray[np.floating], low: Floats, high: Floats) -> Floats:
@@ -21,11 +20,11 @@ def mix(share: NDArray[np.floating], low: Floats, high: Floats) -> Floats:
     return np.asarray(low * (1 - share) + high * share, np.float32)
 
 
-def _shift(rng: Rng) -> Floats:
+def _shift(rng: Generator) -> Floats:
     return rng.uniform(0, 64, 3).astype(np.float32)
 
 
-def plain(color: Floats, rng: Rng, mottle: float = 0.06) -> Texture:
+def plain(color: Floats, rng: Generator, mottle: float = 0.06) -> Texture:
     """One colour, a little uneven: paint, plastic."""
     shift, scale = _shift(rng), np.float32(rng.uniform(2, 8))
 
@@ -36,7 +35,7 @@ def plain(color: Floats, rng: Rng, mottle: float = 0.06) -> Texture:
     return texture
 
 
-def wood(light: Floats, dark: Floats, rng: Rng) -> Texture:
+def wood(light: Floats, dark: Floats, rng: Generator) -> Texture:
     """Grain along the longest side of a piece, and fine pores."""
     shift, rings, wave = _shift(rng), rng.uniform(8, 40), rng.uniform(0.5, 2.5)
     stretch = np.array([rng.uniform(0.5, 2), 6, 6], np.float32)
@@ -54,7 +53,7 @@ def wood(light: Floats, dark: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def planks(board: Texture, rng: Rng) -> Texture:
+def planks(board: Texture, rng: Generator) -> Texture:
     """Boards of a floor, laid in rows, each a piece of its own."""
     width, length = rng.uniform(0.07, 0.2), rng.uniform(0.6, 1.8)
     across = bool(rng.random() < 0.5)
@@ -74,7 +73,7 @@ def planks(board: Texture, rng: Rng) -> Texture:
     return texture
 
 
-def parquet(board: Texture, rng: Rng) -> Texture:
+def parquet(board: Texture, rng: Generator) -> Texture:
     """Squares of short boards that lie along and across by turns."""
     side, boards = rng.uniform(0.25, 0.5), int(rng.integers(4, 8))
 
@@ -93,7 +92,7 @@ def parquet(board: Texture, rng: Rng) -> Texture:
     return texture
 
 
-def tiles(color: Floats, joint: Floats, rng: Rng, side: float | None = None) -> Texture:
+def tiles(color: Floats, joint: Floats, rng: Generator, side: float | None = None) -> Texture:
     """Tiles with joints, some or none of a second tone, in a grid or a running bond."""
     width = side or rng.uniform(0.08, 0.45)
     height = width * (1 if rng.random() < 0.6 else rng.uniform(0.35, 0.6))
@@ -122,7 +121,7 @@ def tiles(color: Floats, joint: Floats, rng: Rng, side: float | None = None) -> 
     return texture
 
 
-def bricks(color: Floats, joint: Floats, rng: Rng) -> Texture:
+def bricks(color: Floats, joint: Floats, rng: Generator) -> Texture:
     """A wall of rough bricks."""
     shift = _shift(rng)
 
@@ -139,7 +138,7 @@ def bricks(color: Floats, joint: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def marble(ground: Floats, vein: Floats, rng: Rng) -> Texture:
+def marble(ground: Floats, vein: Floats, rng: Generator) -> Texture:
     """Stone with veins."""
     shift, scale, sharp = _shift(rng), np.float32(rng.uniform(1.5, 5)), rng.uniform(3, 10)
 
@@ -151,7 +150,7 @@ def marble(ground: Floats, vein: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def speckle(ground: Floats, chips: Floats, rng: Rng) -> Texture:
+def speckle(ground: Floats, chips: Floats, rng: Generator) -> Texture:
     """Terrazzo, granite, cork: chips of several tones."""
     scale, share = np.float32(rng.uniform(25, 120)), rng.uniform(0.25, 0.45)
 
@@ -164,7 +163,7 @@ def speckle(ground: Floats, chips: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def rough(low: Floats, high: Floats, rng: Rng, size: float = 0.3) -> Texture:
+def rough(low: Floats, high: Floats, rng: Generator, size: float = 0.3) -> Texture:
     """Clouds of two tones: concrete, plaster, suede, rust. size: metres."""
     shift = _shift(rng)
 
@@ -174,7 +173,7 @@ def rough(low: Floats, high: Floats, rng: Rng, size: float = 0.3) -> Texture:
     return texture
 
 
-def weave(warp: Floats, weft: Floats, rng: Rng) -> Texture:
+def weave(warp: Floats, weft: Floats, rng: Generator) -> Texture:
     """Coarse cloth: threads of two colours."""
     threads, shift = rng.uniform(150, 500), _shift(rng)
 
@@ -188,7 +187,7 @@ def weave(warp: Floats, weft: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def carpet(color: Floats, other: Floats, rng: Rng) -> Texture:
+def carpet(color: Floats, other: Floats, rng: Generator) -> Texture:
     """Pile: fine grain and trodden patches."""
     shift, scale = _shift(rng), np.float32(rng.uniform(60, 250))
 
@@ -199,7 +198,7 @@ def carpet(color: Floats, other: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def stripes(one: Floats, two: Floats, rng: Rng, width: float | None = None) -> Texture:
+def stripes(one: Floats, two: Floats, rng: Generator, width: float | None = None) -> Texture:
     """Stripes of two widths."""
     period = 2 * (width or np.exp(rng.uniform(np.log(0.01), np.log(0.12))))
     share, axis = rng.uniform(0.2, 0.8), int(rng.integers(2))
@@ -212,7 +211,7 @@ def stripes(one: Floats, two: Floats, rng: Rng, width: float | None = None) -> T
     return texture
 
 
-def plaid(one: Floats, two: Floats, rng: Rng) -> Texture:
+def plaid(one: Floats, two: Floats, rng: Generator) -> Texture:
     """Crossing bands, as of a blanket."""
     period = rng.uniform(0.05, 0.25)
     thin = rng.uniform(0.05, 0.12)
@@ -228,7 +227,7 @@ def plaid(one: Floats, two: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def dots(ground: Floats, dot: Floats, rng: Rng) -> Texture:
+def dots(ground: Floats, dot: Floats, rng: Generator) -> Texture:
     """Dots in rows."""
     period, size = rng.uniform(0.03, 0.12), rng.uniform(0.15, 0.35)
 
@@ -241,7 +240,7 @@ def dots(ground: Floats, dot: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def flowers(ground: Floats, petal: Floats, leaf: Floats, rng: Rng) -> Texture:
+def flowers(ground: Floats, petal: Floats, leaf: Floats, rng: Generator) -> Texture:
     """A print of scattered blossoms."""
     scale, petals = np.float32(1 / rng.uniform(0.05, 0.2)), int(rng.integers(4, 8))
 
@@ -260,7 +259,7 @@ def flowers(ground: Floats, petal: Floats, leaf: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def damask(one: Floats, two: Floats, rng: Rng) -> Texture:
+def damask(one: Floats, two: Floats, rng: Generator) -> Texture:
     """A wallpaper's repeated, mirrored ornament."""
     period, shift = rng.uniform(0.15, 0.5), _shift(rng)
     level, scale = rng.uniform(0.42, 0.55), rng.uniform(2.5, 5)
@@ -276,7 +275,7 @@ def damask(one: Floats, two: Floats, rng: Rng) -> Texture:
     return texture
 
 
-def brushed(color: Floats, rng: Rng) -> Texture:
+def brushed(color: Floats, rng: Generator) -> Texture:
     """Metal with fine lines along the piece."""
     shift = _shift(rng)
 
