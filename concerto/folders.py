@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -24,3 +25,9 @@ def files_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
         files = (Path(place, name) for name in names if not name.startswith("."))
         found += [file for file in files if file.suffix.lower() in suffixes and file.is_file()]
     return sorted(found)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """What to sort names by, so that 10 comes after 9: digits compare as numbers, between text."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

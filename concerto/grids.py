@@ -52,6 +52,18 @@ def pack(grid_coord: Tensor, batch: Tensor, spans: Tensor) -> Tensor:
     return ((batch * spans[0] + x) * spans[1] + y) * spans[2] + z + border
 
 
+def keys_of(grid_coord: Tensor) -> Tensor:
+    """Keys (n,) int64 that sort as (x, y, z), of the voxels (n, 3) int64 >= 0 of one cloud."""
+    one_cloud = torch.zeros((), dtype=torch.int64, device=grid_coord.device)
+    return pack(grid_coord, one_cloud, spans(grid_coord))
+
+
+def sizes_of(offsets: Tensor) -> list[int]:
+    """The rows of each cloud, from `offsets`, the (B,) ends of the clouds."""
+    sizes: list[int] = offsets.diff(prepend=offsets.new_zeros(1)).tolist()
+    return sizes
+
+
 def cloud_of_row(offsets: Tensor, rows: int) -> Tensor:
     """The cloud (rows,) int64 of each row, from `offsets`, the (B,) ends of the clouds."""
     row = torch.arange(rows, device=offsets.device)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from concerto.encoder.point_transformer import EncodedLevel
 from concerto.errors import InputError
+from concerto.grids import sizes_of
 
 Stages = Sequence[int] | Literal["all"]
 Place = Literal["points", "voxels"] | int
@@ -88,7 +89,7 @@ class Hierarchy:
         )
         target = self._target(at, chosen)
         rows, dropped = None, None
-        sizes = _sizes(self.levels[target].offsets)
+        sizes = sizes_of(self.levels[target].offsets)
         if at == "points":
             sizes = self._points_per_scene
             dropped = self.voxel_of_point < 0
@@ -177,8 +178,3 @@ def resolve_stages(stages: Stages, count: int) -> tuple[int, ...]:
 
 def _take(feat: Tensor, rows: Tensor | None) -> Tensor:
     return feat if rows is None else feat.index_select(0, rows)
-
-
-def _sizes(offsets: Tensor) -> list[int]:
-    sizes: list[int] = torch.diff(offsets, prepend=offsets.new_zeros(1)).tolist()
-    return sizes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from concerto.folders import files_in
+from concerto.folders import files_in, natural
 
 
 def touch(*files: Path) -> None:
@@ -27,3 +27,8 @@ def test_linked_folders_are_entered_once_and_loops_end(tmp_path: Path) -> None:
     (scans / "loop").symlink_to(scans)
     (scans / "gone.ply").symlink_to(tmp_path / "nothing.ply")
     assert files_in(scans, {".ply"}) == [scans / "linked/scan.ply", scans / "own.ply"]
+
+
+def test_names_sort_by_the_numbers_in_them_whatever_else_they_hold() -> None:
+    names = ["a", "a2.gz", "a2b10", "a10.gz", "a1²3"]
+    assert sorted(names, key=natural) == ["a", "a1²3", "a2.gz", "a2b10", "a10.gz"]

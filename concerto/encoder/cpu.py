@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -90,6 +90,11 @@ def _converted(module: M, dtype: torch.dtype) -> M:
         name: c if c is None else _converted(c, dtype) for name, c in children
     }
     return module
+
+
+def products_for(x: Tensor) -> AbstractContextManager[None]:
+    """`fast_products` where the ways for inference on a CPU may be gone with x."""
+    return fast_products() if infers_on_cpu(x) else nullcontext()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from concerto.encoder.cpu import infers, infers_on_cpu, rows_at_a_time
 from concerto.encoder.random import hash_seeds, hash_uniform
 from concerto.encoder.serialization import ORDERS, serialize
 from concerto.encoder.sparse_conv import Neighbors, SpconvNeighbors
+from concerto.grids import sizes_of
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,7 @@ def cut(
             starts = offsets - torch.bincount(batch, minlength=len(offsets))
             row = torch.arange(len(batch), device=batch.device) - starts[batch]
             row_seeds = hash_seeds(seeds[batch], row)
-    sizes = torch.diff(offsets, prepend=offsets.new_zeros(1)).tolist()
-    return cut_patches(orders, sizes, config.patch_size[stage]), row_seeds
+    return cut_patches(orders, sizes_of(offsets), config.patch_size[stage]), row_seeds
 
 
 def _shuffle(orders: Tensor, batch: Tensor, seeds: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ by no more than the voxels that came.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import product
 from typing import cast
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from concerto.encoder.attention import Patches
-from concerto.encoder.cpu import at_full_speed, fast_products, infers_on_cpu
+from concerto.encoder.cpu import at_full_speed, infers_on_cpu, products_for
 from concerto.encoder.layout import Geometry, InPlace, cut
 from concerto.encoder.point_transformer import Block, EncodedLevel, PointTransformer, Stage
 from concerto.encoder.pooling import Pooling, pool_grid
@@ -84,7 +83,7 @@ def encode_whole(encoder: PointTransformer, feat: Tensor, grid_coord: Tensor) ->
     levels: list[EncodedLevel] = []
     known: list[Known] = []
     in_place = InPlace(infers_on_cpu(feat), slice_rows=None)
-    with fast_products() if infers_on_cpu(feat) else nullcontext():
+    with products_for(feat):
         for number, stage, geometry, pooling, below in _stages(encoder, grid_coord):
             x = (
                 at_full_speed(encoder.embedding)(feat, None)
@@ -119,7 +118,7 @@ def encode_changed(
     levels: list[EncodedLevel] = []
     kept: list[Known] = []
     on_cpu = infers_on_cpu(feat)
-    with fast_products() if infers_on_cpu(feat) else nullcontext():
+    with products_for(feat):
         for number, stage, geometry, pooling, below in _stages(encoder, grid_coord):
             keys = cell_keys(geometry.grid_coord)
             before, is_known = known[number].find(keys)

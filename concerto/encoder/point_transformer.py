@@ -9,7 +9,6 @@ Sources: arXiv 2312.10035 (PTv3), 2503.16429 (Sonata), 2510.23607 (Concerto).
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from concerto.config import ConcertoConfig
 from concerto.encoder.attention import PatchAttention, Patches
-from concerto.encoder.cpu import at_full_speed, fast_products, infers_on_cpu
+from concerto.encoder.cpu import at_full_speed, products_for
 from concerto.encoder.initial import draw_linear
 from concerto.encoder.layout import Geometry, InPlace, Layout, cut
 from concerto.encoder.pooling import GridPooling, Pooling, pool_grid
@@ -118,7 +117,7 @@ class PointTransformer(nn.Module):
             seeds = None
         elif seeds is None:
             seeds = torch.randint(2**62, (len(offsets),)).to(feat.device)
-        with fast_products() if infers_on_cpu(feat) else nullcontext():
+        with products_for(feat):
             return self._encode(feat, grid_coord, offsets, mask, seeds, slice_rows)
 
     def _encode(

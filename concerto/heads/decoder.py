@@ -5,14 +5,12 @@ Source: arXiv 2312.10035, in the form that Sonata and Concerto probe with (layer
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from concerto.config import ConcertoConfig
-from concerto.encoder.cpu import fast_products, infers_on_cpu
+from concerto.encoder.cpu import products_for
 from concerto.encoder.initial import draw_linear
 from concerto.encoder.layout import Geometry, InPlace, Layout, cut
 from concerto.encoder.point_transformer import Block
@@ -55,7 +53,7 @@ class DecoderHead(nn.Module):
             seeds = torch.randint(2**62, (clouds,)).to(levels[0].offsets.device)
         x = levels[-1].feat.to(self.linear.weight.dtype)
         in_place = InPlace.if_possible(x, seeds, slice_rows=None)
-        with fast_products() if infers_on_cpu(x) else nullcontext():
+        with products_for(x):
             for number in range(len(self.stages) - 1, -1, -1):
                 level = levels[number]
                 layout = self._layout(level, number, seeds, in_place)

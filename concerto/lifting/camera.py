@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concerto.errors import InputError
-from concerto.lifting.frame import Frame, Intrinsics, check_pose
+from concerto.lifting.frame import Frame, Intrinsics, check_pose, seen_from
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,4 @@ class Camera:
 
     def to_camera(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Points (n, 3) of the world as the camera has them, (3, n) float32."""
-        seen: NDArray[np.float32] = self.pose[:3, :3].T.astype(np.float32) @ (
-            points - self.pose[:3, 3]
-        ).T.astype(np.float32)
-        return seen
+        return seen_from(self.pose, points)

@@ -100,11 +100,7 @@ class Frame:
 
     def to_camera(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Points (n, 3) of the world as the camera has them, (3, n) float32."""
-        rotation, place = self.pose[:3, :3].T, self.pose[:3, 3]
-        seen: NDArray[np.float32] = rotation.astype(np.float32) @ (points - place).T.astype(
-            np.float32
-        )
-        return seen
+        return seen_from(self.pose, points)
 
 
 class Sizes:
@@ -122,6 +118,12 @@ class Sizes:
                 f"{name}: the image is {width} x {height}, the first one's was {first[1]} x "
                 f"{first[0]}; one camera's images are of one size. Pass intrinsics for each frame."
             )
+
+
+def seen_from(pose: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Points (n, 3) of the world as a camera with that pose has them, (3, n) float32."""
+    rotation, place = pose[:3, :3].T.astype(np.float32), pose[:3, 3]
+    return np.asarray(rotation @ (points - place).T.astype(np.float32))
 
 
 def same_view(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -6,7 +6,6 @@ An `Attempt` makes one frame when called, or says why it cannot be used.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concerto.errors import InputError
+from concerto.folders import natural
 from concerto.io.pictures import IMAGES, read_depth, read_photo, to_metres
 from concerto.lifting.conventions import inverse
 from concerto.lifting.frame import Frame, Intrinsics, Sizes, camera_of_depth, check_pose
@@ -93,7 +93,7 @@ def image_files(folder: Path) -> list[Path]:
     found = [file for file in folder.iterdir() if file.suffix.lower() in IMAGES]
     if not found:
         raise InputError(f"{folder} holds no images ({', '.join(IMAGES)}).")
-    return sorted(found, key=_by_number)
+    return sorted(found, key=lambda file: natural(file.name))
 
 
 def as_intrinsics(given: Any) -> Intrinsics | list[Intrinsics]:
@@ -335,9 +335,3 @@ def _array(given: Any, what: str) -> NDArray[Any]:
 
 def _on_cpu(given: Any) -> Any:
     return given.detach().cpu() if hasattr(given, "detach") else given
-
-
-def _by_number(file: Path) -> list[tuple[int, str]]:
-    """Digits compare as numbers, the rest as text."""
-    parts = re.split(r"(\d+)", file.name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from concerto.config import ConcertoConfig
 from concerto.errors import ConcertoWarning
-from concerto.grids import pack, spans
+from concerto.grids import keys_of
 from concerto.points.point_cloud import PointCloud
 from concerto.points.prepare import EncoderInput
 
@@ -144,8 +144,7 @@ def _height(voxels: EncoderInput, config: ConcertoConfig, scale: float, told: To
 def _share_of_loners(grid_coord: Tensor) -> float:
     """Voxels of twice the edge over voxels: 1 where none shares its coarser one."""
     coarse = grid_coord >> 1
-    one_cloud = torch.zeros((), dtype=torch.int64, device=coarse.device)
-    return len(torch.unique(pack(coarse, one_cloud, spans(coarse)))) / len(coarse)
+    return len(torch.unique(keys_of(coarse))) / len(coarse)
 
 
 def _caller() -> tuple[str, int]:

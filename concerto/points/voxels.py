@@ -13,7 +13,7 @@ from torch import Tensor
 
 from concerto.config import Center
 from concerto.errors import InputError
-from concerto.grids import MAX_DEPTH, group_rows, pack, spans
+from concerto.grids import MAX_DEPTH, group_rows, keys_of
 from concerto.points.point_cloud import PointCloud
 
 MILLIMETRES = 1000
@@ -90,8 +90,7 @@ def _cells(coord: Tensor, grid_size: float) -> tuple[Tensor, Tensor, Tensor]:
     lowest = cell.amin(0)
     off_center = coord.sub_(cell).sub_(0.5).square_().sum(1)
     grid_coord = cell.sub_(lowest).to(torch.int64)
-    no_batch = torch.zeros((), dtype=torch.int64, device=coord.device)
-    return pack(grid_coord, no_batch, spans(grid_coord)), lowest, off_center
+    return keys_of(grid_coord), lowest, off_center
 
 
 def _check_extent(low: Tensor, high: Tensor, grid_size: float, scale: float) -> None:

@@ -12,19 +12,18 @@ from itertools import accumulate
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor
 
 from concerto.config import ConcertoConfig
 from concerto.errors import ConfigError, InputError
-from concerto.grids import group_rows, pack, spans
+from concerto.grids import group_rows, keys_of
 from concerto.training.augment import floor_middle
 from concerto.training.augment_labelled import color_labelled, drop_points, move_labelled
 from concerto.training.cells import one_a_group
 from concerto.training.check_sample import check_sample
 from concerto.training.samples import Sample
 from concerto.training.views import nearest
-
-Generator = np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ def _one_a_voxel(cells: Tensor, segment: np.ndarray, random: Generator) -> np.nd
     Else most of few labels would be lost to points without one. cells: (n, 3), segment: (n,).
     """
     # Of a voxel's points those with a class sort first.
-    keys = 2 * pack(cells, torch.zeros((), dtype=torch.int64), spans(cells))
+    keys = 2 * keys_of(cells)
     keys += torch.from_numpy(segment < 0)
     chosen = one_a_group(group_rows(keys), random)
     voxel = keys.numpy()[chosen] // 2

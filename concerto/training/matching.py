@@ -14,6 +14,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from concerto.grids import sizes_of
 from concerto.training.levels import LevelPoints
 
 # Distances that are held at a time.
@@ -40,10 +41,10 @@ def match(
 
     target_of: for each cloud of `source`, the cloud of `target` to search.
     """
-    starts = list(accumulate(_sizes(target.offsets), initial=0))
-    clouds = target.coord.split(_sizes(target.offsets))
+    starts = list(accumulate(sizes_of(target.offsets), initial=0))
+    clouds = target.coord.split(sizes_of(target.offsets))
     sources, targets, first = [], [], 0
-    for points, cloud in zip(source.coord.split(_sizes(source.offsets)), target_of, strict=True):
+    for points, cloud in zip(source.coord.split(sizes_of(source.offsets)), target_of, strict=True):
         rows, found = nearest(points, clouds[cloud], radius)
         sources.append(rows + first)
         targets.append(found + starts[cloud])
@@ -88,8 +89,3 @@ def _by_distances(points: Tensor, cloud: Tensor) -> tuple[Tensor, Tensor]:
         rows.append(row)
         distances.append(every.gather(1, row[:, None]).flatten())
     return torch.cat(distances), torch.cat(rows)
-
-
-def _sizes(offsets: Tensor) -> list[int]:
-    sizes: list[int] = offsets.diff(prepend=offsets.new_zeros(1)).tolist()
-    return sizes

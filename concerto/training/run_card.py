@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from concerto.card import model_card, public_name
 from concerto.config import ConcertoConfig
 from concerto.training.recipes import RECIPES
+from concerto.training.run_folder import as_json, flat
 
 # What the card tells of the beginning and the end of a run: means over this share of its lines.
 SHARE = 0.1
@@ -130,8 +130,8 @@ def _mean(entries: Sequence[Mapping[str, Any]], name: str) -> str:
 def _unlike_recipe(record: RunRecord) -> str:
     """Where the run left its recipe."""
     recipe = RECIPES[record.settings["recipe"]]((), Path())
-    defaults = dict(_flat(json.loads(json.dumps(dataclasses.asdict(recipe), default=str))))
-    own = dict(_flat({**record.settings, "loop": record.loop}))
+    defaults = dict(flat(as_json(dataclasses.asdict(recipe))))
+    own = dict(flat({**record.settings, "loop": record.loop}))
     changed = {
         name.removeprefix("loop."): value
         for name, value in own.items()
@@ -157,14 +157,6 @@ def _public(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_public, value))}]"
     return public_name(value) if isinstance(value, str) and "/" in value else str(value)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _licence(config: ConcertoConfig) -> str:

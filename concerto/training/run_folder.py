@@ -111,6 +111,15 @@ def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting by its whole name, such as "views.scale", and its value."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
 def _write_run(
     run: Path,
     known: Mapping[str, Any],
@@ -134,7 +143,7 @@ def _write_run(
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings that differ, by name, as they were and as they are."""
-    old, new = dict(_flat(before)), dict(_flat(now))
+    old, new = dict(flat(before)), dict(flat(now))
     return {
         name: (old.get(name, ABSENT), new.get(name, ABSENT))
         for name in sorted(old.keys() | new.keys())
@@ -154,11 +163,3 @@ def _allow(file: Path, changed: Mapping[str, tuple[Any, Any]], allowed: bool) ->
             "--allow-changes."
         )
     warnings.warn(f"{told} Going on with the new ones.", ConcertoWarning, stacklevel=3)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

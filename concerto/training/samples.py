@@ -88,12 +88,6 @@ class Clouds:
     origin_coord: Tensor
     offsets: Tensor
 
-    @property
-    def sizes(self) -> list[int]:
-        """Rows of each cloud."""
-        sizes: list[int] = self.offsets.diff(prepend=self.offsets.new_zeros(1)).tolist()
-        return sizes
-
     def to(self, device: torch.device | str) -> Clouds:
         """The same on another device."""
         return Clouds(

@@ -17,6 +17,7 @@ from typing import IO
 from tqdm import tqdm
 
 from concerto.errors import InputError
+from concerto.folders import natural
 
 ARCHIVE = re.compile(r"(?P<name>.+\.(tar\.gz|tgz))(\.(?P<part>[^.]+))?", re.IGNORECASE)
 
@@ -25,7 +26,7 @@ def find_archives(folder: Path) -> dict[str, list[Path]]:
     """The archives in a folder and below: their parts, in order, by name. Hidden folders are left
     out, as downloads keep notes in them that are named like the archives."""
     found: dict[str, list[Path]] = {}
-    for file in sorted(folder.rglob("*"), key=_natural):
+    for file in sorted(folder.rglob("*"), key=lambda file: natural(file.as_posix())):
         place = file.relative_to(folder)
         match = ARCHIVE.fullmatch(place.as_posix())
         hidden = any(part.startswith(".") for part in place.parts)
@@ -102,9 +103,3 @@ def _write(file: Path, content: IO[bytes]) -> None:
             shutil.copyfileobj(content, target, 2**20)
     except OSError as error:
         raise InputError(f"Cannot write {file}: {error.strerror or error}.") from error
-
-
-def _natural(file: Path) -> list[tuple[int, int, str]]:
-    """Part 10 comes after part 9."""
-    pieces = re.split(r"(\d+)", file.as_posix())
-    return [(1, int(piece), "") if piece.isdigit() else (0, 0, piece) for piece in pieces]
