@@ -34,7 +34,8 @@ CARD_FILE = "README.md"
 # What a saved model is on the Hub.
 MODEL_FILES = (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE)
 
-# One row a module: its published name, and ours.
+# The published name of something, and ours.
+Names = tuple[str, str]
 EMBEDDING_NAMES = (
     ("embedding.stem.linear", "encoder.embedding.linear"),
     ("embedding.stem.norm", "encoder.embedding.norm"),
@@ -191,38 +192,23 @@ def write_published(file: Path, config: ConcertoConfig, tensors: Mapping[str, Te
         torch.save({"config": published, "state_dict": state, OWN_FIELDS_KEY: own}, path)
 
 
-def tensor_names(config: ConcertoConfig) -> Iterator[tuple[str, str]]:
+def tensor_names(config: ConcertoConfig) -> Iterator[Names]:
     """The published name and ours of every tensor of an encoder."""
     modules = list(EMBEDDING_NAMES)
     for stage, depth in enumerate(config.depths):
-        published, ours = (name.format(stage=stage) for name in STAGE_NAMES)
-        if stage:
-            modules += [(f"{published}.{p}", f"{ours}.{o}") for p, o in DOWN_NAMES]
-        for block in range(depth):
-            theirs, own = (name.format(block=block) for name in BLOCK_NAMES)
-            modules += [(f"{published}.{theirs}.{p}", f"{ours}.{own}.{o}") for p, o in LAYER_NAMES]
+        modules += _stage_names(STAGE_NAMES, stage, DOWN_NAMES if stage else (), depth)
     if config.mask_token:
         yield MASK_TOKEN_NAMES
-    for theirs, own in modules:
-        yield f"{theirs}.weight", f"{own}.weight"
-        if config.qkv_bias or not own.endswith("qkv"):
-            yield f"{theirs}.bias", f"{own}.bias"
+    yield from _parameter_names(modules, config.qkv_bias)
 
 
-def head_tensor_names(depths: Sequence[int], qkv_bias: bool) -> Iterator[tuple[str, str]]:
+def head_tensor_names(depths: Sequence[int], qkv_bias: bool) -> Iterator[Names]:
     """The published name and ours of every tensor of a head. depths: blocks of each stage of its
     decoder, none for a linear head."""
     modules = [HEAD_NAMES]
     for stage, depth in enumerate(depths):
-        published, ours = (name.format(stage=stage) for name in DECODER_NAMES)
-        modules += [(f"{published}.{p}", f"{ours}.{o}") for p, o in UP_NAMES]
-        for block in range(depth):
-            theirs, own = (name.format(block=block) for name in BLOCK_NAMES)
-            modules += [(f"{published}.{theirs}.{p}", f"{ours}.{own}.{o}") for p, o in LAYER_NAMES]
-    for theirs, own in modules:
-        yield f"{theirs}.weight", f"{own}.weight"
-        if qkv_bias or not own.endswith("qkv"):
-            yield f"{theirs}.bias", f"{own}.bias"
+        modules += _stage_names(DECODER_NAMES, stage, UP_NAMES, depth)
+    return _parameter_names(modules, qkv_bias)
 
 
 def config_from_published(values: Mapping[str, Any]) -> ConcertoConfig:
@@ -265,6 +251,23 @@ def config_to_published(config: ConcertoConfig) -> dict[str, Any]:
         "traceable": True,
         "freeze_encoder": False,
     }
+
+
+def _stage_names(names: Names, stage: int, before: Sequence[Names], depth: int) -> Iterator[Names]:
+    """Both names of the modules of a stage: what comes before its blocks, and `depth` blocks."""
+    published, ours = (name.format(stage=stage) for name in names)
+    yield from ((f"{published}.{p}", f"{ours}.{o}") for p, o in before)
+    for block in range(depth):
+        theirs, own = (name.format(block=block) for name in BLOCK_NAMES)
+        yield from ((f"{published}.{theirs}.{p}", f"{ours}.{own}.{o}") for p, o in LAYER_NAMES)
+
+
+def _parameter_names(modules: Sequence[Names], qkv_bias: bool) -> Iterator[Names]:
+    """Both names of the tensors of modules. qkv_bias: whether queries, keys and values have one."""
+    for theirs, own in modules:
+        yield f"{theirs}.weight", f"{own}.weight"
+        if qkv_bias or not own.endswith("qkv"):
+            yield f"{theirs}.bias", f"{own}.bias"
 
 
 def _checkpoint(
