@@ -99,10 +99,10 @@ class Hierarchy:
             out.masked_fill_(dropped[:, None], 0)
         return out if self._single else list(out.split(sizes))
 
-    def at_points(self, values: Tensor, stage: int) -> Tensor | list[Tensor]:
+    def at_points(self, values: Tensor, stage: int, absent: int = 0) -> Tensor | list[Tensor]:
         """Values (n, …) of a stage's voxels, copied to the points in them: (N, …), or a list.
 
-        Points that were left out get zeros.
+        absent: what points get that were left out.
 
         Raises InputError for a stage that does not exist, or values that are not one a voxel of it.
         """
@@ -121,7 +121,7 @@ class Hierarchy:
         out = values.index_select(0, rows)
         dropped = self.voxel_of_point < 0
         if dropped.any():
-            out[dropped] = 0
+            out[dropped] = absent
         return out if self._single else list(out.split(self._points_per_scene))
 
     def _target(self, at: Place, chosen: tuple[int, ...]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,8 @@ class Segmenter(nn.Module, SavedModel):
             if packed:
                 things = torch.where(things < 0, -1, things + before)
                 before = max(before, int(things.max()) + 1)
-            return _at_points(torch.stack([best, things], dim=1), hierarchy, -1)
+            both = torch.stack([best, things], dim=1)
+            return cast(Tensor, hierarchy.at_points(both, 0, absent=-1))
 
         found = self._infer(points, read, options)
         if isinstance(found, Tensor):
@@ -199,17 +200,9 @@ class Segmenter(nn.Module, SavedModel):
         return logits
 
     def _classes(self, hierarchy: Hierarchy) -> Tensor:
-        return _at_points(self._logits(hierarchy).argmax(1), hierarchy, -1)
+        classes = self._logits(hierarchy).argmax(1)
+        return cast(Tensor, hierarchy.at_points(classes, 0, absent=-1))
 
     def _probabilities(self, hierarchy: Hierarchy) -> Tensor:
-        return _at_points(self._logits(hierarchy).float().softmax(1), hierarchy, 0)
-
-
-def _at_points(values: Tensor, hierarchy: Hierarchy, absent: int) -> Tensor:
-    """Values (n, …) of voxels at each point (N, …); `absent` where a point was left out."""
-    rows = hierarchy.voxel_of_point
-    out = values.index_select(0, rows.clamp(min=0))
-    left_out = rows < 0
-    if left_out.any():
-        out[left_out] = absent
-    return out
+        shares = self._logits(hierarchy).float().softmax(1)
+        return cast(Tensor, hierarchy.at_points(shares, 0))

@@ -63,9 +63,8 @@ class Search:
         rows = (score > self.threshold).nonzero().flatten()
         number = torch.full_like(score, -1, dtype=torch.int64)
         number[rows] = components(hierarchy.levels[stage], rows)
-        # Raised by one, so that points left out, which get zeros, belong to no region.
-        raised = hierarchy.at_points(number + 1, stage)
-        member = (raised if isinstance(raised, Tensor) else raised[0]) - 1
+        found = hierarchy.at_points(number, stage, absent=-1)
+        member = found if isinstance(found, Tensor) else found[0]
         best = ranked(score[rows], number[rows], self.least_voxels, self.top)
         return [_region(coord, (member == n).nonzero().flatten(), mean) for n, mean in best]
 
