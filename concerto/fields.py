@@ -30,6 +30,14 @@ def check_texts(config: object, *names: str) -> None:
         _keep(config, name, tuple(value))
 
 
+def check_text(config: object, *names: str, optional: bool = False) -> None:
+    """Raise ConfigError for what is no text. optional: None will do too."""
+    for name in names:
+        value = getattr(config, name)
+        if not (isinstance(value, str) or (optional and value is None)):
+            raise ConfigError(f"{name} is {value!r}; it must be a text.")
+
+
 def check_integer(config: object, *names: str, least: int) -> None:
     """Raise ConfigError for what is no integer from `least` on."""
     for name in names:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concerto.errors import CheckpointError, ConfigError
-from concerto.fields import check_keys, check_numbers, check_object
+from concerto.errors import CheckpointError
+from concerto.fields import check_keys, check_numbers, check_object, check_text
 
 LORA = "lora."
 # Values of each tensor that go into a fingerprint.
@@ -35,10 +35,8 @@ class Over:
 
     def __post_init__(self) -> None:
         """Raises ConfigError where a field is of another kind."""
-        for name in ("source", "fingerprint"):
-            value = getattr(self, name)
-            if not isinstance(value, str) and (name == "source" or value is not None):
-                raise ConfigError(f"{name} is {value!r}; it must be a text.")
+        check_text(self, "source")
+        check_text(self, "fingerprint", optional=True)
         if self.lora_scale is not None:
             check_numbers(self, "lora_scale")
 

@@ -20,6 +20,7 @@ import torch
 
 from concerto.encoder.cpu import has_products
 from concerto.errors import ConcertoWarning, ConfigError, MissingExtraError
+from concerto.fields import check_integer
 from concerto.training.processes import check_distribution
 from concerto.training.task import BatchT, Task
 from concerto.training.tracking import require_tracker
@@ -70,16 +71,10 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         """Raises ConfigError where a value is out of range."""
-        for name, least in (
-            ("accumulate", 1),
-            ("log_every", 1),
-            ("save_every", 1),
-            ("keep", 1),
-            ("picture_every", 0),
-            ("max_bad_steps", 1),
-        ):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        check_integer(
+            self, "accumulate", "log_every", "save_every", "keep", "max_bad_steps", least=1
+        )
+        check_integer(self, "picture_every", least=0)
         if not 0 < self.epochs < math.inf:
             raise ConfigError(f"epochs is {self.epochs:g}; it must be over 0, and end.")
         if self.clip_norm is not None and not self.clip_norm > 0:

@@ -27,6 +27,7 @@ from concerto.config import ConcertoConfig
 from concerto.encoder import Backend, EncodedLevel, PointTransformer
 from concerto.encoder.random import hash_seeds
 from concerto.errors import ConfigError, InputError
+from concerto.fields import check_integer
 from concerto.grids import cloud_of_row
 from concerto.training.cross_modal import Hits, cosine_losses, hits, patch_grid, patch_means
 from concerto.training.distillation import Distilled, distill
@@ -93,17 +94,11 @@ class ObjectiveConfig:
                 "Weights of the terms cannot be negative, and one of mask, roll mask and unmask "
                 f"must be positive; they are {self.self_weights} and {self.cross_modal_weight}."
             )
-        for name, least in (
-            ("head_hidden", 1),
-            ("head_width", 1),
-            ("prototypes", 2),
-            ("image_width", 1),
-            ("up_cast", 0),
-            ("image_up_cast", 0),
-            ("mask_jitter", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        check_integer(self, "head_hidden", "head_width", "image_width", least=1)
+        check_integer(self, "prototypes", least=2)
+        check_integer(self, "up_cast", "image_up_cast", least=0)
+        if self.mask_jitter < 0:
+            raise ConfigError(f"mask_jitter is {self.mask_jitter}; it must be at least 0.")
         if self.image_views not in get_args(ImageViews):
             raise ConfigError(
                 f'image_views is {self.image_views!r}; it must be "principal" or "all".'

@@ -9,7 +9,14 @@ from typing import Any
 
 from concerto.config import ConcertoConfig
 from concerto.errors import ConfigError
-from concerto.fields import check_booleans, check_integer, check_keys, check_object
+from concerto.fields import (
+    check_booleans,
+    check_integer,
+    check_keys,
+    check_object,
+    check_text,
+    check_texts,
+)
 from concerto.hierarchy import resolve_stages
 
 
@@ -44,10 +51,7 @@ class TranslatorConfig:
             )
         check_integer(self, "width", least=1)
         check_booleans(self, "encoder_inside")
-        for name in ("encoder_source", "encoder_digest"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise ConfigError(f"{name} is {value!r}; it must be a text.")
+        check_text(self, "encoder_source", "encoder_digest", optional=True)
         if not isinstance(self.text_tower, str) or not self.text_tower:
             raise ConfigError(f"text_tower is {self.text_tower!r}; it must name a text tower.")
         if not self.encoder_inside and self.encoder_source is None:
@@ -55,13 +59,9 @@ class TranslatorConfig:
                 "A translator without its encoder inside needs encoder_source, to say where that "
                 "comes from."
             )
-        for field in ("names", "name_templates"):
-            texts = getattr(self, field)
-            if not isinstance(texts, (list, tuple)) or not all(
-                isinstance(text, str) and text.strip() for text in texts
-            ):
-                raise ConfigError(f"{field} is {texts!r}; it must be a list of texts.")
-            object.__setattr__(self, field, tuple(texts))
+        check_texts(self, "names", "name_templates")
+        if not all(name.strip() for name in self.names):
+            raise ConfigError(f"names is {self.names!r}; a name cannot be empty.")
         if not self.name_templates or any(t.count("{}") != 1 for t in self.name_templates):
             raise ConfigError(
                 f"name_templates is {self.name_templates!r}; it must be sentences with one {{}} "

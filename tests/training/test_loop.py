@@ -276,8 +276,9 @@ def test_a_picture_that_ends_the_process_finds_the_step_saved(config: LoopConfig
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"accumulate": 0}, "accumulate is 0; it must be at least 1"),
-        ({"log_every": 0}, "log_every is 0; it must be at least 1"),
+        ({"accumulate": 0}, "accumulate is 0; it must be an integer from 1 on"),
+        ({"accumulate": 2.5}, "accumulate is 2.5; it must be an integer"),
+        ({"log_every": 0}, "log_every is 0"),
         ({"save_every": 0}, "save_every is 0"),
         ({"keep": 0}, "keep is 0"),
         ({"picture_every": -1}, "picture_every is -1"),

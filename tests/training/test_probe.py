@@ -363,7 +363,7 @@ IN_ONE_GO = "--protocol cached fits the map to the end, in one go: leave"
         (["--drop-path", 0.3], "--drop-path is for --mode lora, decoder and full; --mode linear"),
         (["--mode", "full", "--drop-path", 1], "--drop-path is 1; it must be from 0 to below 1."),
         (["--weight-decay", -1], "--weight-decay is -1; it must be 0 or more."),
-        (["--views.mix", 0, "--accumulate", 0], "accumulate is 0; it must be at least 1."),
+        (["--views.mix", 0, "--accumulate", 0], "accumulate is 0; it must be an integer from"),
         (["--workers", -1], "--workers is -1; 0 prepares scenes without any."),
     ],
 )

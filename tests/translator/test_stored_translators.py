@@ -46,6 +46,7 @@ def cloud() -> PointCloud:
         ({"encoder_inside": "no"}, "encoder_inside is 'no'; it must be true or false"),
         ({"encoder": 5}, "encoder is 5; it must be an object with fields"),
         ({"names": "chair"}, "names is 'chair'"),
+        ({"names": ["chair", " "]}, "a name cannot be empty"),
         ({"tower": "minilm"}, "keys that this version does not know: tower"),
     ],
 )
