@@ -29,6 +29,7 @@ from concerto.points.convert import to_point_cloud
 from concerto.points.prepare import EncoderInput, positive, prepare
 from concerto.points.scenes import Scenes, to_scenes
 from concerto.saved_model import SavedModel
+from concerto.weight_files import unwrapped
 
 
 class Concerto(nn.Module, SavedModel):
@@ -261,7 +262,7 @@ class Concerto(nn.Module, SavedModel):
         return model.eval()
 
     def _write(self, folder: Path) -> None:
-        checkpoints.write_encoder(folder, self.config, self.state_dict())
+        checkpoints.write_encoder(folder, self.config, unwrapped(self.state_dict()))
 
     def _card(self, source: str) -> str:
         return model_card(self.config, source)

@@ -11,6 +11,7 @@ import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from concerto.errors import CheckpointError
 
 # The key beside "config" and "state_dict" for what the published layout has no place for.
 OWN_FIELDS_KEY = "concerto"
+# What data parallelism and torch.compile put into the names of what is in a module.
+WRAPPERS = ("module", "_orig_mod")
 # What zipfile raises for an archive whose parts, names or methods cannot be. NotImplementedError is
 # a RuntimeError, as is what it says of a password.
 DAMAGED_ARCHIVE = (
@@ -32,7 +35,8 @@ DAMAGED_ARCHIVE = (
 
 @dataclass(frozen=True)
 class Content:
-    """What a file holds: tensors by its own names, its published config, and our fields beside."""
+    """What a file holds: tensors by its own names, but `unwrapped`, its published config, and our
+    fields beside."""
 
     tensors: dict[str, Tensor]
     config: dict[str, Any] | None = None
@@ -45,7 +49,7 @@ def read_weights(file: Path) -> Content:
     Raises CheckpointError where the file is damaged, asks to run code, or holds no tensors.
     """
     if file.suffix == ".safetensors":
-        return Content(_read_safetensors(file))
+        return Content(unwrapped(_read_safetensors(file)))
     content = read_pickle(file)
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
@@ -57,7 +61,15 @@ def read_weights(file: Path) -> Content:
         values if isinstance(values, dict) else None
         for values in (content.get("config"), content.get(OWN_FIELDS_KEY))
     )
-    return Content(tensors, config, own)
+    return Content(unwrapped(tensors), config, own)
+
+
+def unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """By the names that they have where no module is wrapped in another."""
+    return {
+        ".".join(part for part in name.split(".") if part not in WRAPPERS): tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def read_pickle(file: Path) -> Any:

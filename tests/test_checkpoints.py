@@ -114,6 +114,29 @@ def test_a_training_state_gives_the_students_encoder_by_its_shapes(tmp_path: Pat
     assert same_features(model, student)
 
 
+def test_a_compiled_encoder_is_saved_by_the_names_of_the_plain_one(tmp_path: Path) -> None:
+    model = Concerto(SMALL).eval()
+    names = set(model.state_dict())
+    model.encoder.stages[1] = torch.compile(model.encoder.stages[1], backend="eager")
+    model.encoder = torch.compile(model.encoder, backend="eager")
+    model.save_pretrained(tmp_path)
+    assert set(load_file(tmp_path / "model.safetensors")) == names
+    again = concerto.from_pretrained(tmp_path)
+    wanted = model.encoder.embedding.linear.weight
+    assert torch.equal(again.encoder.embedding.linear.weight, wanted)
+
+
+@pytest.mark.parametrize("wrapped", ["module.encoder.", "_orig_mod.encoder.", "encoder._orig_mod."])
+def test_weights_that_were_kept_wrapped_load_all_the_same(wrapped: str, tmp_path: Path) -> None:
+    model = Concerto(SMALL).eval()
+    model.save_pretrained(tmp_path)
+    state = {k.replace("encoder.", wrapped, 1): t for k, t in model.state_dict().items()}
+    torch.save(state, tmp_path / "wrapped.pth")
+    save_file(state, tmp_path / "wrapped.safetensors")
+    for file in ("wrapped.pth", "wrapped.safetensors"):
+        assert same_features(concerto.from_pretrained(tmp_path, filename=file), model)
+
+
 def test_a_file_of_a_published_name_gets_that_names_preprocessing(published: Path) -> None:
     outdoor = published.rename(published.with_name("concerto_large_outdoor.pth"))
     config = concerto.from_pretrained(outdoor).config

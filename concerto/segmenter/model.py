@@ -29,6 +29,7 @@ from concerto.segmenter.card import segmenter_card
 from concerto.segmenter.config import SegmenterConfig
 from concerto.segmenter.over import join_encoder
 from concerto.segmenter.storing import published_head_config, read_segmenter, write_segmenter
+from concerto.weight_files import unwrapped
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class Segmenter(nn.Module, SavedModel):
         return segmenter.eval().to(device)
 
     def _write(self, folder: Path) -> None:
-        write_segmenter(folder, self.config, self.state_dict())
+        write_segmenter(folder, self.config, unwrapped(self.state_dict()))
 
     def _card(self, source: str) -> str:
         return segmenter_card(self.config, source)

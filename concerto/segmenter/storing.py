@@ -117,9 +117,7 @@ def published_head_config(
 def _published(source: hub.Source, over: str | None) -> SegmenterFiles:
     """A published linear head, without its encoder."""
     names = dict(head_tensor_names((), qkv_bias=True))
-    content = read_weights(source.weights).tensors
-    # Training states put "module." before every name.
-    found = {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    found = read_weights(source.weights).tensors
     if set(names) != set(found):
         raise CheckpointError(
             f"{source.weights} holds no segmentation head: its tensors are not "

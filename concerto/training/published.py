@@ -63,7 +63,7 @@ def warm_start(objective: JointObjective, weights: Path, config_file: Path | Non
     encoder = read_checkpoint(weights, config_file).tensors
     wanted = {ours: state[f"student.{ours}"] for _, ours in tensor_names(config)}
     check_tensors(encoder, wanted, weights)
-    tensors = {k.removeprefix(WRAPPER): t for k, t in read_weights(weights).tensors.items()}
+    tensors = read_weights(weights).tensors
     heads = _group(_head_names(objective), tensors, state)
     projection = _group(PROJECTION_NAMES, tensors, state)
     found = (

@@ -33,6 +33,7 @@ from concerto.translator.regions import CANONICAL, Region, Search, relevance
 from concerto.translator.storing import read_translator, write_translator
 from concerto.translator.texts import TextFeatures, as_texts, number_texts
 from concerto.translator.towers import TextTower
+from concerto.weight_files import unwrapped
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -296,7 +297,7 @@ class Translator(nn.Module, SavedModel):
         return translator.eval().to(device)
 
     def _write(self, folder: Path) -> None:
-        write_translator(folder, self.config, self.state_dict())
+        write_translator(folder, self.config, unwrapped(self.state_dict()))
 
     def _card(self, source: str) -> str:
         return translator_card(self.config, source)

@@ -21,6 +21,15 @@ from hub_server import FakeHub, Repo
 from small_segmenters import HEADS, made
 
 
+def test_a_segmenter_over_a_compiled_encoder_is_saved_as_over_a_plain_one(tmp_path: Path) -> None:
+    segmenter = made()
+    names = set(segmenter.state_dict())
+    segmenter.model.encoder = torch.compile(segmenter.model.encoder, backend="eager")
+    segmenter.save_pretrained(tmp_path)
+    assert set(load_file(tmp_path / "model.safetensors")) == names
+    assert isinstance(concerto.from_pretrained(tmp_path), Segmenter)
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_what_is_saved_is_what_comes_back_as_its_own_class(head: object, tmp_path: Path) -> None:
     segmenter = made(head)

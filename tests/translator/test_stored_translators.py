@@ -109,6 +109,21 @@ def test_an_encoder_left_out_is_fetched_and_must_be_the_same(
         Translator.from_pretrained(tmp_path / "map")
 
 
+def test_a_translator_over_a_compiled_encoder_finds_the_plain_one_again(tmp_path: Path) -> None:
+    encoder = Concerto(SMALL)
+    encoder.save_pretrained(tmp_path / "encoder")
+    config = TranslatorConfig(
+        SMALL,
+        "words",
+        WIDTH,
+        encoder_source=str(tmp_path / "encoder"),
+        encoder_inside=False,
+    )
+    encoder.encoder = torch.compile(encoder.encoder, backend="eager")
+    Translator(config, encoder).save_pretrained(tmp_path / "map")
+    assert isinstance(concerto.from_pretrained(tmp_path / "map"), Translator)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_a_translator_that_was_cast_finds_its_encoder_again(
     dtype: torch.dtype, cloud: PointCloud, tmp_path: Path
