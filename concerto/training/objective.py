@@ -83,9 +83,9 @@ class ObjectiveConfig:
     student_temperature: float = 0.1
     """Divides the student's logits."""
     match_radius: float = 0.32
-    """Points further apart than this (metres, before augmentation) are no pair."""
+    """Points further apart than this (metres, after scaling, before augmentation) are no pair."""
     mask_jitter: float = 0.01
-    """Deviation of the noise on masked points' coordinates, metres."""
+    """Deviation of the noise on masked points' coordinates, metres, after scaling."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError for what cannot be."""

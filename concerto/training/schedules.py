@@ -35,7 +35,7 @@ class PretrainSchedules:
     teacher_temperature: tuple[float, float] = (0.04, 0.07)
     """What divides the teacher's logits, first and after the warm-up."""
     mask_size: tuple[float, float] = (0.1, 0.4)
-    """Edge of a masked cell in metres, first and after the warm-up."""
+    """Edge of a masked cell in metres, after scaling, first and after the warm-up."""
     mask_ratio: tuple[float, float] = (0.3, 0.7)
     """Share of cells that is masked, first and after the warm-up."""
 

@@ -26,7 +26,7 @@ class ViewConfig:
     """What the views of a sample are."""
 
     grid_size: float = 0.02
-    """Voxel edge in metres, of the sample and of each view."""
+    """Voxel edge in metres, after scaling, of the sample and of each view."""
     most_points: int = 65_536
     """Points of the principal view; sizes of others are shares of this, or of all points
     where the sample has fewer."""
