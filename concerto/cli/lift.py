@@ -18,7 +18,7 @@ def lift(
     source: Annotated[Path, tyro.conf.arg(metavar="FOLDER_OR_VIDEO")],
     /,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")],
-    options: tyro.conf.OmitArgPrefixes[LiftOptions] = LiftOptions(),
+    lifting: tyro.conf.OmitArgPrefixes[LiftOptions] = LiftOptions(),
     device: str = "auto",
 ) -> None:
     """Fuse posed frames with depth to one cloud with colour and normals.
@@ -35,6 +35,6 @@ def lift(
     if output.suffix.lower() not in WRITERS:
         raise InputError(f"{output} must end in one of {', '.join(WRITERS)}.")
     check_writable(output.parent)
-    cloud = options.lift(source, chosen_device(device))
+    cloud = lifting.lift(source, chosen_device(device))
     write(output, cloud)
     print(f"{output}  {describe(cloud)}")

@@ -12,6 +12,7 @@ import tyro
 from numpy.typing import NDArray
 
 from concerto.errors import InputError
+from concerto.lifting.alignment import Align
 from concerto.lifting.depth_model import DepthModel
 from concerto.lifting.folder import open_folder
 from concerto.lifting.fusion import MAX_DEPTH, VOXEL_SIZE
@@ -43,9 +44,9 @@ class LiftOptions:
     """Find depths, cameras and poses with VGGT, for a video or images that have none of them."""
     depth_scale: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Stored steps of depth a metre; by default as the recording's kind has it, else 1000."""
-    align: Literal["none", "up", "room"] | None = None
-    """none: the poses' world; up: turn z up; room: also scale it to 3 m, the floor at 0. By default
-    room where the scale is unknown, else up."""
+    align: Literal["auto", "none", "up", "room"] = "auto"
+    """none: the poses' world; up: turn z up; room: also scale it to 3 m, the floor at 0; auto: room
+    where the scale is unknown, else up."""
     every: int = 1
     """Use every n-th frame."""
     keyframes: bool = False
@@ -72,7 +73,7 @@ class LiftOptions:
             max_depth=self.max_depth,
             every=self.every,
             keyframes=Keyframes() if self.keyframes else None,
-            align=self.align or ("up" if self._metric(source) else None),
+            align=self._align(source),
             skip_bad=self.skip_bad,
             progress=True,
         )
@@ -82,6 +83,12 @@ class LiftOptions:
         return images_again(
             source, cloud, self.every, upright=self.intrinsics is None and self.poses is None
         )
+
+    def _align(self, source: Path) -> Align | None:
+        """What to ask `concerto.lift` for; None leaves it to find whether the scale is known."""
+        if self.align != "auto":
+            return self.align
+        return "up" if self._metric(source) else None
 
     def _metric(self, source: Path) -> bool:
         """Whether lengths will be metres."""

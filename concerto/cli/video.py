@@ -24,7 +24,7 @@ def video(
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")],
     fps: float = 10.0,
     opacity: float = 0.75,
-    options: tyro.conf.OmitArgPrefixes[LiftOptions] = LiftOptions(),
+    lifting: tyro.conf.OmitArgPrefixes[LiftOptions] = LiftOptions(),
     model: tyro.conf.OmitArgPrefixes[ModelOptions] = ModelOptions(),
 ) -> None:
     """Paint the three main directions in which features vary over the frames of a video.
@@ -44,11 +44,11 @@ def video(
     check_writable(output.parent)
     check_kept(source, output)
     encoder = model.load()
-    cloud = options.lift(source, model.place())
+    cloud = lifting.lift(source, model.place())
     print(describe(cloud))
     colors = pca_colors(model.encode(encoder, cloud)) * 255
     spacing = find_spacing(cloud.coord.numpy())
-    images = options.images(source, cloud)
+    images = lifting.images(source, cloud)
     bar = tqdm(
         zip(cloud.cameras, images, strict=True), "painting", len(cloud.cameras), unit="frame"
     )

@@ -139,6 +139,20 @@ def test_lift_writes_a_cloud_and_says_what_it_did(room: Path, tmp_path: Path) ->
     assert cloud.normal is not None
 
 
+@pytest.mark.parametrize("command", ["lift", "video"])
+def test_help_tells_options_of_lifting_apart_and_names_what_align_takes(command: str) -> None:
+    told = run_here(command, "--help").stdout
+    assert "lifting options" in told
+    assert "options options" not in told
+    assert "--align {auto,none,up,room}" in told
+
+
+def test_align_none_leaves_the_world_as_it_is(room: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cloud.ply"
+    assert "turned" not in run_here("lift", room, "-o", out, "--align", "none").stdout
+    assert "None" in run_here("lift", room, "-o", out, "--align", "None", code=2).stderr
+
+
 def test_lift_tells_of_bad_frames_in_flags(room: Path, tmp_path: Path) -> None:
     folder = write_flat(tmp_path / "room", FRAMES)
     (folder / "frame-000002.depth.png").unlink()
@@ -192,7 +206,7 @@ def test_depth_is_found_on_the_device_of_the_model(
     monkeypatch.setattr(lifting, "VGGT", found)
     with pytest.raises(InputError, match="on meta"):
         video(
-            room, tmp_path / "out.mp4", options=LiftOptions(vggt=True),
+            room, tmp_path / "out.mp4", lifting=LiftOptions(vggt=True),
             model=ModelOptions(device="meta"),
         )  # fmt: skip
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
