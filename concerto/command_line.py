@@ -83,9 +83,11 @@ def in_flags(message: str) -> str:
     message = re.sub(r"encoder=('[^']+')", r"--encoder \1", message)
     message = message.replace("geometry=VGGT()", "--vggt")
     message = re.sub(r'geometry=DepthModel\("([^"]+)"\)', r"--depth-model \1", message)
+    message = re.sub(r"(larger|smaller) grid_size\b", r"\1 --grid-size", message)
+    # Only a value is set off by a space.
     return re.sub(
         r"\b(scale|grid_size|columns|filename|revision|depth_scale|max_depth|align|label_map|labels"
-        r"|split_files)=",
-        lambda match: f"--{match[1].replace('_', '-')} ",
+        r"|split_files)=(?=([^\s.,;)]?))",
+        lambda match: f"--{match[1].replace('_', '-')}{' ' if match[2] else ''}",
         message,
     )
