@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from concerto.io import FORMATS
 from concerto.known_models import PublishedModel, find_model
 from concerto.loading import from_pretrained
 from concerto.model import Concerto
+from concerto.palette import SCANNET_CLASSES
 from concerto.points.point_cloud import PointCloud
 from concerto.points.voxels import voxelize
 from concerto.segmenter import Segmenter, SegmenterConfig
@@ -41,7 +43,7 @@ def info(
     elif model is not None and not path.exists():
         rows = _published(model)
     else:
-        rows = _weights(name_or_file)
+        rows = {"weights": name_or_file} | _weights(name_or_file)
     width = max(len(key) for key in rows)
     for key, value in rows.items():
         print(f"{key:<{width}}  {value}")
@@ -84,6 +86,11 @@ def _published(model: PublishedModel) -> dict[str, str]:
         rows["file"] = f"https://huggingface.co/{model.repo}/blob/main/{model.filename}"
     if model.unavailable:
         return rows | {"status": f"cannot be loaded: {model.unavailable}"}
+    if model.over:
+        # Every published head is one for ScanNet.
+        return rows | {"encoder": model.over} | _segmenter(SCANNET_CLASSES, model.config)
+    if model.repo is None:
+        return rows | _weights(model.name)
     return rows | _config(model.config)
 
 
@@ -94,19 +101,25 @@ def _weights(source: str) -> dict[str, str]:
     tensors = model.state_dict()
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
     rows = {
-        "weights": source,
         "parameters": f"{sum(tensor.numel() for tensor in tensors.values()):,}",
         "stored as": ", ".join(dtypes),
     }
     config = model.config
     if isinstance(config, SegmenterConfig):
-        return rows | {"classes": ", ".join(config.classes)} | _config(config.encoder)
+        return rows | _segmenter(config.classes, config.encoder)
     if isinstance(config, TranslatorConfig):
         rows |= {"text tower": config.text_tower, "maps to": f"{config.width} dimensions"}
         return rows | _config(config.encoder.replace(default_stages=config.chosen))
     if config.untrained:
         rows["status"] = "untrained: a seeded initialisation"
     return rows | _config(config)
+
+
+def _segmenter(classes: Sequence[str], encoder: ConcertoConfig) -> dict[str, str]:
+    """What comes out are classes, by a head that reads stages of its own choice."""
+    rows = {"classes": ", ".join(classes)} | _config(encoder)
+    del rows["features"]
+    return rows
 
 
 def _config(config: ConcertoConfig) -> dict[str, str]:

@@ -62,6 +62,7 @@ def test_models_lists_every_name() -> None:
         ("concerto-large-outdoor", ["centre      xy", "licence     cc-by-nc-4.0"]),
         ("concerto-large-clip", ["nobody has published"]),
         ("concerto-tiny", ["features    544 (stages 0, 1, 2, 3, 4)"]),
+        ("concerto-tiny-words", ["text tower  minilm", "maps to     384 dimensions"]),
         (GOLDEN, ["parameters  169,008", "stored as   float32"]),
         (ROOM, ["points          114,330", "colours         yes", "normals         yes"]),
     ],
@@ -70,6 +71,12 @@ def test_info_says_what_a_name_or_file_holds(subject: object, lines: list[str]) 
     told = run_here("info", subject).stdout
     for line in lines:
         assert line in told
+
+
+def test_info_tells_classes_of_a_head_and_not_its_encoders_features() -> None:
+    told = run_here("info", "concerto-large-scannet").stdout
+    assert "encoder     concerto-large\nclasses     wall, floor, cabinet, " in told
+    assert "features" not in told
 
 
 @pytest.mark.parametrize("zipped", [True, False])
