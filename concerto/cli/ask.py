@@ -54,6 +54,8 @@ def ask(
         model: The translator.
     """
     check_drawable(output, scan)
+    if not texts:
+        raise InputError('No texts were given: concerto ask SCAN "a chair" "a table" -o FILE.')
     asked = as_texts(texts)
     if len(set(asked)) < len(asked):
         raise InputError("A text is given twice; ask for each once.")

@@ -131,7 +131,7 @@ def test_a_long_text_is_cut_with_a_warning_and_its_file_is_named(place: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ask", "scan.ply", "-o", "x.png"], "There are no texts"),
+        (["ask", "scan.ply", "-o", "x.png"], 'No texts were given: concerto ask SCAN "a chair"'),
         (["ask", "scan.ply", "a", " ", "-o", "x.png"], "Text 1 of 2 is empty"),
         (["ask", "scan.ply", "a", "a", "-o", "x.png"], "given twice"),
         (["ask", "scan.ply", "a", "-o", "x.gif"], "must end in"),
