@@ -37,7 +37,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 OSD ?= $(wildcard $(or $(CONCERTO_SHARED),../shared)/data/osd)
-PROBED := $(OUT)/probing/rooms/README.md $(if $(OSD),$(OUT)/probing/osd/README.md)
+# A split of scenes gets its place when it is whole, and is made anew otherwise.
+PROBED := $(OUT)/probing/rooms/train $(OUT)/probing/rooms/val $(if $(OSD),$(OUT)/probing/osd/val)
 PROBED_ON := --rooms $(OUT)/probing/rooms $(if $(OSD),--osd $(OUT)/probing/osd)
 
 # On Linux, memory that stays with the process, in huge pages: docs/pretraining.md says what it gives.
@@ -62,21 +63,25 @@ tiny: $(PROBED) $(OUT)/tiny/joint/model $(OUT)/tiny/alone/model
 	$(RUN) -m benchmarks.probing $(PROBED_ON) --joint $(OUT)/tiny/joint/model \
 	    --alone $(OUT)/tiny/alone/model --output $(OUT)/probing/trained.json
 
-$(OUT)/tiny/joint/model $(OUT)/tiny/alone/model: $(OUT)/tiny/%/model: $(OUT)/tiny/rooms/README.md
+$(OUT)/tiny/joint/model $(OUT)/tiny/alone/model: $(OUT)/tiny/%/model: $(OUT)/tiny/rooms/train
 	$(RUN) -m concerto.training.pretrain --recipe concerto-tiny --data $(OUT)/tiny/rooms \
 	    --output $(OUT)/tiny/$* --muon --batch-size 2 --max-steps 5000 --save-every 100 --resume $($*)
 	$(RUN) -m concerto.training.export $(@D) $@ --license apache-2.0
 
-$(OUT)/tiny/rooms/README.md: | $(VENV)/.installed-train
+$(OUT)/tiny/rooms/train: | $(VENV)/.installed-train
 	$(RUN) -m concerto.training.prepare rooms $(@D) --workers $(CORES) --scenes 200
 
-$(OUT)/probing/rooms/README.md: | $(VENV)/.installed-train
+$(OUT)/probing/rooms/val: | $(VENV)/.installed-train
 	$(RUN) -m concerto.training.prepare rooms $(@D) --workers $(CORES) --scenes 20 \
-	    --first 100040 --split val --overwrite
-	$(RUN) -m concerto.training.prepare rooms $(@D) --workers $(CORES) --scenes 40 \
-	    --first 100000 --overwrite
+	    --first 100040 --split val
 
-$(OUT)/probing/osd/README.md: | $(VENV)/.installed-train
+# After the other split: both take all cores, and write one card.
+$(OUT)/probing/rooms/train: | $(OUT)/probing/rooms/val
+	$(RUN) -m concerto.training.prepare rooms $(@D) --workers $(CORES) --scenes 40 \
+	    --first 100000
+
+# Made with the other split, and after it.
+$(OUT)/probing/osd/val: | $(VENV)/.installed-train
 	$(RUN) -m benchmarks.osd prepare --out $(@D) --source $(OSD)
 
 clean:
