@@ -12,7 +12,7 @@ CORES := $(shell nproc 2>/dev/null || echo 2)
 # The main job: a scan in, a picture of its features and the features themselves out.
 demo: $(VENV)/.installed
 	$(VENV)/bin/concerto pca "$(SCAN)" -o "$(OUT)/$(NAME).png"
-	$(VENV)/bin/concerto encode "$(SCAN)" -o "$(OUT)"
+	$(VENV)/bin/concerto encode "$(SCAN)" -o "$(OUT)" --overwrite
 
 # A process for each core, of one thread each.
 test: lint

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import tyro
 from torch import Tensor
 
-from concerto.cli.encode_record import Settings, settle
+from concerto.cli.encode_record import Finished, Settings, settle
 from concerto.cli.feature_files import holds_features, write_features
 from concerto.cli.options import ModelOptions
 from concerto.cli.told import into, telling_apart
@@ -54,8 +54,9 @@ def encode(
         output: Folder to write to; made if missing. Folders keep their structure in it.
         format: Kind of file.
         half: Store features in float16 instead of float32.
-        overwrite: Encode again where there is a file already, instead of passing it over. It
-            may be of another model or other options where no others of those are left in DIR.
+        overwrite: Encode again where there is a file of the scan already, instead of passing it
+            over. It may be of another model or other options where no others of those are left in
+            DIR.
         workers: Scans to read ahead while the model works.
     """
     targets = _targets(scans, output, format)
@@ -66,10 +67,7 @@ def encode(
     if mine:
         encoder = model.load()
         finished = settle(output, Settings.of(model, encoder, half), targets, overwrite)
-        pending = {scan: to for scan, to in mine.items() if overwrite or to not in finished}
-    if len(pending) < len(mine):
-        done = len(mine) - len(pending)
-        print(f"{done} of {len(mine)} scans are finished already; --overwrite repeats them")
+        pending = mine if overwrite else _unfinished(mine, finished)
     run = _Run(len(pending))
     if pending:
         with telling_apart():
@@ -81,6 +79,20 @@ def encode(
                     write_features(pending[scan], cloud.result(), stored)
                     run.done(pending[scan], features)
     run.finish()
+
+
+def _unfinished(targets: dict[Path, Path], finished: Finished) -> dict[Path, Path]:
+    """Those of the scans that are still to be encoded. Prints how many are not, and which again."""
+    pending = {scan: to for scan, to in targets.items() if to not in finished.files}
+    done, changed = len(targets) - len(pending), len(finished.changed & {*targets.values()})
+    if done:
+        print(f"{done} of {len(targets)} scans are finished already; --overwrite repeats them")
+    if changed:
+        print(
+            f"{changed} of {len(targets)} scans have changed, or are not those that were encoded "
+            "before; they are encoded again"
+        )
+    return pending
 
 
 def _targets(scans: tuple[Path, ...], output: Path, format: Format) -> dict[Path, Path]:

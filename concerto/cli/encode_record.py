@@ -1,18 +1,20 @@
-"""What the features in a folder were made with, kept beside them.
+"""What the features in a folder were made with and of, kept beside them.
 
-A file of features does not tell its model, so those of two models in a folder would be taken for
-those of one.
+A file of features tells neither its model nor its scan, so those of two models in a folder would be
+taken for those of one, and those of a scan for those of another that goes by its name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from concerto.cli.encoded_scans import as_noted, find_sources
 from concerto.cli.feature_files import SUFFIXES, holds_features
 from concerto.cli.options import ModelOptions
 from concerto.errors import InputError
@@ -27,6 +29,7 @@ RECORD = "concerto-encode.json"
 VALUES = 256
 # In the record: files that are older than it may have been made otherwise.
 REPLACED = "replaced"
+SCANS = "scans"
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,13 @@ class Settings:
 class Finished:
     """Which files are there already, as this run would make them.
 
-    since: when the folder was taken over from other settings (ns), if it was; what is older is
-    of those. unwritten: the record to write, and where, before the first features.
+    changed: those that are there, but of another scan, or of theirs before it changed. unwritten:
+    the record to write, and where, before the first features.
     """
 
-    since: int | None = None
+    files: set[Path]
+    changed: set[Path]
     unwritten: tuple[Path, dict[str, Any]] | None = None
-
-    def __contains__(self, target: Path) -> bool:
-        if not target.exists():
-            return False
-        return self.since is None or target.stat().st_mtime_ns >= self.since
 
     def begin(self) -> None:
         """Write the record, if that is to be done: features come."""
@@ -97,25 +96,56 @@ def settle(
 
     targets: the file of features of each scan, of all processes. overwrite: whether those made
     otherwise may be replaced. Features without a record, as older versions left them, are taken as
-    they are, and a folder gets none while any of them stay.
+    they are unless their scans are newer, and a folder gets none while any of them stay.
 
     Raises InputError where the folder holds features that were made otherwise, and with overwrite
     where such would stay beside these.
     """
     place = folder / RECORD
     # Looked for before the record, which another process writes before any features.
-    filled = any(target.exists() for target in targets.values())
+    written = _written(targets.values())
     before = _read(place)
     now = json.loads(json.dumps(asdict(settings)))
+    noted = {} if before is None else before.get(SCANS)
+    sources = find_sources(folder, targets, written, noted)
+    changed = {target for target, scan in sources.items() if scan.other is not None}
+    filled = bool(written)
     if before is None and filled and (not overwrite or _others(folder, targets)):
-        return Finished()
+        return Finished(written.keys() - changed, changed)
     different = [] if before is None else _differences(before, now)
     if different:
         _check_replaced(folder, targets, filled, "; ".join(different), overwrite)
+    scans = as_noted(folder, sources)
     if before is None or different:
         # Now nothing is finished, or all of it is to be written anew.
-        return Finished(unwritten=(place, now | {REPLACED: filled}))
-    return Finished(place.stat().st_mtime_ns if before.get(REPLACED) else None)
+        return Finished(set(), changed, (place, now | {REPLACED: filled, SCANS: scans}))
+    since = _replaced(place, before)
+    files = {file for file, time in written.items() if since is None or time >= since} - changed
+    if isinstance(noted, dict):
+        scans = noted | scans
+    if scans == noted:
+        return Finished(files, changed)
+    return Finished(files, changed, (place, before | {REPLACED: since, SCANS: scans}))
+
+
+def _written(files: Iterable[Path]) -> dict[Path, int]:
+    """When those that are there were last written (ns)."""
+    written = {}
+    for file in files:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            written[file] = file.stat().st_mtime_ns
+    return written
+
+
+def _replaced(place: Path, record: dict[str, Any]) -> int | None:
+    """When a folder was taken over from other settings (ns), if it was; what is older is of those.
+
+    True stands for the time of the record itself, until that is written once more.
+    """
+    replaced = record.get(REPLACED)
+    if replaced is True:
+        return place.stat().st_mtime_ns
+    return replaced if isinstance(replaced, int) and replaced else None
 
 
 def _check_replaced(

@@ -88,10 +88,13 @@ def test_a_folder_taken_over_from_other_settings_keeps_none_of_their_features(
     # As if that run had been cut off.
     (out / "b.npz").write_bytes(stale)
     os.utime(out / "b.npz", (1, 1))
+    # A scan that comes to it meanwhile changes nothing in that.
+    concerto.write(folder / "e.ply", random_cloud(50))
+    run_here("encode", folder / "e.ply", "-o", out, *half)
     again = run_here("encode", folder, "-o", out, *half)
-    assert "4 of 5 scans are finished already" in again.stdout
+    assert "5 of 6 scans are finished already" in again.stdout
     assert np.load(out / "b.npz")["feat"].dtype == np.float16
-    assert "5 of 5 scans are finished" in run_here("encode", folder, "-o", out, *half).stdout
+    assert "6 of 6 scans are finished" in run_here("encode", folder, "-o", out, *half).stdout
 
 
 def test_features_without_a_record_are_taken_as_they_are(folder: Path, tmp_path: Path) -> None:
