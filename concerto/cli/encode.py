@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,9 +26,10 @@ from concerto.cli.options import ModelOptions
 from concerto.cli.told import into, telling_apart
 from concerto.command_line import DEBUG, in_flags
 from concerto.devices import launcher_number
-from concerto.errors import ConcertoError, InputError
+from concerto.errors import ConcertoError, ConcertoWarning, InputError
 from concerto.files import check_writable
-from concerto.io import find_scans
+from concerto.folders import files_in
+from concerto.io import NOT_FROM_FOLDERS, find_scans
 from concerto.points.point_cloud import PointCloud
 
 Format = Literal["npz", "npy", "safetensors"]
@@ -50,7 +52,8 @@ def encode(
     is kept in DIR, and features made otherwise are not added to them.
 
     Args:
-        scans: Files of points, and folders, which stand for all scans in them.
+        scans: Files of points, and folders, which stand for all scans in them but TXT, CSV and
+            NPY: these are mostly something else, and are to be named one by one.
         output: Folder to write to; made if missing. Folders keep their structure in it.
         format: Kind of file.
         half: Store features in float16 instead of float32.
@@ -63,6 +66,8 @@ def encode(
     rank, processes = _share()
     mine = dict(islice(targets.items(), rank, None, processes))
     check_writable(output)
+    if rank == 0:
+        _tell_left_out(scans, targets)
     pending = mine
     if mine:
         encoder = model.load()
@@ -115,6 +120,21 @@ def _targets(scans: tuple[Path, ...], output: Path, format: Format) -> dict[Path
             raise InputError(f"{target} is a scan itself; choose another folder with -o.")
         sources[target] = scan
     return targets
+
+
+def _tell_left_out(scans: tuple[Path, ...], targets: dict[Path, Path]) -> None:
+    """Warn of files that may be scans, but are not taken from folders. What is written there by
+    this command, and what is named beside its folder, is none of them."""
+    known = {file.resolve() for scan_and_target in targets.items() for file in scan_and_target}
+    for folder in filter(Path.is_dir, scans):
+        files = [f for f in files_in(folder, NOT_FROM_FOLDERS) if f.resolve() not in known]
+        if files:
+            warnings.warn(
+                f"Left out of {folder}: {len(files)} that end in {', '.join(NOT_FROM_FOLDERS)}, "
+                f"such as {files[0]}. Name one by one those that are scans.",
+                ConcertoWarning,
+                stacklevel=2,
+            )
 
 
 def _read_ahead(

@@ -172,7 +172,10 @@ def find_scans(path: str | os.PathLike[str]) -> list[Path]:
     suffixes = [suffix for suffix in FORMATS if suffix not in NOT_FROM_FOLDERS]
     found = files_in(root, suffixes)
     if not found:
-        raise InputError(f"There is no scan in the folder {root}: no {', '.join(suffixes)}.")
+        raise InputError(
+            f"There is no scan in the folder {root}: no {', '.join(suffixes)}. Files named "
+            f"{', '.join(NOT_FROM_FOLDERS)} are read only where they are named one by one."
+        )
     return found
 
 

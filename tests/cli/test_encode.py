@@ -80,6 +80,18 @@ def test_a_folder_is_its_scans_and_keeps_its_structure(folder: Path, tmp_path: P
     assert files(tmp_path / "out") == wanted
 
 
+def test_files_of_a_folder_that_may_be_scans_and_are_left_out_are_counted(
+    folder: Path,
+) -> None:
+    (folder / "below" / "c.csv").write_text("1 2 3\n")
+    (folder / "poses.txt").write_text("1 2 3\n")
+    options = ("-o", folder / "out", "--model", GOLDEN, "--format", "npy")
+    for _ in range(2):  # the second time with features in the folder
+        told = run_here("encode", folder, folder / "poses.txt", *options).stderr
+        assert f"warning: Left out of {folder}: 1 that end in .txt, .csv, .npy, such as" in told
+        assert told.count("warning") == 1
+
+
 @pytest.mark.parametrize("format", ["npz", "npy", "safetensors"])
 def test_every_format_holds_the_same_in_float32_or_half(
     scan: Path, tmp_path: Path, format: str

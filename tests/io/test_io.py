@@ -239,7 +239,7 @@ def test_a_folder_is_its_scans(tmp_path: Path) -> None:
 def test_a_file_is_its_own_scan_and_nothing_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "pose.txt").write_text("")
     assert find_scans(tmp_path / "pose.txt") == [tmp_path / "pose.txt"]
-    with pytest.raises(InputError, match="There is no scan in the folder"):
+    with pytest.raises(InputError, match=r"There is no scan in the folder .* named one by one"):
         find_scans(tmp_path)
     with pytest.raises(InputError, match="There is no file or folder"):
         find_scans(tmp_path / "none")
