@@ -19,7 +19,6 @@ import tyro
 from benchmarks.synonyms import SYNONYMS
 from concerto.errors import InputError
 from concerto.training.degrade import degrade
-from concerto.training.pictures import cloud_of
 from concerto.training.scenes import SceneSource, open_scenes
 from concerto.training.scores import Confusion
 from concerto.translator import Translator
@@ -63,7 +62,7 @@ def zero_shot(
         sample = source[number]
         if sample.segment is None:
             continue
-        cloud, segment = cloud_of(sample), sample.segment
+        cloud, segment = sample.cloud(), sample.segment
         if poorer:
             voxel = config.grid_size / config.coord_scale
             cloud, rows = degrade(cloud, voxel, np.random.default_rng(number))

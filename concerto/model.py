@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from concerto import checkpoints, hub
+from concerto.arguments import positive
 from concerto.card import model_card
 from concerto.checkpoints import Checkpoint
 from concerto.config import ConcertoConfig
@@ -26,7 +27,7 @@ from concerto.hierarchy import Hierarchy, Stages, resolve_stages
 from concerto.memory import parse_memory, slice_rows_within
 from concerto.points.advice import Told, advise
 from concerto.points.convert import to_point_cloud
-from concerto.points.prepare import EncoderInput, positive, prepare
+from concerto.points.prepare import EncoderInput, prepare
 from concerto.points.scenes import Scenes, to_scenes
 from concerto.saved_model import SavedModel
 from concerto.weight_files import unwrapped

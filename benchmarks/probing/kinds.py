@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from concerto.hierarchy import Stages
 from concerto.model import Concerto
 from concerto.training.image_teacher import ImageTeacher
-from concerto.training.pictures import cloud_of
 from concerto.training.samples import Sample
 
 Kind = Callable[[Sample, np.ndarray], np.ndarray]
@@ -39,7 +38,7 @@ def encoded(model: Concerto, stages: Stages = "all") -> Kind:
     """Features of an encoder; all stages, as published linear probes read them."""
 
     def kind(sample: Sample, rows: np.ndarray) -> np.ndarray:
-        features = model.encode(cloud_of(sample), stages=stages)
+        features = model.encode(sample.cloud(), stages=stages)
         assert isinstance(features, torch.Tensor)
         return features[torch.from_numpy(rows)].float().cpu().numpy()
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from torch import Tensor
 
+from concerto.arguments import positive
 from concerto.devices import chosen_device
 from concerto.io import read
 from concerto.memory import parse_memory
@@ -16,7 +17,6 @@ from concerto.model import Concerto
 from concerto.points.convert import checked_range
 from concerto.points.normals import check_options, estimate_normals
 from concerto.points.point_cloud import PointCloud
-from concerto.points.prepare import positive
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from concerto.arguments import positive
 from concerto.errors import InputError
 from concerto.folders import natural
 from concerto.io.pictures import IMAGES, read_depth, read_photo, to_metres
@@ -23,7 +24,6 @@ from concerto.lifting.conventions import inverse
 from concerto.lifting.frame import Frame, Intrinsics, Sizes, camera_of_depth, check_pose
 from concerto.lifting.recording import read_matrix
 from concerto.lifting.video_file import decoded, is_video
-from concerto.points.prepare import positive
 
 Attempt = Callable[[], Frame]
 Made = TypeVar("Made")

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from concerto.arguments import positive_integer
 from concerto.errors import ConcertoWarning, InputError
 from concerto.io.pictures import decode_photo
 from concerto.lifting.alignment import Align, Alignment, check_align, find_alignment
@@ -79,8 +79,7 @@ def lift(
 
     Raises InputError where the counts differ, or a frame cannot be used, with its name.
     """
-    if not isinstance(every, Integral) or every < 1:
-        raise InputError(f"every is {every!r}; it must be a whole number, at least 1.")
+    every = positive_integer(every, "every")
     if align is not None:
         check_align(align)
     steps = None if keyframes is None else keyframes.afresh()

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from concerto.arguments import positive
 from concerto.errors import InputError
 from concerto.lifting.camera import Camera
 from concerto.lifting.surface import noise
 from concerto.points.convert import as_tensor
 from concerto.points.point_cloud import PointCloud
-from concerto.points.prepare import positive
 
 # Points nearer than this (m) are in the lens.
 NEAREST = 0.05

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,19 +57,3 @@ def prepare(
     if valid is not None:
         rows = torch.full_like(valid, -1, dtype=torch.int64).masked_scatter(valid, rows)
     return EncoderInput(torch.cat([voxels.coord, color, normal], dim=1), voxels.grid_coord, rows)
-
-
-def positive(given: float | None, default: float, name: str) -> float:
-    """`given`, or the default for None. Raises InputError for what is not a positive number."""
-    if given is None:
-        return default
-    if not (isinstance(given, Real) and 0 < given < float("inf")):
-        raise InputError(f"{name} is {given!r}; it must be a positive number.")
-    return float(given)
-
-
-def positive_integer(given: Any, name: str) -> int:
-    """`given`. Raises InputError for what is not a positive integer."""
-    if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
-        raise InputError(f"{name} is {given!r}; it must be a positive integer.")
-    return int(given)

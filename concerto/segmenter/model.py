@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from concerto import checkpoints, hub
+from concerto.arguments import positive_integer
 from concerto.devices import in_dtype, kept_dtype, usable_device
 from concerto.encoder import Backend
 from concerto.encoder.cpu import at_full_speed
@@ -22,7 +23,6 @@ from concerto.heads import KnnHead, make_head
 from concerto.heads.instances import group_voxels
 from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
-from concerto.points.prepare import positive_integer
 from concerto.points.scenes import is_list
 from concerto.saved_model import SavedModel
 from concerto.segmenter.card import segmenter_card

@@ -21,7 +21,6 @@ from concerto.points.prepare import EncoderInput, prepare
 from concerto.training.check_sample import check_sample
 from concerto.training.degrade import degrade
 from concerto.training.image_views import fit_image, patches_of_pixels
-from concerto.training.pictures import cloud_of
 from concerto.training.samples import Sample
 
 
@@ -93,7 +92,7 @@ def align(
     """
     voxel = config.grid_size / config.coord_scale
     check_sample(sample, voxel, 1 if grid is None else grid.side)
-    cloud, rows = cloud_of(sample), np.arange(len(sample.coord))
+    cloud, rows = sample.cloud(), np.arange(len(sample.coord))
     if poorer:
         cloud, rows = degrade(cloud, voxel, np.random.default_rng(seed))
     scene = prepare(cloud, config.coord_scale, config.grid_size, config.center)

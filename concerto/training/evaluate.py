@@ -28,7 +28,6 @@ from concerto.segmenter.card import write_results
 from concerto.segmenter.over import fingerprint
 from concerto.training.check_sample import naming
 from concerto.training.labelled_scenes import Chosen, ClassesOf, labelled_samples
-from concerto.training.pictures import cloud_of
 from concerto.training.push_measured import check_measured, measured_target, push_measured
 from concerto.training.results import draw_confusion, markdown, summary
 from concerto.training.samples import Sample
@@ -152,7 +151,7 @@ def _compare(
 
 def _count(segmenter: Segmenter, sample: Sample, votes: bool, confusion: Confusion) -> None:
     """Add a sample's points."""
-    cloud = cloud_of(sample)
+    cloud = sample.cloud()
     with naming(sample):
         found = vote(segmenter, cloud) if votes else segmenter(cloud)
     assert isinstance(found, torch.Tensor)

@@ -11,7 +11,6 @@ from torch import Tensor
 from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
 from concerto.training.check_sample import naming
-from concerto.training.pictures import cloud_of
 from concerto.training.samples import Sample
 
 
@@ -41,7 +40,7 @@ def frozen_features(
         return features
 
     with naming(sample):
-        found = model.infer(cloud_of(sample), read)
+        found = model.infer(sample.cloud(), read)
     assert isinstance(found, Tensor)
     return found.to("cpu", torch.float32).numpy(), labels[0]
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from concerto.encoder import PointTransformer
 from concerto.model import Concerto
 from concerto.points.point_cloud import PointCloud
-from concerto.training.samples import Sample
 from concerto.visualize.pca import pca_colors
 from concerto.visualize.png import render
 
@@ -29,12 +28,3 @@ def feature_picture(encoder: PointTransformer, cloud: PointCloud) -> np.ndarray:
     assert isinstance(features, Tensor)
     colors = pca_colors(features.float().cpu())
     return np.asarray(render(PointCloud(cloud.coord, colors), size=SIZE))
-
-
-def cloud_of(sample: Sample) -> PointCloud:
-    """A sample's points as a cloud."""
-    return PointCloud(
-        torch.from_numpy(sample.coord),
-        torch.from_numpy(sample.color).float() / 255,
-        torch.from_numpy(sample.normal),
-    )

@@ -26,7 +26,6 @@ from concerto.training.feature_cache import CachedTeacher
 from concerto.training.image_teacher import ImageTeacher
 from concerto.training.images import load_teacher
 from concerto.training.loop import TrainResult, make_accelerator, train
-from concerto.training.pictures import cloud_of
 from concerto.training.pretraining import Pretraining
 from concerto.training.published import warm_start
 from concerto.training.recipes import RECIPES, Recipe, RecipeName
@@ -142,7 +141,7 @@ def _picture_scene(recipe: Recipe, source: SceneSource) -> PointCloud | None:
     if recipe.picture_scene is not None:
         return read(recipe.picture_scene)
     for index in range(min(len(source), FEWEST_DRAWN)):
-        first = prepare(source, lambda sample, _: cloud_of(sample), index, recipe.loop.seed)
+        first = prepare(source, lambda sample, _: sample.cloud(), index, recipe.loop.seed)
         if isinstance(first, PointCloud):
             return first
         if isinstance(first, ConcertoError):

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from concerto.points.point_cloud import PointCloud
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -39,6 +41,14 @@ class Sample:
     def labels(self) -> np.ndarray:
         """The class (n,) of each point, -1 where it has none, as all do in data without labels."""
         return np.full(len(self.coord), -1) if self.segment is None else self.segment
+
+    def cloud(self) -> PointCloud:
+        """Its points, as (n, 3) float32: coordinates, colour in 0-1, normal."""
+        return PointCloud(
+            torch.from_numpy(self.coord),
+            torch.from_numpy(self.color).float() / 255,
+            torch.from_numpy(self.normal),
+        )
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from concerto import hub
+from concerto.arguments import positive
 from concerto.devices import in_dtype, kept_dtype, usable_device
 from concerto.encoder import Backend
 from concerto.errors import ConfigError, InputError
 from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
 from concerto.points.convert import as_tensor
-from concerto.points.prepare import positive
 from concerto.points.scenes import rows_of_scenes, with_coordinates
 from concerto.saved_model import SavedModel
 from concerto.translator.alternatives import Alternatives, as_asked, through_names

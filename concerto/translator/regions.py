@@ -9,11 +9,11 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from concerto.arguments import positive_integer
 from concerto.connected import connected, touching
 from concerto.errors import InputError
 from concerto.grids import cloud_of_row
 from concerto.hierarchy import Hierarchy, Level
-from concerto.points.prepare import positive_integer
 
 # What a text is compared with where it is asked for alone: LERF's canonical phrases
 # (arXiv 2303.09553).

@@ -239,9 +239,7 @@ def test_votes_are_the_sum_of_what_thirteen_views_say(place: Path, trained: Path
     segmenter = Segmenter.from_pretrained(trained)
     sample = open_scenes(place / "data", split="val")[0]
     assert sample.segment is not None
-    from concerto.training.pictures import cloud_of
-
-    cloud = cloud_of(sample)
+    cloud = sample.cloud()
     together = sum(segmenter.probabilities(moved(cloud, view)) for view in views)
     assert torch.equal(vote(segmenter, cloud), together.argmax(1))
     found = vote(segmenter, cloud).numpy()

@@ -17,7 +17,6 @@ from concerto.training.labelled_views import (
     collate_labelled,
     make_labelled_view,
 )
-from concerto.training.pictures import cloud_of
 from concerto.training.samples import Sample
 from conftest import SMALL
 from made_samples import labelled
@@ -53,7 +52,7 @@ def test_without_changes_a_view_is_what_the_model_sees(center: str) -> None:
     config = SMALL.replace(coord_scale=0.5, grid_size=0.01, center=center)
     view = make_labelled_view(sample(), 0, PLAIN, config)
     with torch.no_grad():
-        hierarchy = Concerto(config).eval().hierarchy(cloud_of(sample()))
+        hierarchy = Concerto(config).eval().hierarchy(sample().cloud())
     low, high = view.feat[:, :3].aminmax(dim=0)
     wanted_low, wanted_high = hierarchy.levels[0].coord.aminmax(dim=0)
     torch.testing.assert_close(low, wanted_low, atol=0.02, rtol=0)
@@ -147,7 +146,7 @@ def test_a_view_has_a_point_for_every_voxel_that_its_changed_points_fill(
     dense = replace(dense, coord=dense.coord / 2, segment=np.zeros(40_000, np.int16))
     model = SMALL.replace(grid_size=0.1)
     with torch.no_grad():
-        at_test = len(Concerto(model).eval().hierarchy(cloud_of(dense)).levels[0].feat)
+        at_test = len(Concerto(model).eval().hierarchy(dense.cloud()).levels[0].feat)
     for seed in range(4):
         view = make_labelled_view(dense, seed, LabelledViewConfig(), model)
         filled = np.unique(np.floor(moved[-1] / np.float32(0.1)), axis=1).shape[1]

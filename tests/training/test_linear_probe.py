@@ -27,7 +27,6 @@ from concerto.training.linear_probe import (
     predict_all,
     score,
 )
-from concerto.training.pictures import cloud_of
 from made_samples import labelled
 
 CLASSES, WIDTH = 4, 12
@@ -153,7 +152,7 @@ def test_frozen_features_are_those_of_the_voxels() -> None:
     sample = labelled(1).decode()
     features, labels = frozen_features(model, sample, 3)
     with torch.no_grad():
-        hierarchy = model.hierarchy(cloud_of(sample))
+        hierarchy = model.hierarchy(sample.cloud())
     wanted = hierarchy.features("all", at="voxels")
     np.testing.assert_allclose(features, wanted, atol=1e-4)
     assert sample.segment is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from concerto.arguments import positive
 from concerto.errors import InputError
 from concerto.io.pictures import IMAGES
 from concerto.lifting.frame import Intrinsics
@@ -19,7 +20,6 @@ from concerto.lifting.layouts import (
     tum,
 )
 from concerto.lifting.recording import Recording
-from concerto.points.prepare import positive
 
 
 class Layout(Protocol):
