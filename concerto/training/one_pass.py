@@ -7,7 +7,7 @@ block leaves is written as a checkpoint now and then, so a run that was stopped 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from concerto.training.stream import (
     BrokenSample,
     Transform,
     prepare,
+    tell_broken,
 )
 from concerto.training.tracking import Progress, Tracking
 from concerto.training.translation import Teaching
@@ -43,13 +44,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Pass:
     """What the sums are made of. workers: processes of each process that read samples ahead.
-    on_broken: called with every sample that was left out. seed: of what the transform draws."""
+    seed: of what the transform draws."""
 
     source: SceneSource
     transform: Transform
     teaching: Teaching
     workers: int
-    on_broken: Callable[[BrokenSample], None]
     seed: int
 
 
@@ -222,7 +222,8 @@ def _own_parts(
 
 
 def _add(data: Pass, part: list[Any], sums: NormalEquations, accelerator: Accelerator) -> int:
-    """Count a block in, on all processes; returns how many of its samples were broken.
+    """Count a block in, on all processes; returns how many of its samples were broken, which are
+    warned of.
 
     What ends the run on one process ends it on all.
     """
@@ -231,7 +232,7 @@ def _add(data: Pass, part: list[Any], sums: NormalEquations, accelerator: Accele
     for drawn in part:
         if isinstance(drawn, BrokenSample):
             broken += 1
-            data.on_broken(drawn)
+            tell_broken(drawn)
         elif isinstance(drawn, ConcertoError):
             failure = drawn
         else:

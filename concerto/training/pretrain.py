@@ -31,7 +31,7 @@ from concerto.training.published import warm_start
 from concerto.training.recipes import RECIPES, Recipe, RecipeName
 from concerto.training.samples import Sample, SampleViews
 from concerto.training.scenes import SceneSource, open_scenes
-from concerto.training.stream import FEWEST_DRAWN, BrokenSample, SampleStream, prepare
+from concerto.training.stream import FEWEST_DRAWN, prepare, stream_for, tell_broken
 from concerto.training.views import ViewConfig, make_views
 
 DEFAULT: RecipeName = "concerto-base"
@@ -60,16 +60,8 @@ def pretrain(recipe: Recipe) -> TrainResult:
     task = Pretraining(recipe, image_encoder, scene)
     if start is not None:
         warm_start(task.module, start.weights, start.config)
-    stream = SampleStream(
-        source,
-        partial(_views, recipe.views, recipe.model.coord_scale),
-        batch_size=recipe.loop.batch_size // recipe.loop.accumulate,
-        seed=recipe.loop.seed,
-        process=accelerator.process_index,
-        processes=accelerator.num_processes,
-        workers=recipe.workers,
-        on_broken=_tell_broken,
-    )
+    transform = partial(_views, recipe.views, recipe.model.coord_scale)
+    stream = stream_for(recipe.loop, accelerator, source, transform, recipe.workers)
     return train(task, stream.batches, recipe.loop, accelerator, samples=len(source))
 
 
@@ -146,7 +138,7 @@ def _picture_scene(recipe: Recipe, source: SceneSource) -> PointCloud | None:
             return first
         if isinstance(first, ConcertoError):
             raise first
-        _tell_broken(first)
+        tell_broken(first)
     return None
 
 
@@ -155,10 +147,6 @@ def _views(config: ViewConfig, scale: float, sample: Sample, seed: int) -> Sampl
     if scale != 1:
         sample = replace(sample, coord=sample.coord * np.float32(scale))
     return make_views(sample, config, seed)
-
-
-def _tell_broken(sample: BrokenSample) -> None:
-    warnings.warn(f"Left out: {sample.reason}", ConcertoWarning, stacklevel=2)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ from concerto.training.samples import Sample
 from concerto.training.scene_groups import distinct_samples, group_by_scene
 from concerto.training.scenes import SceneSource, open_scenes
 from concerto.training.state import gather_module
-from concerto.training.stream import BROKEN, BrokenSample, SampleStream
+from concerto.training.stream import BROKEN, BrokenSample, stream_for, tell_broken
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -92,17 +92,8 @@ def probe(config: ProbeConfig) -> TrainResult:
         return TrainResult(0, 0)
     module = _module(config, model, segmenter)
     task = Finetuning(module, *config.rates(), config.weight_decay, _settings(config, segmenter))
-    stream = SampleStream(
-        source,
-        partial(_view, config.views, model.config, config.labels is not None),
-        batch_size=config.loop.batch_size // config.loop.accumulate,
-        seed=config.loop.seed,
-        process=accelerator.process_index,
-        processes=accelerator.num_processes,
-        workers=config.workers,
-        on_broken=_tell_broken,
-        collate=collate_labelled,
-    )
+    view = partial(_view, config.views, model.config, config.labels is not None)
+    stream = stream_for(config.loop, accelerator, source, view, config.workers, collate_labelled)
     result = train(task, stream.batches, config.loop, accelerator, samples=len(source))
     if result.signal is None:
         tensors = _tensors(task.module, accelerator.is_main_process)
@@ -244,7 +235,7 @@ def _but_for_broken(
         try:
             yield read(group)
         except BROKEN as error:
-            _tell_broken(BrokenSample(group[0], str(error)))
+            tell_broken(BrokenSample(str(error)))
             broken += 1
         check_broken(broken, done, len(groups))
 
@@ -300,10 +291,6 @@ def _view(
     views: LabelledViewConfig, model: ConcertoConfig, few: bool, sample: Sample, seed: int
 ) -> LabelledView:
     return make_labelled_view(sample, seed, views, model, keep_labels=few)
-
-
-def _tell_broken(sample: BrokenSample) -> None:
-    warnings.warn(f"Left out: {sample.reason}", ConcertoWarning, stacklevel=2)
 
 
 if __name__ == "__main__":

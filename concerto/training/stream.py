@@ -7,20 +7,26 @@ every batch. So a stream begins at any batch without a state to restore.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from concerto.errors import ConcertoError, InputError
+from concerto.errors import ConcertoError, ConcertoWarning, InputError
 from concerto.training.samples import Sample, collate
 from concerto.training.scenes import SceneSource
 from concerto.training.seeds import sample_seed
 from concerto.training.signals import leave_to_parent
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from concerto.training.loop import LoopConfig
 
 # What a broken sample raises: wherever it is read, decoded or cut into views.
 BROKEN = (InputError, OSError, ValueError)
@@ -36,9 +42,8 @@ Transform = Callable[[Sample, int], Any]
 
 @dataclass(frozen=True)
 class BrokenSample:
-    """A sample that was left out. index: in its source. reason: says its name too."""
+    """A sample that was left out. reason: says its name too."""
 
-    index: int
     reason: str
 
 
@@ -49,8 +54,8 @@ class SampleStream:
     source: where samples come from. transform: makes a sample and its seed into views; both are
     called in the workers. batch_size: samples of one batch over all processes. seed: of the run.
     process, processes: which one this is of how many. workers: processes that prepare batches
-    ahead; 0 prepares each when it is asked for. on_broken: called here with every sample that was
-    left out. collate: lays the views of several samples together, as a batch.
+    ahead; 0 prepares each when it is asked for. collate: lays the views of several samples
+    together, as a batch.
 
     Raises InputError where the batch cannot be shared evenly.
     """
@@ -62,7 +67,6 @@ class SampleStream:
     process: int = 0
     processes: int = 1
     workers: int = 0
-    on_broken: Callable[[BrokenSample], None] | None = None
     collate: Callable[[list[Any]], Any] = collate
 
     def __post_init__(self) -> None:
@@ -75,15 +79,14 @@ class SampleStream:
     def batches(self, start: int = 0) -> Iterator[Any]:
         """This process' part of batch `start` and of all that follow.
 
-        A broken sample is replaced by another of its source, with that one's seed.
+        A broken sample is replaced by another of its source, with that one's seed, and warned of.
 
         Raises InputError where over 5 % of the samples drawn here are broken.
         """
         tally = _Tally(len(self.source))
         for drawn in self._load(start):
             for sample in drawn.broken:
-                if self.on_broken is not None:
-                    self.on_broken(sample)
+                tell_broken(sample)
             if drawn.failure is not None:
                 raise drawn.failure
             tally.count(drawn)
@@ -115,6 +118,27 @@ class SampleStream:
         return iter(loader)
 
 
+def stream_for(
+    loop: LoopConfig,
+    accelerator: Accelerator,
+    source: SceneSource,
+    transform: Transform,
+    workers: int,
+    collate: Callable[[list[Any]], Any] = collate,
+) -> SampleStream:
+    """This process' share of a run's forward passes. Raises as `SampleStream`."""
+    return SampleStream(
+        source,
+        transform,
+        batch_size=loop.batch_size // loop.accumulate,
+        seed=loop.seed,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+        workers=workers,
+        collate=collate,
+    )
+
+
 def sample_at(position: int, samples: int, seed: int) -> tuple[int, int]:
     """The epoch, and the index of the sample, at a position of the endless sequence."""
     epoch, place = divmod(position, samples)
@@ -130,9 +154,14 @@ def prepare(source: SceneSource, transform: Transform, index: int, seed: int) ->
     try:
         return transform(source[index], seed)
     except BROKEN as error:
-        return BrokenSample(index, str(error) or repr(error))
+        return BrokenSample(str(error) or repr(error))
     except ConcertoError as error:
         return error
+
+
+def tell_broken(sample: BrokenSample) -> None:
+    """Warn of a sample that was left out."""
+    warnings.warn(f"Left out: {sample.reason}", ConcertoWarning, stacklevel=2)
 
 
 @lru_cache(maxsize=2)

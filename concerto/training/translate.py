@@ -6,7 +6,6 @@ Trains the linear map of a translator. What comes out lies in OUTPUT/translator,
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from concerto.card import ANY_SOURCE
 from concerto.checkpoints import CARD_FILE, MODEL_FILES
-from concerto.errors import CheckpointError, ConcertoWarning, ConfigError, InputError
+from concerto.errors import CheckpointError, ConfigError, InputError
 from concerto.files import write_text
 from concerto.model import Concerto
 from concerto.segmenter.over import fingerprint, same_prints
@@ -36,7 +35,7 @@ from concerto.training.processes import on_main
 from concerto.training.run_folder import check_free
 from concerto.training.scene_groups import distinct_samples
 from concerto.training.scenes import SceneSource, open_scenes
-from concerto.training.stream import BrokenSample, SampleStream
+from concerto.training.stream import stream_for
 from concerto.training.translate_card import how_it_was_trained
 from concerto.training.translate_config import TranslateConfig, defaults
 from concerto.training.translation import Teaching, Translation
@@ -79,7 +78,7 @@ def translate(config: TranslateConfig) -> TrainResult:
         size = teaching.images.image_size
         grid = PatchGrid(size, size // teaching.images.patch_size)
     transform = partial(align, config=encoder.config, grid=grid, poorer=config.degrade)
-    data = Pass(source, transform, teaching, config.workers, _tell_broken, config.loop.seed)
+    data = Pass(source, transform, teaching, config.workers, config.loop.seed)
     target = on_main(accelerator, lambda: _check_output(config))
     if config.solver == "ridge":
         run = OnePass(data, config.loop, accelerator, settings, config.ridge)
@@ -194,17 +193,7 @@ def _descend(
     loop = config.loop
     if not (loop.resume and list_checkpoints(loop.output)):
         task.module.start(sum_over(data, config.whiten_by, accelerator), FLOOR)
-    stream = SampleStream(
-        data.source,
-        data.transform,
-        batch_size=loop.batch_size // loop.accumulate,
-        seed=loop.seed,
-        process=accelerator.process_index,
-        processes=accelerator.num_processes,
-        workers=config.workers,
-        on_broken=_tell_broken,
-        collate=lay,
-    )
+    stream = stream_for(loop, accelerator, data.source, data.transform, data.workers, lay)
     return train(task, stream.batches, loop, accelerator, samples=len(data.source))
 
 
@@ -256,10 +245,6 @@ def _write(
     write_text(folder / CARD_FILE, card)
     translator.save_pretrained(folder)
     return None if target is None else target.upload(folder, MODEL_FILES)
-
-
-def _tell_broken(sample: BrokenSample) -> None:
-    warnings.warn(f"Left out: {sample.reason}", ConcertoWarning, stacklevel=2)
 
 
 if __name__ == "__main__":
