@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from concerto.encoder.cpu import has_products
-from concerto.errors import ConcertoWarning, ConfigError, MissingExtraError
+from concerto.errors import ConcertoWarning, ConfigError
+from concerto.extras import import_extra
 from concerto.fields import check_integer
 from concerto.training.processes import check_distribution
 from concerto.training.task import BatchT, Task
@@ -123,23 +124,19 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
     Raises MissingExtraError without accelerate or the tracker, ConfigError where the precision or
     the way to shard cannot be had.
     """
-    try:
-        from accelerate import Accelerator, DistributedDataParallelKwargs
-        from accelerate.state import AcceleratorState
-    except ImportError as error:
-        raise MissingExtraError(
-            "Training needs accelerate: pip install 'concerto-3d[train]'."
-        ) from error
+    accelerate = import_extra("accelerate", "Training runs", "train")
     if config.tracker != "none":
         require_tracker(config.tracker)
     # One process may train several times, each in its own precision.
-    AcceleratorState._reset_state()
+    accelerate.state.AcceleratorState._reset_state()
     try:
-        accelerator = Accelerator(
+        accelerator: Accelerator = accelerate.Accelerator(
             mixed_precision=config.precision,
             log_with=None if config.tracker == "none" else config.tracker,
             project_dir=config.output,
-            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+            kwargs_handlers=[
+                accelerate.DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+            ],
         )
     except ValueError as error:
         raise ConfigError(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from concerto.errors import MissingExtraError
+from concerto.extras import import_extra
 from concerto.files import replacing, write_text
 
 METRICS_FILE = "metrics.jsonl"
@@ -85,19 +85,14 @@ def draw_curves(run: Path, folder: Path | None = None) -> None:
 
     Raises MissingExtraError without matplotlib, InputError where it cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            "Curves need matplotlib: pip install 'concerto-3d[train]'."
-        ) from error
+    figures = import_extra("matplotlib.figure", "Curves", "train")
     entries = [entry for entry in read_metrics(run) if "loss" in entry]
     if not entries:
         return
     names = [name for name in entries[0] if name not in _AXES]
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(4 * columns, 2.4 * rows))
+    figure = figures.Figure(figsize=(4 * columns, 2.4 * rows))
     for place, name in enumerate(names, start=1):
         axes = figure.add_subplot(rows, columns, place)
         steps, values = _series(entries, name)

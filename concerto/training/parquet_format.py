@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from concerto.errors import InputError, MissingExtraError
+from concerto.errors import InputError
+from concerto.extras import import_extra
 from concerto.training.encoded import EncodedSample
 from concerto.training.published_scenes import unit
 
@@ -74,13 +75,7 @@ def classes_in(schema: pa.Schema) -> tuple[str, ...]:
 
 def import_datasets() -> Any:
     """The library `datasets`. Raises MissingExtraError where it is not installed."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError(
-            'Prepared scenes need datasets: pip install "concerto-3d[train]".'
-        ) from error
-    return datasets
+    return import_extra("datasets", "Prepared scenes", "train")
 
 
 def to_table(sample: EncodedSample, schema: pa.Schema) -> pa.Table:
