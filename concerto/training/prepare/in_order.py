@@ -1,14 +1,15 @@
-"""Work for several processes, its results in the order of what was asked for."""
+"""Work for several processes, its results in the order of what was asked for; and what fails."""
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from concerto.errors import TrainingError
+from concerto.errors import ConcertoWarning, InputError, TrainingError
 
 Asked = TypeVar("Asked")
 Made = TypeVar("Made")
@@ -38,3 +39,17 @@ def in_order(work: Callable[[Asked], Made], asked: Sequence[Asked], workers: int
             f"One of {workers} processes was killed; most often memory ran out. Pass fewer "
             "--workers."
         ) from error
+
+
+def usable(attempts: Iterable[Made | InputError], skip_bad: bool, what: str) -> Iterator[Made]:
+    """What was made, in order; of what could not be made, with `skip_bad` a warning each.
+
+    what: is made, as "scene". Raises InputError without `skip_bad`, which it names.
+    """
+    for attempt in attempts:
+        if not isinstance(attempt, InputError):
+            yield attempt
+        elif skip_bad:
+            warnings.warn(f"A {what} is left out: {attempt}", ConcertoWarning, stacklevel=2)
+        else:
+            raise InputError(f"{attempt} skip_bad=True leaves such {what}s out.") from attempt

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from concerto.errors import ConcertoWarning, InputError
 from concerto.training.check_sample import MOST_VOXELS, check_arrays, extent_of
 from concerto.training.encoded import GRID_SIZE, EncodedSample
-from concerto.training.prepare.in_order import in_order
+from concerto.training.prepare.in_order import in_order, usable
 from concerto.training.prepare.output import Destination
 
 Scene = TypeVar("Scene")
@@ -105,19 +105,15 @@ def _samples(
     """The samples of a split; what is to be said of them is said."""
     points, labelled = np.zeros(len(classes), np.int64), False
     attempts = in_order(partial(_attempt, read, len(classes)), scenes, options.workers)
-    for attempt in tqdm(attempts, split, total=len(scenes), unit="scene"):
-        if isinstance(attempt, InputError):
-            if not options.skip_bad:
-                raise InputError(f"{attempt} skip_bad=True leaves such scenes out.") from attempt
-            warnings.warn(f"A scene is left out: {attempt}", ConcertoWarning, stacklevel=2)
-            continue
-        for message in attempt.messages:
+    shown = tqdm(attempts, split, total=len(scenes), unit="scene")
+    for converted in usable(shown, options.skip_bad, "scene"):
+        for message in converted.messages:
             warnings.warn(message, ConcertoWarning, stacklevel=2)
-        segment = attempt.sample.segment
+        segment = converted.sample.segment
         if segment is not None:
             points += np.bincount(segment[segment >= 0], minlength=len(classes))
             labelled = True
-        yield attempt.sample
+        yield converted.sample
     if labelled:
         _check_points(split, points, classes)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Annotated
 import tyro
 from tqdm import tqdm
 
-from concerto.errors import ConcertoWarning, InputError
+from concerto.errors import InputError
 from concerto.files import check_writable
 from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.archives import find_archives, unpack
+from concerto.training.prepare.in_order import usable
 from concerto.training.prepare.output import OutputOptions
 from concerto.training.published_scenes import PublishedScenes, splits_of
 
@@ -111,26 +111,20 @@ def _root(folder: Path, src: Path) -> Path:
 def _converted(folder: Path, splits: Sequence[str], skip_bad: bool) -> Iterator[EncodedSample]:
     sources = {split: PublishedScenes(folder, split) for split in splits}
     total = sum(map(len, sources.values()))
-    indices = ((split, index) for split, one in sources.items() for index in range(len(one)))
-    for split, index in tqdm(indices, total=total, unit="sample"):
-        sample = _checked(sources[split], index)
-        if len(splits) > 1 and not isinstance(sample, InputError):
-            # Each area of S3DIS has an office_1.
-            name, scene = f"{split}/{sample.name}", f"{split}/{sample.scene}"
-            sample = replace(sample, name=name, scene=scene)
-        if not isinstance(sample, InputError):
-            yield sample
-        elif skip_bad:
-            warnings.warn(f"A sample is left out: {sample}", ConcertoWarning, stacklevel=2)
-        else:
-            raise InputError(f"{sample} skip_bad=True leaves such samples out.") from sample
+    attempts = (
+        # Each area of S3DIS has an office_1.
+        _attempt(one, index, f"{split}/" if len(splits) > 1 else "")
+        for split, one in sources.items()
+        for index in range(len(one))
+    )
+    yield from usable(tqdm(attempts, total=total, unit="sample"), skip_bad, "sample")
 
 
-def _checked(scenes: PublishedScenes, index: int) -> EncodedSample | InputError:
-    """A sample, or why it cannot be used."""
+def _attempt(scenes: PublishedScenes, index: int, before: str) -> EncodedSample | InputError:
+    """A sample, with what to put before its names; or why it cannot be used."""
     try:
         sample = scenes.encoded(index)
         sample.check()
     except InputError as error:
         return error
-    return sample
+    return replace(sample, name=before + sample.name, scene=before + sample.scene)
