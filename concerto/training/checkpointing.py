@@ -63,7 +63,7 @@ def write_checkpoint(run: Path, step: int, content: Mapping[str, Any], keep: int
     return file
 
 
-def read_checkpoint(file: Path) -> dict[str, Any]:
+def read_run_checkpoint(file: Path) -> dict[str, Any]:
     """What `write_checkpoint` was given; tensors are mapped, on the CPU.
 
     Raises CheckpointError where the file is damaged or something else.
@@ -98,7 +98,7 @@ def latest_checkpoint(run: Path) -> tuple[Path, dict[str, Any]] | None:
     problems = []
     for file in reversed(files):
         try:
-            content = read_checkpoint(file)
+            content = read_run_checkpoint(file)
         except (ConcertoError, OSError) as error:
             problems.append(str(error))
             continue

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from concerto.training.assignment import sinkhorn
-from concerto.training.matching import Pairs
+from concerto.training.matching import Matches
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Distilled:
 def distill(
     given: Tensor,
     wanted: Tensor,
-    pairs: Pairs,
+    pairs: Matches,
     student_temperature: float,
     teacher_temperature: float,
 ) -> Distilled:

@@ -22,7 +22,7 @@ SLICE = 2**24
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Matches:
     """p matches. source, target: (p,) int64 rows, source rising. view: (p,) int64 source cloud.
 
     counts: (B,) int64 matches of each source cloud.
@@ -36,7 +36,7 @@ class Pairs:
 
 def match(
     source: LevelPoints, target: LevelPoints, target_of: Sequence[int], radius: float
-) -> Pairs:
+) -> Matches:
     """For each source point the nearest of a target cloud, where it is nearer than `radius` (m).
 
     target_of: for each cloud of `source`, the cloud of `target` to search.
@@ -51,7 +51,7 @@ def match(
         first += len(points)
     counts = torch.tensor([len(rows) for rows in sources], device=source.coord.device)
     view = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    return Pairs(torch.cat(sources), torch.cat(targets), view, counts)
+    return Matches(torch.cat(sources), torch.cat(targets), view, counts)
 
 
 def nearest(points: Tensor, cloud: Tensor, radius: float) -> tuple[Tensor, Tensor]:

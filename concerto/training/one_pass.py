@@ -31,8 +31,8 @@ from concerto.training.stream import (
     MOST_BROKEN,
     BrokenSample,
     Transform,
-    prepare,
     tell_broken,
+    transformed,
 )
 from concerto.training.tracking import Progress, Tracking
 from concerto.training.translation import Teaching
@@ -197,7 +197,7 @@ class _Parts(Dataset[list[Any]]):
         own = self.blocks[number][self.process :: self.processes]
         seeds = [sample_seed(self.seed, 0, index) for index in own]
         drawn = zip(own, seeds, strict=True)
-        return [prepare(self.source, self.transform, index, seed) for index, seed in drawn]
+        return [transformed(self.source, self.transform, index, seed) for index, seed in drawn]
 
 
 def _own_parts(

@@ -31,7 +31,7 @@ NORMAL_STEPS = 127
 MOST_PIXELS = 2**16
 
 
-def features(classes: Sequence[str] = ()) -> Features:
+def columns_of(classes: Sequence[str] = ()) -> Features:
     """The columns, as `datasets` describes them.
 
     classes: names of the classes of labelled samples; without them there are no columns of labels.
@@ -79,7 +79,7 @@ def import_datasets() -> Any:
 
 
 def to_table(sample: EncodedSample, schema: pa.Schema) -> pa.Table:
-    """One row. schema: that of `features()`.
+    """One row. schema: that of `columns_of`.
 
     sample: as it passes its `check`. Labels of a sample are written where the schema has columns
     of them; a sample without any has null there.

@@ -31,7 +31,7 @@ from concerto.training.published import warm_start
 from concerto.training.recipes import RECIPES, Recipe, RecipeName
 from concerto.training.samples import Sample, SampleViews
 from concerto.training.scenes import SceneSource, open_scenes
-from concerto.training.stream import FEWEST_DRAWN, prepare, stream_for, tell_broken
+from concerto.training.stream import FEWEST_DRAWN, stream_for, tell_broken, transformed
 from concerto.training.views import ViewConfig, make_views
 
 DEFAULT: RecipeName = "concerto-base"
@@ -133,7 +133,7 @@ def _picture_scene(recipe: Recipe, source: SceneSource) -> PointCloud | None:
     if recipe.picture_scene is not None:
         return read(recipe.picture_scene)
     for index in range(min(len(source), FEWEST_DRAWN)):
-        first = prepare(source, lambda sample, _: sample.cloud(), index, recipe.loop.seed)
+        first = transformed(source, lambda sample, _: sample.cloud(), index, recipe.loop.seed)
         if isinstance(first, PointCloud):
             return first
         if isinstance(first, ConcertoError):

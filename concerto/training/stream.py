@@ -145,7 +145,7 @@ def sample_at(position: int, samples: int, seed: int) -> tuple[int, int]:
     return epoch, int(_permutation(seed, epoch, samples)[place])
 
 
-def prepare(source: SceneSource, transform: Transform, index: int, seed: int) -> Any:
+def transformed(source: SceneSource, transform: Transform, index: int, seed: int) -> Any:
     """What a transform makes of a sample, or a `BrokenSample` or ConcertoError that says why not.
 
     Errors are told, not raised: what a worker raises arrives with its whole traceback for a
@@ -206,7 +206,7 @@ class _Positions(Dataset[_Drawn]):
         others = np.random.default_rng(sample_seed(self.seed, epoch, index))
         while len(broken) < FEWEST_DRAWN:
             seed = sample_seed(self.seed, epoch, index)
-            drawn = prepare(self.source, self.transform, index, seed)
+            drawn = transformed(self.source, self.transform, index, seed)
             if isinstance(drawn, ConcertoError):
                 return _Drawn(None, tuple(broken), drawn)
             if not isinstance(drawn, BrokenSample):

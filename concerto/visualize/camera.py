@@ -31,8 +31,8 @@ SEEN_DEPTH = 4.0
 
 
 @dataclass(frozen=True)
-class Camera:
-    """A pinhole camera with z up.
+class Viewpoint:
+    """Where a pinhole camera with z up stands, and what it takes in.
 
     eye: (3,) float64, metres. azimuth: of the eye around the scene, radians from x towards y.
     elevation: of the eye above the horizon, radians. tangents: (2,) float64, of half the angles
@@ -65,7 +65,7 @@ class Camera:
         return pixels
 
 
-def best_view(coord: NDArray[np.float64], aspect: float) -> tuple[Camera, Room | None]:
+def best_view(coord: NDArray[np.float64], aspect: float) -> tuple[Viewpoint, Room | None]:
     """The camera that shows the most of coord (N, 3) in a frame of width / height `aspect`.
 
     With the room that it looks into, less what hides it, or None where coord is no room.
@@ -84,7 +84,7 @@ def view_axes(azimuth: float, elevation: float) -> NDArray[np.float64]:
     return np.array([[-sa, ca, 0], [-ca * se, -sa * se, ce], [ca * ce, sa * ce, se]])
 
 
-def _fill(coord: NDArray[np.float64], azimuth: float, aspect: float) -> Camera:
+def _fill(coord: NDArray[np.float64], azimuth: float, aspect: float) -> Viewpoint:
     """The camera at `azimuth` whose frame coord (N, 3), less strays, just fills."""
     tangents = np.tan(HALF_ANGLE) * np.array([aspect, 1.0]) / max(aspect, 1.0)
     low, high = core_box(coord)
@@ -94,7 +94,7 @@ def _fill(coord: NDArray[np.float64], azimuth: float, aspect: float) -> Camera:
     axes = view_axes(azimuth, ELEVATION)
     core = (coord[within(coord, low, high)] - centre) @ axes.T
     eye = _fit(core, tangents * (1 - MARGIN), closest=unit)
-    return Camera(centre + eye @ axes, azimuth, ELEVATION, tangents)
+    return Viewpoint(centre + eye @ axes, azimuth, ELEVATION, tangents)
 
 
 def _fit(
@@ -118,7 +118,7 @@ def _fit(
     return np.append(eye, back)
 
 
-def _score(coord: NDArray[np.float64], camera: Camera, aspect: float) -> int:
+def _score(coord: NDArray[np.float64], camera: Viewpoint, aspect: float) -> int:
     """How many points no other hides times how many pixels they fill, in a coarse picture."""
     height = max(8, int((len(coord) / POINTS_PER_PIXEL / aspect) ** 0.5))
     width = max(8, int(height * aspect))

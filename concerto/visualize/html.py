@@ -20,7 +20,7 @@ from torch import Tensor
 from concerto.errors import InputError
 from concerto.files import write_text
 from concerto.points.point_cloud import PointCloud
-from concerto.visualize.camera import Camera, best_view
+from concerto.visualize.camera import Viewpoint, best_view
 from concerto.visualize.drawable import MOST_POINTS, clipped, colors, coordinates, drawn_rows
 from concerto.visualize.room import Room
 from concerto.visualize.strays import core_box, within
@@ -75,7 +75,10 @@ def write_html(
 
 
 def _scene(
-    coord: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], camera: Camera
+    coord: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    camera: Viewpoint,
 ) -> dict[str, object]:
     """What the page must know beside the points; lengths in metres, angles in radians.
 

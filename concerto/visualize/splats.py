@@ -37,7 +37,7 @@ def draw(
 
     And the radius of the median disc, pixels.
 
-    points: (N, 3) float32, column, row and depth in pixels (`Camera.project`). color: (N, 3)
+    points: (N, 3) float32, column, row and depth in pixels (`Viewpoint.project`). color: (N, 3)
     float32 in 0-1. size: (W, H) pixels.
     """
     width, height = size

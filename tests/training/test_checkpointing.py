@@ -14,7 +14,7 @@ from concerto.training.checkpointing import (
     latest_checkpoint,
     list_checkpoints,
     map_checkpoint,
-    read_checkpoint,
+    read_run_checkpoint,
     step_of,
     write_checkpoint,
 )
@@ -78,7 +78,7 @@ def test_a_file_that_asks_to_run_code_is_not_read(tmp_path: Path) -> None:
     file = write_checkpoint(tmp_path, 1, CONTENT, keep=1)
     torch.save({"module": Evil()}, file)
     with pytest.raises(CheckpointError, match="asks to run"):
-        read_checkpoint(file)
+        read_run_checkpoint(file)
     assert not (tmp_path / "ran").exists()
 
 
@@ -97,7 +97,7 @@ def test_where_there_is_no_room_the_earlier_ones_stay_and_nothing_half_is_left(
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["step-00000001.pt"]
-    assert read_checkpoint(list_checkpoints(tmp_path)[0])["loop"] == {"skipped": 3}
+    assert read_run_checkpoint(list_checkpoints(tmp_path)[0])["loop"] == {"skipped": 3}
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_old_ones_go_last(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from concerto.errors import InputError
-from concerto.training.parquet_format import features, from_table, to_table
+from concerto.training.parquet_format import columns_of, from_table, to_table
 from concerto.training.prepare.card import dataset_card
 from concerto.training.scenes import open_scenes
 from made_samples import assert_same, labelled, made, write_prepared, write_published
@@ -44,7 +44,7 @@ def test_samples_without_labels_stand_among_labelled_ones(tmp_path: Path) -> Non
     assert (scenes[0].segment, scenes[0].instance) == (None, None)
     assert_same(scenes[1], SAMPLES[1].decode(), degrees=0.5)
     only_segment = replace(SAMPLES[0], instance=None)
-    schema = features(CLASSES).arrow_schema
+    schema = columns_of(CLASSES).arrow_schema
     table = to_table(only_segment, schema).drop_columns(["instance"])
     assert_same(from_table(table, "here", CLASSES).decode(), only_segment.decode(), 0.5)
 
@@ -79,8 +79,8 @@ def test_a_label_that_is_no_class_is_refused_with_its_place_and_value(tmp_path: 
     wrong = replace(SAMPLES[0], segment=np.full(60, 3, np.int16))
     with pytest.raises(InputError, match=r"'room_0': point 0 has class 3.*60 of 60.*3 classes"):
         write_prepared(tmp_path / "refused", [wrong], classes=CLASSES)
-    table = to_table(wrong, features((*CLASSES, "lamp")).arrow_schema)
-    pq.write_table(table.cast(features(CLASSES).arrow_schema), tmp_path / "train.parquet")
+    table = to_table(wrong, columns_of((*CLASSES, "lamp")).arrow_schema)
+    pq.write_table(table.cast(columns_of(CLASSES).arrow_schema), tmp_path / "train.parquet")
     with pytest.raises(InputError, match=r"train\.parquet, row 0 of group 0: point 0 has class 3"):
         open_scenes(tmp_path)[0]
 

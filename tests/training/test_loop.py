@@ -15,7 +15,7 @@ from concerto.errors import (
     TrainingError,
 )
 from concerto.training import loop
-from concerto.training.checkpointing import list_checkpoints, read_checkpoint, step_of
+from concerto.training.checkpointing import list_checkpoints, read_run_checkpoint, step_of
 from concerto.training.loop import LoopConfig, TrainResult, make_accelerator, train
 from concerto.training.metrics import read_metrics
 from concerto.training.optimizer import Optimizer
@@ -362,7 +362,7 @@ def test_a_loss_scale_that_overflows_is_halved_and_kept(config: LoopConfig, tmp_
 
 def test_checkpoints_hold_nothing_but_tensors_and_plain_values(config: LoopConfig) -> None:
     run_toy(config)
-    content = read_checkpoint(list_checkpoints(config.output)[-1])
+    content = read_run_checkpoint(list_checkpoints(config.output)[-1])
     assert set(content["optimizer"]) == {
         *(f"student.{layer}.{kind}" for layer in (0, 3) for kind in ("weight", "bias")),
         "scale",

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from concerto.errors import HubError, InputError
-from concerto.training.parquet_format import features, from_table, to_table
+from concerto.training.parquet_format import columns_of, from_table, to_table
 from concerto.training.published_scenes import PublishedScenes
 from concerto.training.scenes import JoinedScenes, open_scenes
 from hub_server import FakeHub, Repo
@@ -48,7 +48,7 @@ def test_a_prepared_sample_is_what_it_was_with_normals_to_half_a_degree(prepared
 @pytest.mark.parametrize("images", [0, 1, 4])
 def test_a_sample_may_have_any_number_of_images(images: int) -> None:
     sample = made(1, images=images)
-    again = from_table(to_table(sample, features().arrow_schema), "here")
+    again = from_table(to_table(sample, columns_of().arrow_schema), "here")
     assert again.scene == sample.scene
     assert_same(again.decode(), sample.decode(), degrees=0.5)
 
@@ -67,7 +67,7 @@ def test_rows_are_small_groups_that_datasets_reads(prepared: Path) -> None:
 
 
 def test_rows_may_stand_in_groups_and_beside_other_columns(tmp_path: Path) -> None:
-    schema = features().arrow_schema
+    schema = columns_of().arrow_schema
     table = pa.concat_tables([to_table(sample, schema) for sample in SAMPLES])
     table = table.append_column("segment", pa.array([[1, 2, 3]] * len(SAMPLES)))
     for number, (part, rows) in enumerate(((table[:3], 2), (table[3:], 4))):
@@ -86,7 +86,7 @@ def test_splits_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_split_that_lacks_one_of_its_files_is_refused(tmp_path: Path) -> None:
-    schema = features().arrow_schema
+    schema = columns_of().arrow_schema
     for number in (0, 2):
         table = to_table(SAMPLES[number], schema)
         pq.write_table(table, tmp_path / f"train-0000{number}-of-00003.parquet")
@@ -95,7 +95,7 @@ def test_a_split_that_lacks_one_of_its_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_columns_of_another_type_are_read_where_they_mean_the_same(tmp_path: Path) -> None:
-    row = to_table(SAMPLES[0], features().arrow_schema)
+    row = to_table(SAMPLES[0], columns_of().arrow_schema)
     for name, kind in (("coord", pa.float64()), ("color", pa.int64()), ("normal", pa.float32())):
         row = row.set_column(
             row.column_names.index(name), name, row[name].cast(pa.list_(pa.list_(kind, 3)))
@@ -108,7 +108,7 @@ def test_columns_of_another_type_are_read_where_they_mean_the_same(tmp_path: Pat
 def test_fractions_for_bytes_are_refused_not_cut_off(
     name: str, scale: float, tmp_path: Path
 ) -> None:
-    row = to_table(SAMPLES[0], features().arrow_schema)
+    row = to_table(SAMPLES[0], columns_of().arrow_schema)
     values = np.array(row[name].to_pylist()[0]) * scale
     column = pa.array([values.tolist()], pa.list_(pa.list_(pa.float32(), 3)))
     pq.write_table(

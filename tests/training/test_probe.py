@@ -32,7 +32,7 @@ from concerto.hierarchy import Hierarchy
 from concerto.training import finetuning
 from concerto.training import loop as loop_module
 from concerto.training import probe as probe_command
-from concerto.training.checkpointing import list_checkpoints, read_checkpoint
+from concerto.training.checkpointing import list_checkpoints, read_run_checkpoint
 from concerto.training.evaluate import evaluate
 from concerto.training.frozen_features import frozen_features
 from concerto.training.linear_probe import LinearFit, fit_linear, gather_features
@@ -250,7 +250,7 @@ def test_a_run_that_was_cut_off_goes_on_exactly(
             probe(cut)
     probe(replace(cut, loop=replace(cut.loop, resume=True)))
     one, other = (
-        read_checkpoint(list_checkpoints(tmp_path / name)[-1]) for name in ("whole", "cut")
+        read_run_checkpoint(list_checkpoints(tmp_path / name)[-1]) for name in ("whole", "cut")
     )
     for name, tensor in one["module"].items():
         assert torch.equal(tensor, other["module"][name]), name

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from concerto.training import tracking
-from concerto.training.checkpointing import list_checkpoints, read_checkpoint
+from concerto.training.checkpointing import list_checkpoints, read_run_checkpoint
 from concerto.training.loop import LoopConfig, TrainResult, make_accelerator, train
 from concerto.training.metrics import read_metrics
 from concerto.training.signals import leave_to_parent
@@ -316,7 +316,7 @@ def _play(plan: Plan, line: Connection, rank: int, processes: int, port: int) ->
 
 def same_state(one: Path, two: Path) -> bool:
     """Whether the last checkpoints of two runs hold the same, bit for bit."""
-    a, b = (_flat(read_checkpoint(list_checkpoints(run)[-1])) for run in (one, two))
+    a, b = (_flat(read_run_checkpoint(list_checkpoints(run)[-1])) for run in (one, two))
     return a.keys() == b.keys() and all(
         torch.equal(a[name], b[name]) if isinstance(a[name], Tensor) else a[name] == b[name]
         for name in a

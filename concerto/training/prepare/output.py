@@ -20,7 +20,7 @@ import tyro
 from concerto.errors import InputError
 from concerto.files import check_writable
 from concerto.training.encoded import EncodedSample
-from concerto.training.parquet_format import classes_in, features, to_table
+from concerto.training.parquet_format import classes_in, columns_of, to_table
 from concerto.training.prepare.card import CARD, FACTS, splits_in, write_card
 from concerto.upload import Target, make_target
 
@@ -157,7 +157,7 @@ class _Shards:
     _writer: pq.ParquetWriter | None = None
 
     def __post_init__(self) -> None:
-        schema = features(self.classes).arrow_schema
+        schema = columns_of(self.classes).arrow_schema
         self.schema = schema.with_metadata({**schema.metadata, FACTS: self.facts.encode()})
 
     def add(self, sample: EncodedSample) -> None:
