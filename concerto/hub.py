@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
@@ -160,8 +160,10 @@ def _config_in_repo(download: _Download, filename: str, weights: Path) -> Path |
     """As `_config_in_folder`, of a file of a repo."""
     if _carries_config(weights):
         return None
-    beside = PurePosixPath(filename).with_name(CONFIG_FILE)
-    return download.find(str(beside)) or download.file(CONFIG_FILE)
+    path = PurePosixPath(filename)
+    # The cache has a commit's files in a folder of its name. Another may have been pushed since.
+    download = replace(download, commit=weights.parents[len(path.parts) - 1].name)
+    return download.find(str(path.with_name(CONFIG_FILE))) or download.file(CONFIG_FILE)
 
 
 def _carries_config(weights: Path) -> bool:
@@ -216,11 +218,13 @@ def _unknown(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Download:
-    """One repo, and how to reach it."""
+    """One repo, and how to reach it. revision: as it was asked for. commit: the one meant, once
+    known."""
 
     repo: str
     revision: str | None
     reach: Reach
+    commit: str | None = None
 
     def find(self, filename: str) -> Path | None:
         """The file, from the cache or the Hub; None where the repo has none of that name."""
@@ -232,7 +236,7 @@ class _Download:
                 path = hf_hub_download(
                     self.repo,
                     filename,
-                    revision=self.revision,
+                    revision=self.commit or self.revision,
                     token=self.reach.token,
                     cache_dir=self._cache_dir,
                     local_files_only=self.reach.local_files_only,
@@ -285,7 +289,8 @@ class _Download:
         """Whether the cache knows from the Hub that the repo has no such file."""
         from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
-        known = try_to_load_from_cache(self.repo, filename, self._cache_dir, self.revision)
+        revision = self.commit or self.revision
+        known = try_to_load_from_cache(self.repo, filename, self._cache_dir, revision)
         return known is _CACHED_NO_EXIST
 
     @property

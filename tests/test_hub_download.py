@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from huggingface_hub import constants, file_download
 
@@ -102,6 +103,25 @@ def test_a_file_further_down_a_repo_has_the_config_beside_it_else_that_of_the_ro
         assert own.config == SMALL.replace(license="mit")
         bare = load("me/mine", filename="bare/model.safetensors", local_files_only=known)
         assert bare.config == SMALL
+
+
+def test_weights_and_config_are_of_one_commit_whatever_is_pushed_meanwhile(
+    repo: Repo, load: Loader, saved: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo.commit({"own/model.safetensors": saved["model.safetensors"]})
+    download = huggingface_hub.hf_hub_download
+
+    def download_before_a_push(*args: str, **options: object) -> str:
+        file = download(*args, **options)
+        repo.commit({"config.json": b'{"model_type": "another"}'})
+        return file
+
+    config = repo.at("main")["config.json"]
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download_before_a_push)
+    for filename in (None, "own/model.safetensors"):
+        repo.commit({"config.json": config})
+        assert load("me/mine", filename=filename).config == SMALL
+        assert load("me/mine", filename=filename, local_files_only=True).config == SMALL
 
 
 def test_a_missing_repo_or_revision_is_said(repo: Repo, load: Loader) -> None:
