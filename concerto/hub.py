@@ -121,6 +121,11 @@ def _refuse(place: str, **options: str | None) -> None:
 
 def _in_folder(folder: Path, filename: str | None, reach: Reach) -> Source:
     present = sorted(p.name for p in folder.iterdir() if _is_weights(p.name))
+    if not present and filename is None and find_model(str(folder)) is not None:
+        raise HubError(
+            f"The folder {folder} on this machine holds no weights, and as long as it lies here it "
+            "hides the model of that name: rename it, or work in another folder."
+        )
     chosen = filename or _choose(present, str(folder))
     weights = folder / chosen
     if not os.path.isfile(weights):

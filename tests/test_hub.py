@@ -98,6 +98,17 @@ def test_what_lies_on_this_machine_has_no_revisions(tmp_path: Path) -> None:
         locate(tmp_path, filename="x" * 300)
 
 
+def test_a_folder_without_weights_that_hides_a_model_of_its_name_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Concerto(SMALL).save_pretrained("sonata/below")
+    with pytest.raises(HubError, match=r"sonata on this machine.*hides the model.*rename it"):
+        concerto.from_pretrained("sonata")
+    own = concerto.from_pretrained("sonata", filename="below/model.safetensors")
+    assert own.config == SMALL
+
+
 def test_a_file_further_down_a_folder_has_the_config_beside_it_else_that_of_the_folder(
     tmp_path: Path,
 ) -> None:
