@@ -19,7 +19,7 @@ from concerto.card import model_card
 from concerto.checkpoints import Checkpoint
 from concerto.config import ConcertoConfig
 from concerto.devices import in_dtype, kept_dtype, usable_device
-from concerto.encoder import Backend, Block, PointTransformer
+from concerto.encoder import Backend, Block, PointTransformer, check_backend
 from concerto.encoder.cpu import product_dtype
 from concerto.errors import ConcertoWarning, ConfigError, InputError
 from concerto.evaluating import evaluating
@@ -216,6 +216,7 @@ class Concerto(nn.Module, SavedModel):
         cannot be used.
         """
         place, kept = usable_device(device), kept_dtype(dtype)
+        check_backend(backend)
         source = hub.locate(
             pretrained_model_name_or_path,
             revision=revision,

@@ -11,7 +11,15 @@ import torch
 from huggingface_hub import ModelCard
 
 import concerto
-from concerto import CheckpointError, Concerto, HubError, Segmenter, SegmenterConfig
+from concerto import (
+    CheckpointError,
+    Concerto,
+    ConfigError,
+    HubError,
+    Segmenter,
+    SegmenterConfig,
+    Translator,
+)
 from concerto.card import card_data
 from concerto.heads import LinearConfig
 from concerto.hub import Reach, locate
@@ -96,6 +104,29 @@ def test_what_lies_on_this_machine_has_no_revisions(tmp_path: Path) -> None:
     assert locate(tmp_path, filename=file.name) == locate(file)
     with pytest.raises(HubError, match=r"has no x+\. It has: model\.safetensors"):
         locate(tmp_path, filename="x" * 300)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        concerto.from_pretrained,
+        Concerto.from_pretrained,
+        Segmenter.from_pretrained,
+        Translator.from_pretrained,
+    ],
+)
+def test_wrong_options_are_said_before_anything_is_fetched(
+    load: Callable[..., object], hub: FakeHub
+) -> None:
+    for option, error in (
+        ("backend", ConfigError),
+        ("device", ConfigError),
+        ("dtype", ConfigError),
+        ("fielname", TypeError),
+    ):
+        with pytest.raises(error, match=option):
+            load("me/mine", **{option: "wrong"})
+    assert hub.requests == []
 
 
 def test_a_folder_without_weights_that_hides_a_model_of_its_name_is_said(

@@ -82,10 +82,7 @@ class PointTransformer(nn.Module):
 
     @backend.setter
     def backend(self, backend: Backend) -> None:
-        if backend not in ("torch", "spconv"):
-            raise ConfigError(f'backend is {backend!r}; it must be "torch" or "spconv".')
-        if backend == "spconv":
-            import_spconv()
+        check_backend(backend)
         self._backend: Backend = backend
         self._torch_scatter = backend == "spconv" and _has_torch_scatter()
 
@@ -332,6 +329,14 @@ def _check(feat: Tensor, grid_coord: Tensor, offsets: Tensor, channels: int) -> 
         raise InputError(
             f"grid_coord spans {low} to {high}; the curves need 0 to {2**MAX_DEPTH - 2}."
         )
+
+
+def check_backend(backend: Backend) -> None:
+    """Raise ConfigError where it is none, MissingExtraError where it is not installed."""
+    if backend not in ("torch", "spconv"):
+        raise ConfigError(f'backend is {backend!r}; it must be "torch" or "spconv".')
+    if backend == "spconv":
+        import_spconv()
 
 
 def _has_torch_scatter() -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from concerto import checkpoints, hub
 from concerto.arguments import positive_integer
 from concerto.devices import in_dtype, kept_dtype, usable_device
-from concerto.encoder import Backend
+from concerto.encoder import Backend, check_backend
 from concerto.encoder.cpu import at_full_speed
 from concerto.errors import ConfigError, HubError, InputError
 from concerto.evaluating import evaluating
@@ -139,6 +139,7 @@ class Segmenter(nn.Module, SavedModel):
         Raises CheckpointError also where a head was trained on another encoder.
         """
         place, kept = usable_device(device), kept_dtype(dtype)
+        check_backend(backend)
         source = hub.locate(
             pretrained_model_name_or_path,
             revision=revision,

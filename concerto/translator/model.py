@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from concerto import hub
 from concerto.arguments import positive
 from concerto.devices import in_dtype, kept_dtype, usable_device
-from concerto.encoder import Backend
+from concerto.encoder import Backend, check_backend
 from concerto.errors import ConfigError, InputError
 from concerto.hierarchy import Hierarchy
 from concerto.model import Concerto
@@ -272,6 +272,7 @@ class Translator(nn.Module, SavedModel):
         holds something else, or the encoder is no longer the one that the map was trained on.
         """
         place, kept = usable_device(device), kept_dtype(dtype)
+        check_backend(backend)
         source = hub.locate(
             pretrained_model_name_or_path,
             revision=revision,
