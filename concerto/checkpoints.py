@@ -142,6 +142,13 @@ def needs_config(pickle: Path) -> bool:
 
 def check_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path) -> None:
     """Raise CheckpointError where names or shapes are not those of the model."""
+    told = misfit(tensors, wanted)
+    if told:
+        raise CheckpointError(f"{file} does not fit its config. It {told}.")
+
+
+def misfit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """How names, shapes or kinds differ from those of the model; an empty text where none does."""
     problems = []
     missing = [name for name in wanted if name not in tensors]
     extra = [name for name in tensors if name not in wanted]
@@ -150,7 +157,11 @@ def check_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], f
         for name in wanted
         if name in tensors and tensors[name].shape != wanted[name].shape
     ]
-    kinds = [f"{name} is {t.dtype}" for name, t in tensors.items() if not t.is_floating_point()]
+    kinds = [
+        f"{name} is {tensors[name].dtype}"
+        for name in wanted
+        if name in tensors and not tensors[name].is_floating_point()
+    ]
     for what, names in (
         ("lacks", missing),
         ("has no place for", extra),
@@ -160,8 +171,7 @@ def check_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], f
         if names:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             problems.append(f"{what} {len(names)} tensors: {', '.join(names[:5])}{more}")
-    if problems:
-        raise CheckpointError(f"{file} does not fit its config. It {'; it '.join(problems)}.")
+    return "; it ".join(problems)
 
 
 def write_encoder(folder: Path, config: ConcertoConfig, tensors: Mapping[str, Tensor]) -> None:

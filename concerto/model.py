@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -30,7 +30,6 @@ from concerto.points.convert import to_point_cloud
 from concerto.points.prepare import EncoderInput, prepare
 from concerto.points.scenes import Scenes, to_scenes
 from concerto.saved_model import SavedModel
-from concerto.weight_files import unwrapped
 
 
 class Concerto(nn.Module, SavedModel):
@@ -263,8 +262,8 @@ class Concerto(nn.Module, SavedModel):
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 
-    def _write(self, folder: Path) -> None:
-        checkpoints.write_encoder(folder, self.config, unwrapped(self.state_dict()))
+    def _write(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+        checkpoints.write_encoder(folder, self.config, tensors)
 
     def _card(self, source: str) -> str:
         return model_card(self.config, source)

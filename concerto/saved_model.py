@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
 
 from concerto.card import ANY_SOURCE
-from concerto.checkpoints import CARD_FILE, MODEL_FILES
-from concerto.errors import ConfigError
+from concerto.checkpoints import CARD_FILE, MODEL_FILES, misfit
+from concerto.errors import CheckpointError, ConfigError
 from concerto.files import write_text
 from concerto.upload import COMMIT_MESSAGE, make_target
+from concerto.weight_files import unwrapped
 
 # What says where and how to upload.
 UPLOAD_OPTIONS = ("repo_id", "private", "token", "commit_message", "revision")
@@ -37,16 +41,18 @@ class SavedModel(PyTorchModelHubMixin):
         or a repo of the folder's name; returns the URL of the commit. Options and errors are those
         of `push_to_hub`.
 
-        Raises ConfigError for other options, and for these where nothing is uploaded.
+        Raises ConfigError for other options, and for these where nothing is uploaded, and
+        CheckpointError where modules are no longer those of the config, as with adapters.
         """
         folder = Path(save_directory)
         given = {name: value for name, value in push_to_hub_kwargs.items() if value is not None}
         _check_options([*given, *(["repo_id"] if repo_id is not None else [])], push_to_hub)
+        tensors = _loadable(cast(nn.Module, self))
         target = None
         if push_to_hub:
             name = folder.resolve().name if repo_id is None else repo_id
             target = make_target(name, **given)
-        self._write(folder)
+        self._write(folder, tensors)
         card = folder / CARD_FILE
         if not card.exists():
             write_text(card, self._card(target.repo_id if target else ANY_SOURCE))
@@ -71,7 +77,7 @@ class SavedModel(PyTorchModelHubMixin):
         keep a card of your own, `save_pretrained` to a folder that holds it, with push_to_hub=True.
 
         Raises HubError where the id is no repo's, the Hub cannot be reached, or the token may not
-        write there.
+        write there, and CheckpointError as `save_pretrained`.
         """
         with TemporaryDirectory() as folder:
             url = self.save_pretrained(
@@ -86,12 +92,30 @@ class SavedModel(PyTorchModelHubMixin):
         return cast(str, url)
 
     @abstractmethod
-    def _write(self, folder: Path) -> None:
-        """Write config.json and model.safetensors, each whole or not at all."""
+    def _write(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+        """Write config.json and model.safetensors, each whole or not at all.
+
+        tensors: the model's, by their names in files.
+        """
 
     @abstractmethod
     def _card(self, source: str) -> str:
         """The text of README.md. source: what `from_pretrained` is given in its example."""
+
+
+def _loadable(model: nn.Module) -> dict[str, Tensor]:
+    """What to write of a model. Raises CheckpointError where it could not be loaded again."""
+    tensors = unwrapped(model.state_dict())
+    with torch.device("meta"):
+        wanted = type(model)(model.config).state_dict()
+    told = misfit(tensors, wanted)
+    if told:
+        raise CheckpointError(
+            f"This {type(model).__name__} could not be loaded again, as it does not fit its "
+            f"config: it {told}. Merge adapters into its weights, and take off what else was added "
+            "to its modules; or keep it with torch.save(model.state_dict(), …)."
+        )
+    return tensors
 
 
 def _check_options(given: list[str], upload: bool) -> None:

@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn.utils.parametrizations import weight_norm
 
 import concerto
 from concerto import CheckpointError, Concerto, ConcertoConfig, ConfigError, HubError
@@ -63,6 +65,26 @@ def test_a_loaded_model_can_be_saved_over_its_own_file(tmp_path: Path) -> None:
     model = concerto.from_pretrained(tmp_path)
     model.save_pretrained(tmp_path)
     assert same_features(model, concerto.from_pretrained(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model, "head", torch.nn.Linear(3, 3)),
+        lambda model: weight_norm(model.encoder.embedding.linear),
+        lambda model: setattr(model.encoder.embedding, "linear", torch.nn.Linear(9, 9)),
+        lambda model: setattr(model.encoder.embedding.linear, "bias", None),
+    ],
+    ids=["added", "weight norm", "shape", "taken away"],
+)
+def test_what_could_not_be_loaded_again_is_not_saved(
+    tmp_path: Path, change: Callable[[Concerto], None]
+) -> None:
+    model = Concerto(SMALL)
+    change(model)
+    with pytest.raises(CheckpointError, match="Concerto could not be loaded again"):
+        model.save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_published_weights_survive_both_conversions(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -29,7 +29,6 @@ from concerto.segmenter.card import segmenter_card
 from concerto.segmenter.config import SegmenterConfig
 from concerto.segmenter.over import join_encoder
 from concerto.segmenter.storing import published_head_config, read_segmenter, write_segmenter
-from concerto.weight_files import unwrapped
 
 
 @dataclass(frozen=True)
@@ -181,8 +180,8 @@ class Segmenter(nn.Module, SavedModel):
         segmenter.load_state_dict(tensors, assign=True)
         return segmenter.eval().to(device)
 
-    def _write(self, folder: Path) -> None:
-        write_segmenter(folder, self.config, unwrapped(self.state_dict()))
+    def _write(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+        write_segmenter(folder, self.config, tensors)
 
     def _card(self, source: str) -> str:
         return segmenter_card(self.config, source)

@@ -7,7 +7,7 @@ What is compared are voxels of the finest stage that the map reads; answers are 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
@@ -33,7 +33,6 @@ from concerto.translator.regions import CANONICAL, Region, Search, relevance
 from concerto.translator.storing import read_translator, write_translator
 from concerto.translator.texts import TextFeatures, as_texts, number_texts
 from concerto.translator.towers import TextTower
-from concerto.weight_files import unwrapped
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -297,8 +296,8 @@ class Translator(nn.Module, SavedModel):
         translator.load_state_dict(tensors, assign=True)
         return translator.eval().to(device)
 
-    def _write(self, folder: Path) -> None:
-        write_translator(folder, self.config, unwrapped(self.state_dict()))
+    def _write(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+        write_translator(folder, self.config, tensors)
 
     def _card(self, source: str) -> str:
         return translator_card(self.config, source)
