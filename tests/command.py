@@ -46,6 +46,23 @@ def run(
     return process
 
 
+def run_unread(*arguments: object, unbuffered: str = "1") -> str:
+    """`concerto ARGUMENTS` where nobody reads its output, which must end with 1; its stderr."""
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        [sys.executable, "-m", CONCERTO, *map(str, arguments)],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": unbuffered},
+        timeout=300,
+    )
+    os.close(write)
+    assert process.returncode == 1, process.stderr
+    return process.stderr
+
+
 def run_here(
     *arguments: object, code: int = 0, module: str = CONCERTO, offline: bool = True
 ) -> subprocess.CompletedProcess[str]:

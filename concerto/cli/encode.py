@@ -82,6 +82,8 @@ def encode(
                     stored = features.half() if half else features
                     finished.begin()
                     write_features(pending[scan], cloud.result(), stored)
+                # Not within: where nobody reads what is printed, no scan has failed.
+                if scan not in run.failed:
                     run.done(pending[scan], features)
     run.finish()
 

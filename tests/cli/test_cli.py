@@ -1,9 +1,6 @@
 """The command line, in processes of its own and in the tests'."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +9,7 @@ import torch
 from PIL import Image
 
 import concerto
-from command import ROOM, fail_here, run, run_here
+from command import ROOM, fail_here, run, run_here, run_unread
 from conftest import GOLDEN, SMALL, random_cloud
 
 
@@ -200,18 +197,7 @@ def test_a_mistake_ends_the_command_with_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_command_ends_quietly_where_nobody_reads_its_output(unbuffered: str) -> None:
-    read, write = os.pipe()
-    os.close(read)
-    process = subprocess.run(
-        [sys.executable, "-m", "concerto.cli", "models"],
-        stdout=write,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
-        timeout=300,
-    )
-    os.close(write)
-    assert process.returncode == 1
-    assert not process.stderr
+    assert not run_unread("models", unbuffered=unbuffered)
 
 
 def test_points_that_are_not_finite_are_left_out_on_request(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 from scan_folders import files, write_folder, write_scan
 
 import concerto
-from command import fail_here, run, run_here
+from command import fail_here, run, run_here, run_unread
 from concerto.cli.encode import encode
 from conftest import GOLDEN, random_cloud
 
@@ -132,6 +132,15 @@ def test_a_bad_scan_is_passed_over_and_told_at_the_end(folder: Path, tmp_path: P
     assert "error: 2 of 7 scans failed:" in process.stderr
     assert process.stderr.count(str(folder / "bad.ply")) == 1
     assert "first at index 3" in process.stderr
+
+
+def test_a_scan_that_is_written_has_not_failed_where_nobody_reads_what_is_printed(
+    folder: Path, tmp_path: Path
+) -> None:
+    told = run_unread("encode", folder, "-o", tmp_path / "out", "--model", GOLDEN)
+    assert "failed" not in told
+    assert "Traceback" not in told
+    assert files(tmp_path / "out") == ["a.npz"]
 
 
 def test_more_workers_than_scans_change_nothing(folder: Path, tmp_path: Path) -> None:
