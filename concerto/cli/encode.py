@@ -85,6 +85,9 @@ def encode(
                 # Not within: where nobody reads what is printed, no scan has failed.
                 if scan not in run.failed:
                     run.done(pending[scan], features)
+        removed = finished.remove_outdated(pending[scan] for scan in run.failed)
+        if removed:
+            run.bar.write(f"removed the features, made otherwise, of {removed} scans that failed")
     run.finish()
 
 

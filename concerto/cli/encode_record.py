@@ -88,6 +88,19 @@ class Finished:
         write_json(place, values)
         self.unwritten = None
 
+    def remove_outdated(self, targets: Iterable[Path]) -> int:
+        """Remove those of the files that were made otherwise, and return how many they were.
+
+        Where nothing was written, the folder is still that of the others, and keeps them.
+        """
+        if self.unwritten is not None:
+            return 0
+        known = self.files | self.changed
+        outdated = [file for file in targets if file.exists() and file not in known]
+        for file in outdated:
+            file.unlink()
+        return len(outdated)
+
 
 def settle(
     folder: Path, settings: Settings, targets: Mapping[Path, Path], overwrite: bool
@@ -118,7 +131,7 @@ def settle(
     scans = as_noted(folder, sources)
     if before is None or different:
         # Now nothing is finished, or all of it is to be written anew.
-        return Finished(set(), changed, (place, now | {REPLACED: filled, SCANS: scans}))
+        return Finished(set(), set(), (place, now | {REPLACED: filled, SCANS: scans}))
     since = _replaced(place, before)
     files = {file for file, time in written.items() if since is None or time >= since} - changed
     if isinstance(noted, dict):

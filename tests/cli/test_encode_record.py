@@ -97,6 +97,29 @@ def test_a_folder_taken_over_from_other_settings_keeps_none_of_their_features(
     assert "6 of 6 scans are finished" in run_here("encode", folder, "-o", out, *half).stdout
 
 
+def test_a_scan_that_fails_keeps_no_features_of_other_settings_where_a_folder_is_taken_over(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ("encode", folder, "-o", out, "--model", GOLDEN)
+    run_here(*options)
+    scans = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    before = {file: (out / file).read_bytes() for file in [*files(out), RECORD]}
+    for scan in scans:
+        scan.write_bytes(b"none")
+    said = run_here(*options, "--half", "--overwrite", code=1)
+    # None was encoded, so that the folder is as it was.
+    assert {file: (out / file).read_bytes() for file in [*files(out), RECORD]} == before
+    assert "removed" not in said.stdout
+    for scan in scans.keys() - {folder / "b.npz"}:
+        scan.write_bytes(scans[scan])
+    said = run_here(*options, "--half", "--overwrite", code=1)
+    assert "1 of 5 scans failed" in said.stderr
+    assert "removed the features, made otherwise, of 1 scans" in said.stdout
+    assert files(out) == sorted(before.keys() - {"b.npz", RECORD})
+    assert all(np.load(out / file)["feat"].dtype == np.float16 for file in files(out))
+
+
 def test_features_without_a_record_are_taken_as_they_are(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run_here("encode", folder, "-o", out, "--model", GOLDEN)
