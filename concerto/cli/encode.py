@@ -116,6 +116,11 @@ def _targets(scans: tuple[Path, ...], output: Path, format: Format) -> dict[Path
             # In a folder of scans may lie what an earlier run wrote there.
             if not given.is_dir() or not holds_features(scan):
                 targets[scan] = (output / inside).with_suffix(f".{format}")
+    if not targets:
+        raise InputError(
+            f"There are only features, coord and feat alone, in {' and '.join(map(str, scans))}. "
+            "Name one by one those that are scans."
+        )
     sources: dict[Path, Path] = {}
     own = {scan.resolve() for scan in targets}
     for scan, target in targets.items():
@@ -132,14 +137,18 @@ def _tell_left_out(scans: tuple[Path, ...], targets: dict[Path, Path]) -> None:
     this command, and what is named beside its folder, is none of them."""
     known = {file.resolve() for scan_and_target in targets.items() for file in scan_and_target}
     for folder in filter(Path.is_dir, scans):
-        files = [f for f in files_in(folder, NOT_FROM_FOLDERS) if f.resolve() not in known]
-        if files:
-            warnings.warn(
-                f"Left out of {folder}: {len(files)} that end in {', '.join(NOT_FROM_FOLDERS)}, "
-                f"such as {files[0]}. Name one by one those that are scans.",
-                ConcertoWarning,
-                stacklevel=2,
-            )
+        for kind, found in (
+            (f"end in {', '.join(NOT_FROM_FOLDERS)}", files_in(folder, NOT_FROM_FOLDERS)),
+            ("hold features, coord and feat alone", find_scans(folder)),
+        ):
+            files = [file for file in found if file.resolve() not in known]
+            if files:
+                warnings.warn(
+                    f"Left out of {folder}: {len(files)} that {kind}, such as {files[0]}. Name "
+                    "one by one those that are scans.",
+                    ConcertoWarning,
+                    stacklevel=2,
+                )
 
 
 def _read_ahead(

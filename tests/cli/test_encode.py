@@ -92,6 +92,21 @@ def test_files_of_a_folder_that_may_be_scans_and_are_left_out_are_counted(
         assert told.count("warning") == 1
 
 
+def test_files_of_a_folder_that_look_like_features_are_counted_or_refused_where_they_are_all(
+    folder: Path, tmp_path: Path
+) -> None:
+    alike = folder / "alike" / "room.npz"
+    alike.parent.mkdir()
+    np.savez(alike, coord=random_cloud(50).coord.numpy(), feat=np.zeros((50, 9), np.float32))
+    options = ("-o", tmp_path / "out", "--model", GOLDEN)
+    told = run_here("encode", folder, *options).stderr
+    assert f"Left out of {folder}: 1 that hold features, coord and feat alone, such as" in told
+    (error,) = fail_here("encode", alike.parent, *options)
+    assert f"There are only features, coord and feat alone, in {alike.parent}. Name one" in error
+    run_here("encode", alike, *options)
+    assert (tmp_path / "out" / "room.npz").exists()
+
+
 @pytest.mark.parametrize("format", ["npz", "npy", "safetensors"])
 def test_every_format_holds_the_same_in_float32_or_half(
     scan: Path, tmp_path: Path, format: str
