@@ -82,18 +82,23 @@ def _header(file: BinaryIO) -> list[str]:
 
 
 def _completed(lines: list[str]) -> list[str]:
-    """A header with what pypcd4 asks for and the format does not: COUNT, and the latest version.
+    """A header with what pypcd4 asks for and the format does not: COUNT, the size of version 0.5,
+    and the latest version.
 
     Raises InputError where a line is missing that has no default.
     """
     values = {line.split()[0]: line.split()[1:] for line in lines}
-    missing = [name for name in NEEDED if name not in values]
+    added = {}
+    if "POINTS" in values and not values.keys() & {"WIDTH", "HEIGHT"}:
+        added = {"WIDTH": values["POINTS"], "HEIGHT": ["1"]}
+    missing = [name for name in NEEDED if name not in values.keys() | added.keys()]
     if missing:
         raise InputError(f"Its header has no {', '.join(missing)}.")
-    ones = ["1"] * len(values["FIELDS"])
-    count = [] if "COUNT" in values else [" ".join(["COUNT", *ones])]
+    if "COUNT" not in values:
+        added["COUNT"] = ["1"] * len(values["FIELDS"])
     # Versions before 0.7 had fewer lines, and the same points.
-    return [*count, *(re.sub(r"^VERSION\s+0?\.[56]$", "VERSION 0.7", line) for line in lines)]
+    known = [re.sub(r"^VERSION\s+0?\.[56]$", "VERSION 0.7", line) for line in lines]
+    return [*(" ".join([name, *value]) for name, value in added.items()), *known]
 
 
 def _check_size(header: Any, file: BinaryIO, size: int) -> None:

@@ -60,6 +60,19 @@ def test_a_header_without_what_has_a_default_is_read(
     assert torch.allclose(concerto.read(file).coord, cloud.coord, atol=1e-6)
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "binary"])
+def test_points_of_version_5_are_one_row(tmp_path: Path, encoding: str) -> None:
+    cloud, file = random_cloud(50), tmp_path / "a.pcd"
+    concerto.write(file, concerto.PointCloud(cloud.coord))
+    pypcd4.PointCloud.from_path(file).save(file, pypcd4.Encoding(encoding))
+    content = file.read_bytes().replace(b"VERSION 0.7", b"VERSION .5")
+    for line in (b"WIDTH 50\n", b"HEIGHT 1\n", b"VIEWPOINT 0.0 0.0 0.0 1.0 0.0 0.0 0.0\n"):
+        assert line in content
+        content = content.replace(line, b"")
+    file.write_bytes(content)
+    assert torch.allclose(concerto.read(file).coord, cloud.coord, atol=1e-6)
+
+
 def test_features_and_classes_are_fields(tmp_path: Path) -> None:
     features = torch.rand(6, 3)
     concerto.write(tmp_path / "a.pcd", random_cloud(6), features=features, classes=torch.arange(6))
@@ -74,6 +87,7 @@ def test_features_and_classes_are_fields(tmp_path: Path) -> None:
         (b"", "header has no FIELDS, SIZE, TYPE, WIDTH, POINTS, DATA"),
         (b"\x00" * 300, "header has no FIELDS"),
         (pcd(XYZ[:2], 1, "ascii", b"1 2 3\n"), "header has no TYPE"),
+        (pcd(XYZ, 1, "binary").replace(b"WIDTH 1\n", b""), "header has no WIDTH"),
         (pcd(XYZ, 0, "binary"), "no points"),
         (pcd(XYZ, 2, "binary", b"\x00" * 20), "claims 24 bytes of data, and 20 are there"),
         (pcd(XYZ, 3, "ascii", b"1.00 2.00 3.00\n4.00 5.00 6.00\n"), "claims 3 points and has 2"),
