@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from concerto.checkpoints import WEIGHTS_FILE, write_published
+from concerto.checkpoints import CONFIG_FILE, WEIGHTS_FILE, write_published
 from concerto.errors import InputError
 from concerto.files import check_kept
 from concerto.hub import PICKLES, locate
@@ -29,7 +29,10 @@ def convert(
             published file, which keeps what is ours under a key of its own.
     """
     if os.path.exists(source):
-        check_kept(locate(source).weights, target, target / WEIGHTS_FILE)
+        found = locate(source)
+        check_kept(found.weights, target, target / WEIGHTS_FILE)
+        if found.config is not None:
+            check_kept(found.config, target / CONFIG_FILE)
     model = Concerto.from_pretrained(source, dtype="auto")
     if target.suffix in PICKLES:
         write_published(target, model.config, model.state_dict())

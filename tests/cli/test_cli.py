@@ -170,6 +170,7 @@ def test_a_mistake_gives_one_line_and_writes_nothing(
         "convert theirs theirs/state.pth",
         "convert ours ours",
         "convert ours/model.safetensors ours",
+        "convert others/a.safetensors others",
     ],
 )
 def test_no_command_writes_over_what_it_reads(
@@ -184,6 +185,8 @@ def test_no_command_writes_over_what_it_reads(
     Path("clip.mp4").write_bytes(b"frames")
     shutil.copy(GOLDEN, "theirs/state.pth")
     concerto.Concerto(SMALL).save_pretrained("ours")
+    shutil.copytree("ours", "others")
+    Path("others/model.safetensors").rename("others/a.safetensors")
     before = {file: file.read_bytes() for file in Path().rglob("*.*")}
     [error] = fail_here(*arguments.split())
     assert "is what is read, and would be destroyed" in error
