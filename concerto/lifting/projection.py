@@ -7,6 +7,7 @@ them take what the nearest pixel has.
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,15 +43,16 @@ def project(
 ) -> Tensor:
     """What a camera sees of features: (H, W, C) in their dtype, on their device; 0 where nothing.
 
-    features: (N, C), a row a point. cloud: N points in the camera's world; those of NaN or infinity
-    are seen nowhere. spacing: metres from one point to the next, by default as found. holes:
-    pixels, how wide a gap may be to be filled.
+    features: (N, C), a row a point; of an array, unsigned integers above 8 bits become int64.
+    cloud: N points in the camera's world; those of NaN or infinity are seen nowhere. spacing:
+    metres from one point to the next, by default as found. holes: pixels, how wide a gap may be to
+    be filled.
 
     Raises InputError where features and cloud differ in length, spacing is not positive, or holes
     no whole number.
     """
     if not isinstance(features, Tensor):
-        features = as_tensor(features, "features")
+        features = _numbers_or_truths(features)
     if features.ndim != 2 or len(features) != len(cloud):
         raise InputError(
             f"features have shape {tuple(features.shape)}; expected ({len(cloud)}, C), a row for "
@@ -102,6 +104,12 @@ def find_spacing(coord: NDArray[np.floating]) -> float:
     chosen = np.random.default_rng(0).choice(len(coord), min(SAMPLE, len(coord)), replace=False)
     near, _ = cKDTree(coord).query(coord[chosen], k=min(5, len(coord)))
     return float(np.median(near[:, -1])) or 0.02
+
+
+def _numbers_or_truths(features: Any) -> Tensor:
+    if isinstance(features, np.ndarray) and features.dtype.kind == "b":
+        return as_tensor(np.asarray(features, np.uint8), "features").bool()
+    return as_tensor(features, "features")
 
 
 def _splat(

@@ -73,6 +73,15 @@ def test_arrays_are_seen_however_they_lie_in_memory() -> None:
         assert torch.equal(concerto.project(other, cloud, FRONT), wanted)
 
 
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "float16", "float64"])
+def test_arrays_keep_their_dtype(dtype: str) -> None:
+    cloud = PointCloud(wall(1.0))
+    features = (cloud.coord[:, :2] > 0).numpy().astype(dtype)
+    seen = concerto.project(features, cloud, FRONT).numpy()
+    assert seen.dtype == dtype
+    assert (seen == features[rows_seen(cloud, FRONT)]).all()
+
+
 def test_small_gaps_are_filled_and_large_ones_are_left_open() -> None:
     coord = wall(1.0)
     x, y = coord[:, 0], coord[:, 1]
