@@ -133,7 +133,7 @@ def _compare(
     confusion = Confusion(classes)
     with (output / SCENES_FILE).open("a", encoding="utf-8") as stream:
         for group in tqdm(groups, unit="scene", disable=None):
-            samples = [sample for _, sample in without_repeats(source, group)]
+            samples = list(without_repeats(source, group))
             points = _digest(samples)
             if points not in done:
                 own = Confusion(classes)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from concerto.training.samples import Sample
 from concerto.training.scenes import SceneSource
+from concerto.training.stream import BROKEN
 
 
 def group_by_scene(source: SceneSource) -> tuple[tuple[int, ...], ...]:
@@ -21,28 +22,45 @@ def group_by_scene(source: SceneSource) -> tuple[tuple[int, ...], ...]:
     return tuple(map(tuple, groups.values()))
 
 
-def without_repeats(source: SceneSource, samples: Sequence[int]) -> Iterator[tuple[int, Sample]]:
-    """Samples of one scene with their numbers, but for those whose points came before.
+def without_repeats(source: SceneSource, samples: Sequence[int]) -> Iterator[Sample]:
+    """Samples of one scene, but for those whose points came before.
 
     What is left is mostly one; several where a scene is stored in parts.
     """
     seen = set()
     for number in samples:
         sample = source[number]
-        points = hashlib.sha256(sample.coord.tobytes()).digest()
+        points = _digest(sample)
         if points not in seen:
             seen.add(points)
-            yield number, sample
+            yield sample
 
 
 def distinct_samples(source: SceneSource) -> tuple[int, ...]:
     """The numbers, in order, of samples of which no two have the points of one scene.
 
-    Only scenes of several samples are read.
+    Only scenes of several samples are read. A broken sample stays, for whoever reads it next to
+    tell of it and count it.
     """
-    chosen: list[int] = []
-    for group in group_by_scene(source):
-        if len(group) > 1:
-            group = tuple(number for number, _ in without_repeats(source, group))
-        chosen += group
+    from tqdm import tqdm
+
+    groups = group_by_scene(source)
+    chosen = [group[0] for group in groups if len(group) == 1]
+    several = [group for group in groups if len(group) > 1]
+    for group in tqdm(several, "points", leave=False, unit="scene", disable=None):
+        seen = set()
+        for number in group:
+            try:
+                points = _digest(source[number])
+            except BROKEN:
+                chosen.append(number)
+                continue
+            if points not in seen:
+                seen.add(points)
+                chosen.append(number)
     return tuple(sorted(chosen))
+
+
+def _digest(sample: Sample) -> bytes:
+    """Of a sample's points."""
+    return hashlib.sha256(sample.coord.tobytes()).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,19 @@ def test_a_scene_in_several_samples_is_one(tmp_path: Path) -> None:
     once = Chosen(half, distinct_samples(half))
     assert list(once.scenes) == list(dict.fromkeys(half.scenes))
     np.testing.assert_array_equal(2 * count_classes(once), count_classes(half))
+
+
+def test_of_a_scene_s_samples_one_that_cannot_be_read_stays_beside_one_that_can(
+    tmp_path: Path,
+) -> None:
+    folder = write_published(tmp_path / "data", [room(k) for k in range(3)])
+    listing = folder / "splits" / "train.json"
+    entries = json.loads(listing.read_text())
+    listing.write_text(json.dumps(entries | {f"{name} again": e for name, e in entries.items()}))
+    (folder / "train" / "room_1" / "coord.npy").write_bytes(b"broken")
+    source = open_scenes(folder)
+    assert group_by_scene(source) == ((0, 3), (1, 4), (2, 5))
+    assert distinct_samples(source) == (0, 1, 2, 4)
 
 
 def test_a_scene_in_parts_has_so_many_labels_in_all(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -311,6 +312,21 @@ def test_labels_that_no_class_has_are_told_and_left_out(encoder: Path, tmp_path:
     unnamed = write_published(tmp_path / "unnamed", [high])
     with pytest.warns(ConcertoWarning, match=r"Left out: .* 150"):
         translate(replace(chosen, data=(str(named), str(unnamed))))
+
+
+def test_a_broken_scene_of_several_samples_is_told_and_left_out(
+    encoder: Path, tmp_path: Path
+) -> None:
+    named = write_prepared(tmp_path / "named", [named_room(n) for n in range(3)], classes=CLASSES)
+    high = replace(named_room(3), segment=np.full(len(named_room(3).coord), 150, np.int16))
+    unnamed = write_published(tmp_path / "unnamed", [high])
+    listing = unnamed / "splits" / "train.json"
+    [entry] = json.loads(listing.read_text()).values()
+    listing.write_text(json.dumps({"first": entry, "second": entry}))
+    chosen = config(encoder, small_clip(tmp_path), named, tmp_path / "run", targets="labels")
+    with pytest.warns(ConcertoWarning, match=r"Left out: .* 150") as told:
+        translate(replace(chosen, data=(str(named), str(unnamed))))
+    assert sum("Left out" in str(one.message) for one in told) == 2
 
 
 def _stop_after(blocks: int) -> Any:
