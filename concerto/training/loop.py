@@ -60,7 +60,7 @@ class LoopConfig:
     keep: int = 2
     """Checkpoints to keep, the latest ones."""
     picture_every: int = 0
-    """Steps from one set of pictures to the next; 0 makes none."""
+    """Steps from one set of pictures to the next, with a checkpoint before each; 0 makes none."""
     resume: bool = False
     """Go on from the latest whole checkpoint of the output folder; begin where there is none."""
     allow_changes: bool = False

@@ -197,14 +197,18 @@ class Trainer(Generic[BatchT]):
         self.progress.step(values, self.window)
         if done == 1 or done == self.total or done % config.log_every == 0:
             self._log()
-        if done < self.total and done % config.save_every == 0:
+        last = done == self.total
+        drawn = config.picture_every > 0 and (last or done % config.picture_every == 0)
+        if drawn or done % config.save_every == 0:
             try:
                 self._save()
             except CheckpointError as error:
+                if last:
+                    raise
                 if self.accelerator.is_main_process:
                     warnings.warn(f"{error} Training goes on.", ConcertoWarning, stacklevel=2)
         # After the checkpoint: a process that dies of a picture does not come back to it for ever.
-        if config.picture_every and (done == self.total or done % config.picture_every == 0):
+        if drawn:
             self.tracking.pictures(done, self.task.pictures(done))
 
     def _log(self) -> None:

@@ -261,16 +261,23 @@ def test_a_full_disk_stops_neither_the_run_nor_loses_a_checkpoint(
     assert run_toy(replace(config, resume=True)).steps == 11
 
 
-def test_a_picture_that_ends_the_process_finds_the_step_saved(config: LoopConfig) -> None:
+@pytest.mark.parametrize(
+    ("every", "steps"), [(3, [3, 6, 9, 11]), (2, [2, 4, 6, 8, 10, 11]), (20, [11])]
+)
+def test_a_picture_that_ends_the_process_finds_the_step_saved(
+    config: LoopConfig, every: int, steps: list[int]
+) -> None:
     class Deadly(ToyTask):
         def pictures(self, step: int) -> dict[str, Any]:
             raise Crash
 
-    config = replace(config, picture_every=3)
-    with pytest.raises(Crash):
-        run_toy(config, task=Deadly())
-    assert [step_of(file) for file in list_checkpoints(config.output)] == [3]
-    assert run_toy(replace(config, resume=True)).steps == 11
+    config = replace(config, picture_every=every)
+    for step in steps:
+        with pytest.raises(Crash):
+            run_toy(config, task=Deadly())
+        assert step_of(list_checkpoints(config.output)[-1]) == step
+        config = replace(config, resume=True)
+    assert run_toy(config, task=Deadly()).steps == 11
 
 
 @pytest.mark.parametrize(
