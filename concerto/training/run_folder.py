@@ -28,6 +28,8 @@ from concerto.training.metrics import forget_after, read_metrics
 RUN_FILE = "run.json"
 # What a setting is where there is none of its name.
 ABSENT = "absent"
+# By these a run knows its frozen encoder. Those of earlier versions kept neither.
+WEIGHTS, MODEL = "task.weights", "task.model."
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,23 @@ def _write_run(
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings that differ, by name, as they were and as they are."""
+    """The settings that differ, by name, as they were and as they are.
+
+    Warns where nothing of the encoder is there to compare.
+    """
     old, new = dict(flat(before)), dict(flat(now))
+    compared = old.keys() | new.keys()
+    if WEIGHTS in new and WEIGHTS not in old:
+        warnings.warn(
+            "The run began with a version that kept nothing of its encoder: whether this is the "
+            "same cannot be checked.",
+            ConcertoWarning,
+            stacklevel=4,
+        )
+        compared = {name for name in compared if name != WEIGHTS and not name.startswith(MODEL)}
     return {
         name: (old.get(name, ABSENT), new.get(name, ABSENT))
-        for name in sorted(old.keys() | new.keys())
+        for name in sorted(compared)
         if old.get(name, ABSENT) != new.get(name, ABSENT)
         # An option that has come since, and is off.
         and not (name not in old and new[name] in (None, False))

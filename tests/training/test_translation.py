@@ -26,6 +26,7 @@ from concerto import (
 )
 from concerto.errors import TrainingError
 from concerto.training.aligned import PatchGrid, align, pairs
+from concerto.training.checkpointing import list_checkpoints
 from concerto.training.loop import LoopConfig, TrainResult
 from concerto.training.metrics import read_metrics
 from concerto.training.one_pass import OnePass
@@ -289,6 +290,24 @@ def test_a_map_is_not_joined_to_another_encoder_in_the_same_place(
     Concerto.from_pretrained(encoder).save_pretrained(place)
     translate(resumed)
     assert (tmp_path / "run" / FOLDER / "model.safetensors").exists()
+
+
+def test_a_run_from_before_encoders_were_kept_goes_on_with_a_warning(
+    encoder: Path, pictured: Path, tmp_path: Path
+) -> None:
+    chosen = config(encoder, small_clip(tmp_path), pictured, tmp_path / "run")
+    translate(chosen)
+    file = list_checkpoints(tmp_path / "run")[-1]
+    content = torch.load(file, weights_only=True)
+    for name in ("model", "weights"):
+        del content["settings"]["task"][name]
+    torch.save(content, file)
+    resumed = replace(chosen, loop=replace(chosen.loop, resume=True))
+    with pytest.warns(ConcertoWarning, match="cannot be checked") as told:
+        translate(resumed)
+    assert len(told) == 1
+    with pytest.raises(ConfigError, match=r"ridge was 0\.0001, is 0\.5\. Give"):
+        translate(replace(resumed, ridge=0.5))
 
 
 def test_by_labels_a_scene_counts_once_and_its_images_are_not_read(
