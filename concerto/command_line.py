@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,9 +25,9 @@ def run(
 ) -> Result:
     """What `work` makes of the command line's arguments.
 
-    Exits with 1 and one line on stderr where it cannot be done, or somebody interrupts it;
-    `--debug` anywhere shows the traceback of an error instead. Where nobody reads the output any
-    longer it exits with 1 and no word. wording: the library's messages → the command's.
+    Exits with 1 and one line on stderr where it cannot be done, or somebody interrupts it; with 1
+    and no word where nobody reads stdout any longer. `--debug` anywhere shows the traceback of an
+    error instead. wording: the library's messages → the command's.
     interrupted: what is said then.
     """
 
@@ -49,6 +50,8 @@ def run(
     except KeyboardInterrupt:
         sys.exit(interrupted)
     except BrokenPipeError:
+        if DEBUG in sys.argv or not _unread():
+            raise
         # Who reads the output has enough, as `head` has. What is left of it goes nowhere: Python
         # would try once more at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,6 +71,20 @@ def run_one_of(commands: dict[str, Callable[..., Any]], prog: str, description: 
         ),
         wording=in_flags,
     )
+
+
+def _unread() -> bool:
+    """Whether nobody reads stdout any longer."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    # A pipe without a buffer has nothing left to flush. Windows does not tell of those.
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return bool(poll.poll(0))
 
 
 def in_flags(message: str) -> str:

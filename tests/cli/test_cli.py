@@ -10,6 +10,7 @@ from PIL import Image
 
 import concerto
 from command import ROOM, fail_here, run, run_here, run_unread
+from concerto import command_line
 from conftest import GOLDEN, SMALL, random_cloud
 
 
@@ -201,6 +202,24 @@ def test_a_mistake_ends_the_command_with_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_command_ends_quietly_where_nobody_reads_its_output(unbuffered: str) -> None:
     assert not run_unread("models", unbuffered=unbuffered)
+
+
+def test_debug_shows_what_wrote_where_nobody_reads_the_output() -> None:
+    told = run_unread("models", "--debug")
+    assert "Traceback" in told
+    assert "BrokenPipeError" in told
+
+
+def test_another_broken_pipe_than_the_output_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def work(_: object) -> None:
+        raise BrokenPipeError("a worker's queue")
+
+    monkeypatch.setattr("sys.argv", ["concerto"])
+    monkeypatch.setattr("warnings.showwarning", None)  # given back after the test
+    with pytest.raises(BrokenPipeError, match="a worker's queue"):
+        command_line.run(work)
 
 
 def test_points_that_are_not_finite_are_left_out_on_request(tmp_path: Path) -> None:
