@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
+from numbers import Integral
 from typing import Any
 
 from concerto.errors import ConfigError
@@ -15,10 +16,10 @@ def check_integers(config: object, *names: str, least: int | None = None) -> Non
     for name in names:
         value = getattr(config, name)
         if not isinstance(value, (tuple, list, range)) or not all(
-            type(v) is int and (least is None or v >= least) for v in value
+            _is_integer(v) and (least is None or v >= least) for v in value
         ):
             raise ConfigError(f"{name} is {value!r}; it must be a sequence of {wanted}.")
-        _keep(config, name, tuple(value))
+        _keep(config, name, tuple(map(int, value)))
 
 
 def check_texts(config: object, *names: str) -> None:
@@ -39,11 +40,12 @@ def check_text(config: object, *names: str, optional: bool = False) -> None:
 
 
 def check_integer(config: object, *names: str, least: int) -> None:
-    """Raise ConfigError for what is no integer from `least` on."""
+    """Make integers of any kind Python's. Raises ConfigError for what is none from `least` on."""
     for name in names:
         value = getattr(config, name)
-        if type(value) is not int or value < least:
+        if not _is_integer(value) or value < least:
             raise ConfigError(f"{name} is {value!r}; it must be an integer from {least} on.")
+        _keep(config, name, int(value))
 
 
 def check_booleans(config: object, *names: str) -> None:
@@ -82,6 +84,11 @@ def check_keys(
     lacking = sorted(set(needed) - set(values))
     if lacking:
         raise ConfigError(f"{what} lacks {', '.join(lacking)}.")
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether it is one of Python's or NumPy's; true and false are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _keep(config: object, name: str, value: Any) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -302,6 +303,14 @@ def test_values_out_of_range_are_refused_by_name(
 ) -> None:
     with pytest.raises(ConfigError, match=reason):
         replace(config, **change)
+
+
+def test_numpy_s_integers_are_kept_as_python_s(config: LoopConfig) -> None:
+    two = replace(config, accumulate=np.int64(2))
+    assert two == replace(config, accumulate=2)
+    assert type(two.accumulate) is int
+    with pytest.raises(ConfigError, match="must be an integer"):
+        replace(config, accumulate=True)
 
 
 def test_a_batch_that_does_not_divide_and_an_endless_epoch_are_refused(config: LoopConfig) -> None:
