@@ -253,12 +253,12 @@ def _asked_to_stop(accelerator: Accelerator, signals: StopSignals) -> int | None
     return next((int(n) for n, share in zip(ASKED_BY, asked, strict=True) if share), None)
 
 
-def check_broken(broken: int, drawn: int, samples: int) -> None:
+def check_broken(broken: int, drawn: int, total: int, what: str = "samples") -> None:
     """Raise InputError where too many are broken: of all samples, as those of a scene lie together,
-    and break together; or where none of those drawn could be read."""
-    none_read = broken == drawn and drawn >= min(samples, FEWEST_DRAWN)
-    if none_read or (drawn >= FEWEST_DRAWN and broken > MOST_BROKEN * samples):
+    and break together; or where none of those drawn could be read. what: is counted."""
+    none_read = broken == drawn and drawn >= min(total, FEWEST_DRAWN)
+    if none_read or (drawn >= FEWEST_DRAWN and broken > MOST_BROKEN * total):
         raise InputError(
-            f"{broken} of the {drawn} samples read so far are broken, over {MOST_BROKEN:.0%} of "
+            f"{broken} of the {drawn} {what} read so far are broken, over {MOST_BROKEN:.0%} of "
             "all: something is wrong with the data as a whole. What was left out is told above."
         )

@@ -235,9 +235,9 @@ def _but_for_broken(
         try:
             yield read(group)
         except BROKEN as error:
-            tell_broken(BrokenSample(str(error)))
+            tell_broken(BrokenSample(str(error) or repr(error)))
             broken += 1
-        check_broken(broken, done, len(groups))
+        check_broken(broken, done, len(groups), "scenes")
 
 
 def _scene_features(

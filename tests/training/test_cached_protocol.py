@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from command import run
-from concerto import ConcertoWarning, InputError
+from concerto import Concerto, ConcertoWarning, InputError
+from concerto.training import probe as probe_command
 from concerto.training.encoded import EncodedSample
 from concerto.training.probe import probe
+from concerto.training.samples import Sample
 from labelled_rooms import CLASSES, room
 from made_samples import write_prepared
 from small_probes import config, make_place
@@ -58,9 +61,24 @@ def test_a_scene_that_cannot_be_encoded_is_left_out(place: Path, tmp_path: Path)
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
+def test_a_scene_that_fails_without_a_word_is_told_by_the_kind_of_error(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = probe_command.frozen_features
+
+    def silent(model: Concerto, sample: Sample, *rest: Any, **options: Any) -> Any:
+        if sample.name == "room_3":
+            raise OSError
+        return read(model, sample, *rest, **options)
+
+    monkeypatch.setattr(probe_command, "frozen_features", silent)
+    with pytest.warns(ConcertoWarning, match=r"Left out: OSError\(\)"):
+        probe(config(place, tmp_path / "run", protocol="cached"))
+
+
 @pytest.mark.filterwarnings("ignore::concerto.errors.ConcertoWarning")
 def test_scenes_of_which_none_can_be_encoded_end_the_run(place: Path, tmp_path: Path) -> None:
     rooms = [spread_out(k) for k in range(3)]
     data = (str(write_prepared(tmp_path / "data", rooms, classes=CLASSES)),)
-    with pytest.raises(InputError, match="3 of the 3 samples read so far are broken"):
+    with pytest.raises(InputError, match="3 of the 3 scenes read so far are broken"):
         probe(config(place, tmp_path / "run", protocol="cached", data=data))
