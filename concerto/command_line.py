@@ -35,12 +35,19 @@ def run(
         print(f"warning: {wording(str(message))}", file=sys.stderr)
 
     warnings.showwarning = show  # type: ignore[assignment]
+    # Python has none where the shell has closed them, as >&- does.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # Where a terminal or pipe lacks letters of a file's name, these are spelt out.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        result = work([argument for argument in sys.argv[1:] if argument != DEBUG])
+        try:
+            result = work([argument for argument in sys.argv[1:] if argument != DEBUG])
+        except SystemExit:  # as --help ends
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
         return result
     except ConcertoError as error:

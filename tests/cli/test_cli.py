@@ -1,6 +1,8 @@
 """The command line, in processes of its own and in the tests'."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +222,24 @@ def test_another_broken_pipe_than_the_output_is_an_error(
     monkeypatch.setattr("warnings.showwarning", None)  # given back after the test
     with pytest.raises(BrokenPipeError, match="a worker's queue"):
         command_line.run(work)
+
+
+def test_help_ends_quietly_where_nobody_reads_it() -> None:
+    assert not run_unread("--help", unbuffered="")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_command_does_its_work_where_its_output_is_closed(tmp_path: Path, closed: str) -> None:
+    command = [sys.executable, "-m", "concerto.cli", "encode", ROOM, "--model", GOLDEN]
+    process = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *command, "-o", tmp_path],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr
+    assert (tmp_path / "sample_room.npz").is_file()
 
 
 def test_points_that_are_not_finite_are_left_out_on_request(tmp_path: Path) -> None:
