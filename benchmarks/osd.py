@@ -23,13 +23,13 @@ from concerto.heads import DecoderConfig
 from concerto.lifting.frame import Intrinsics
 from concerto.lifting.surface import surface
 from concerto.lifting.upright import upright
-from concerto.training.encoded import EncodedSample
 from concerto.training.evaluate import evaluate
-from concerto.training.finetuning import Mode
-from concerto.training.loop import LoopConfig
+from concerto.training.finetuning.config import ProbeConfig
+from concerto.training.finetuning.task import Mode
 from concerto.training.prepare.output import OutputOptions
 from concerto.training.probe import probe
-from concerto.training.probe_config import ProbeConfig
+from concerto.training.run.loop import LoopConfig
+from concerto.training.scenes.encoded import EncodedSample
 
 CLASSES = ("table", "object")
 TRAIN, SCENES = 30, 45

@@ -24,16 +24,16 @@ import torch
 
 from benchmarks.clock import Clock
 from benchmarks.views import report, room
-from concerto.training.image_teacher import ImageTeacher
-from concerto.training.images import load_teacher
-from concerto.training.optimizer import Optimizer
+from concerto.training.images.named import load_teacher
+from concerto.training.images.teacher import ImageTeacher
 from concerto.training.pretrain import parse
-from concerto.training.pretraining import Pretraining
+from concerto.training.pretraining.task import Pretraining
 from concerto.training.recipes import Recipe
-from concerto.training.samples import Batch, Sample, collate
-from concerto.training.scenes import open_scenes
-from concerto.training.seeds import sample_seed
-from concerto.training.views import make_views
+from concerto.training.run.optimizer import Optimizer
+from concerto.training.scenes.samples import Batch, Sample, collate
+from concerto.training.scenes.seeds import sample_seed
+from concerto.training.scenes.sources import open_scenes
+from concerto.training.views.crops import make_views
 
 POINTS = 163_000
 PARTS = (

@@ -15,7 +15,7 @@ from concerto import ConcertoConfig, Hierarchy, Segmenter, SegmenterConfig
 from concerto.config import PresetName
 from concerto.heads import LinearConfig
 from concerto.points.point_cloud import PointCloud
-from concerto.training.scores import Confusion
+from concerto.training.scores.confusion import Confusion
 
 POINTS, CLASSES, REPEATS = 1_000_000, 20, 3
 

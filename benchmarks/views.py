@@ -18,23 +18,23 @@ import numpy as np
 import torch
 
 from benchmarks.clock import Clock
-from concerto.training import augment, views
-from concerto.training.samples import Sample
-from concerto.training.seeds import sample_seed
-from concerto.training.views import ViewConfig, make_views
+from concerto.training.scenes.samples import Sample
+from concerto.training.scenes.seeds import sample_seed
+from concerto.training.views import augment, crops
+from concerto.training.views.crops import ViewConfig, make_views
 
 ROOM = np.array([7.0, 6.0, 2.7])
 NOISE = 0.003
 PARTS: dict[str, tuple[ModuleType, str]] = {
-    "check the sample": (views, "check_sample"),
-    "voxels, drops, pixels": (views, "_thin"),
-    "crops": (views, "_crops"),
-    "colours": (views, "augment_color"),
+    "check the sample": (crops, "check_sample"),
+    "voxels, drops, pixels": (crops, "_thin"),
+    "crops": (crops, "_crops"),
+    "colours": (crops, "augment_color"),
     "elastic distortion": (augment, "distort"),
-    "other geometry": (views, "augment_geometry"),
-    "voxels of the views": (views, "_view"),
-    "cut and resize images": (views, "fit_image"),
-    "offset and blur images": (views, "augment_images"),
+    "other geometry": (crops, "augment_geometry"),
+    "voxels of the views": (crops, "_view"),
+    "cut and resize images": (crops, "fit_image"),
+    "offset and blur images": (crops, "augment_images"),
 }
 
 

@@ -18,9 +18,9 @@ import tyro
 
 from benchmarks.synonyms import SYNONYMS
 from concerto.errors import InputError
-from concerto.training.degrade import degrade
-from concerto.training.scenes import SceneSource, open_scenes
-from concerto.training.scores import Confusion
+from concerto.training.scenes.sources import SceneSource, open_scenes
+from concerto.training.scores.confusion import Confusion
+from concerto.training.views.degrade import degrade
 from concerto.translator import Translator
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from concerto.points.point_cloud import PointCloud
 from concerto.training.prepare.rooms.classes import CLASSES
-from concerto.training.scenes import open_scenes
+from concerto.training.scenes.sources import open_scenes
 from concerto.visualize.png import render
 
 COLUMNS = 4

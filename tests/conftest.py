@@ -75,11 +75,11 @@ def logged_in(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Views for training without change of coordinates or colours."""
-    from concerto.training import views
+    from concerto.training.views import crops
 
-    monkeypatch.setattr(views, "augment_geometry", lambda coord, normal, _: (coord, normal))
-    monkeypatch.setattr(views, "augment_color", lambda color, _: color)
-    monkeypatch.setattr(views, "drop", lambda values, _: values)
+    monkeypatch.setattr(crops, "augment_geometry", lambda coord, normal, _: (coord, normal))
+    monkeypatch.setattr(crops, "augment_color", lambda color, _: color)
+    monkeypatch.setattr(crops, "drop", lambda values, _: values)
     return monkeypatch
 
 

@@ -21,10 +21,10 @@ from benchmarks.probing.kinds import Kind, encoded, lifted, once, raw_input, tog
 from benchmarks.probing.protocol import FEW, SEEDS, Kinds, Result, Seeds, probe
 from benchmarks.probing.rooms import whole_scenes
 from benchmarks.rows import spread
-from concerto.training.feature_cache import CachedTeacher
-from concerto.training.image_teacher import ImageTeacher
-from concerto.training.images import load_teacher
-from concerto.training.scenes import open_scenes
+from concerto.training.images.feature_cache import CachedTeacher
+from concerto.training.images.named import load_teacher
+from concerto.training.images.teacher import ImageTeacher
+from concerto.training.scenes.sources import open_scenes
 
 PROBES = ("linear", *(f"linear, {few} scenes" for few in reversed(FEW)), "k-NN")
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from concerto.hierarchy import Stages
 from concerto.model import Concerto
-from concerto.training.image_teacher import ImageTeacher
-from concerto.training.samples import Sample
+from concerto.training.images.teacher import ImageTeacher
+from concerto.training.scenes.samples import Sample
 
 Kind = Callable[[Sample, np.ndarray], np.ndarray]
 # Pixels of the longer side of images that the image encoder sees: those that rooms are rendered at.

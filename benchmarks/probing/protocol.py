@@ -16,7 +16,7 @@ import torch
 from benchmarks.probing.kinds import Kind
 from benchmarks.probing.rooms import Scenes
 from concerto.heads import KnnConfig, KnnHead
-from concerto.training.linear_probe import (
+from concerto.training.finetuning.linear_probe import (
     FeatureSet,
     LinearFit,
     LinearMap,
@@ -25,7 +25,7 @@ from concerto.training.linear_probe import (
     gather_features,
     predict_all,
 )
-from concerto.training.scores import Confusion
+from concerto.training.scores.confusion import Confusion
 
 SEEDS = (0, 1, 2)
 FEW = (1, 5, 20)

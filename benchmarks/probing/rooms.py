@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from concerto.errors import InputError
-from concerto.training.samples import Sample
-from concerto.training.scene_groups import group_by_scene
-from concerto.training.scenes import SceneSource
+from concerto.training.scenes.groups import group_by_scene
+from concerto.training.scenes.samples import Sample
+from concerto.training.scenes.sources import SceneSource
 
 
 @dataclass(frozen=True)

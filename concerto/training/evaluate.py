@@ -26,15 +26,15 @@ from concerto.files import check_writable, write_json, write_text
 from concerto.segmenter import Segmenter
 from concerto.segmenter.card import write_results
 from concerto.segmenter.over import fingerprint
-from concerto.training.check_sample import naming
-from concerto.training.labelled_scenes import Chosen, ClassesOf, labelled_samples
-from concerto.training.push_measured import check_measured, measured_target, push_measured
-from concerto.training.results import draw_confusion, markdown, summary
-from concerto.training.samples import Sample
-from concerto.training.scene_groups import group_by_scene, without_repeats
-from concerto.training.scenes import SceneSource, open_scenes
-from concerto.training.scores import Confusion, Scores
-from concerto.training.votes import vote
+from concerto.training.scenes.check_sample import naming
+from concerto.training.scenes.groups import group_by_scene, without_repeats
+from concerto.training.scenes.labelled import Chosen, ClassesOf, labelled_samples
+from concerto.training.scenes.samples import Sample
+from concerto.training.scenes.sources import SceneSource, open_scenes
+from concerto.training.scores.confusion import Confusion, Scores
+from concerto.training.scores.push import check_measured, measured_target, push_measured
+from concerto.training.scores.results import draw_confusion, markdown, summary
+from concerto.training.scores.votes import vote
 
 SCENES_FILE, SCORES_FILE = "scenes.jsonl", "scores.json"
 TABLE_FILE, PICTURE_FILE = "scores.md", "confusion.png"

@@ -23,12 +23,12 @@ from concerto.checkpoints import CARD_FILE, MODEL_FILES, write_encoder
 from concerto.config import ConcertoConfig
 from concerto.errors import CheckpointError, ConcertoError, ConcertoWarning, InputError
 from concerto.files import replacing, write_text
-from concerto.training.checkpointing import latest_checkpoint, step_of
-from concerto.training.metrics import CURVES_FILE, draw_curves, read_metrics
-from concerto.training.objective import JointObjective, ObjectiveConfig
-from concerto.training.published import write_training
-from concerto.training.run_card import RunRecord, run_card
-from concerto.training.run_folder import read_run
+from concerto.training.pretraining.card import RunRecord, run_card
+from concerto.training.pretraining.objective import JointObjective, ObjectiveConfig
+from concerto.training.pretraining.published import write_training
+from concerto.training.run.checkpointing import latest_checkpoint, step_of
+from concerto.training.run.folder import read_run
+from concerto.training.run.metrics import CURVES_FILE, draw_curves, read_metrics
 from concerto.upload import make_target
 
 PUBLISHED_SUFFIX = ".pth"

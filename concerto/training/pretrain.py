@@ -21,18 +21,18 @@ from concerto.checkpoints import read_checkpoint
 from concerto.errors import ConcertoError, ConcertoWarning
 from concerto.io import read
 from concerto.points.point_cloud import PointCloud
-from concerto.training.commands import run_trainer
-from concerto.training.feature_cache import CachedTeacher
-from concerto.training.image_teacher import ImageTeacher
-from concerto.training.images import load_teacher
-from concerto.training.loop import TrainResult, make_accelerator, train
-from concerto.training.pretraining import Pretraining
-from concerto.training.published import warm_start
+from concerto.training.images.feature_cache import CachedTeacher
+from concerto.training.images.named import load_teacher
+from concerto.training.images.teacher import ImageTeacher
+from concerto.training.pretraining.published import warm_start
+from concerto.training.pretraining.task import Pretraining
 from concerto.training.recipes import RECIPES, Recipe, RecipeName
-from concerto.training.samples import Sample, SampleViews
-from concerto.training.scenes import SceneSource, open_scenes
-from concerto.training.stream import FEWEST_DRAWN, stream_for, tell_broken, transformed
-from concerto.training.views import ViewConfig, make_views
+from concerto.training.run.commands import run_trainer
+from concerto.training.run.loop import TrainResult, make_accelerator, train
+from concerto.training.run.stream import FEWEST_DRAWN, stream_for, tell_broken, transformed
+from concerto.training.scenes.samples import Sample, SampleViews
+from concerto.training.scenes.sources import SceneSource, open_scenes
+from concerto.training.views.crops import ViewConfig, make_views
 
 DEFAULT: RecipeName = "concerto-base"
 

@@ -21,11 +21,24 @@ from concerto.errors import ConcertoWarning
 from concerto.heads import DecoderConfig, LinearConfig, make_head
 from concerto.model import Concerto
 from concerto.segmenter import Segmenter, SegmenterConfig
-from concerto.training.adapters import add_adapters
-from concerto.training.commands import run_trainer
-from concerto.training.finetuning import Finetuning, SegmentationModule
-from concerto.training.frozen_features import frozen_features
-from concerto.training.labelled_scenes import (
+from concerto.training.finetuning.adapters import add_adapters
+from concerto.training.finetuning.config import RANDOM, ProbeConfig
+from concerto.training.finetuning.frozen_features import frozen_features
+from concerto.training.finetuning.linear_probe import (
+    fit_linear,
+    gather_features,
+    labelled_rows,
+    row_choice,
+)
+from concerto.training.finetuning.output import check_output, push, save_segmenter
+from concerto.training.finetuning.task import Finetuning, SegmentationModule
+from concerto.training.run.commands import run_trainer
+from concerto.training.run.loop import TrainResult, make_accelerator, train
+from concerto.training.run.processes import on_main
+from concerto.training.run.state import gather_module
+from concerto.training.run.stream import BROKEN, BrokenSample, stream_for, tell_broken
+from concerto.training.scenes.groups import distinct_samples, group_by_scene
+from concerto.training.scenes.labelled import (
     Chosen,
     ClassesOf,
     SomeLabels,
@@ -33,28 +46,15 @@ from concerto.training.labelled_scenes import (
     count_classes,
     labelled_samples,
 )
-from concerto.training.labelled_views import (
+from concerto.training.scenes.samples import Sample
+from concerto.training.scenes.sources import SceneSource, open_scenes
+from concerto.training.translation.one_pass import check_broken
+from concerto.training.views.labelled import (
     LabelledView,
     LabelledViewConfig,
     collate_labelled,
     make_labelled_view,
 )
-from concerto.training.linear_probe import (
-    fit_linear,
-    gather_features,
-    labelled_rows,
-    row_choice,
-)
-from concerto.training.loop import TrainResult, make_accelerator, train
-from concerto.training.one_pass import check_broken
-from concerto.training.probe_config import RANDOM, ProbeConfig
-from concerto.training.probe_output import check_output, push, save_segmenter
-from concerto.training.processes import on_main
-from concerto.training.samples import Sample
-from concerto.training.scene_groups import distinct_samples, group_by_scene
-from concerto.training.scenes import SceneSource, open_scenes
-from concerto.training.state import gather_module
-from concerto.training.stream import BROKEN, BrokenSample, stream_for, tell_broken
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -21,24 +21,24 @@ from concerto.errors import CheckpointError, ConfigError, InputError
 from concerto.files import write_text
 from concerto.model import Concerto
 from concerto.segmenter.over import fingerprint, same_prints
-from concerto.training.aligned import PatchGrid, align, lay
-from concerto.training.checkpointing import list_checkpoints
-from concerto.training.commands import run_trainer
-from concerto.training.dense_clip import dense_clip
-from concerto.training.feature_cache import CachedTeacher
-from concerto.training.image_teacher import ImageTeacher
-from concerto.training.images import load_teacher
-from concerto.training.labelled_scenes import Chosen, ClassesOf
-from concerto.training.loop import TrainResult, make_accelerator, train
-from concerto.training.one_pass import OnePass, Pass, sum_over
-from concerto.training.processes import on_main
-from concerto.training.run_folder import check_free
-from concerto.training.scene_groups import distinct_samples
-from concerto.training.scenes import SceneSource, open_scenes
-from concerto.training.stream import stream_for
-from concerto.training.translate_card import how_it_was_trained
-from concerto.training.translate_config import TranslateConfig, defaults
-from concerto.training.translation import Teaching, Translation
+from concerto.training.images.dense_clip import dense_clip
+from concerto.training.images.feature_cache import CachedTeacher
+from concerto.training.images.named import load_teacher
+from concerto.training.images.teacher import ImageTeacher
+from concerto.training.run.checkpointing import list_checkpoints
+from concerto.training.run.commands import run_trainer
+from concerto.training.run.folder import check_free
+from concerto.training.run.loop import TrainResult, make_accelerator, train
+from concerto.training.run.processes import on_main
+from concerto.training.run.stream import stream_for
+from concerto.training.scenes.groups import distinct_samples
+from concerto.training.scenes.labelled import Chosen, ClassesOf
+from concerto.training.scenes.sources import SceneSource, open_scenes
+from concerto.training.translation.aligned import PatchGrid, align, lay
+from concerto.training.translation.card import how_it_was_trained
+from concerto.training.translation.config import TranslateConfig, defaults
+from concerto.training.translation.one_pass import OnePass, Pass, sum_over
+from concerto.training.translation.task import Teaching, Translation
 from concerto.translator import Translator, TranslatorConfig
 from concerto.translator.card import translator_card
 from concerto.translator.texts import TextFeatures

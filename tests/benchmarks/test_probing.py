@@ -14,9 +14,9 @@ from benchmarks.probing.__main__ import Options, kinds_of
 from benchmarks.probing.kinds import lifted, once, raw_input, together
 from benchmarks.probing.protocol import Result, probe
 from benchmarks.probing.rooms import Scenes, whole_scenes
-from concerto.training.image_teacher import ImageTeacher
-from concerto.training.linear_probe import LinearFit
-from concerto.training.samples import Sample
+from concerto.training.finetuning.linear_probe import LinearFit
+from concerto.training.images.teacher import ImageTeacher
+from concerto.training.scenes.samples import Sample
 
 CLASSES = 3
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from concerto.checkpoints import config_from_published
-from concerto.training.assignment import sinkhorn
-from concerto.training.masking import Masked
-from concerto.training.objective import JointObjective, Losses, ObjectiveConfig
-from concerto.training.published import training_names, warm_start
-from concerto.training.samples import Batch, Clouds
+from concerto.training.pretraining.assignment import sinkhorn
+from concerto.training.pretraining.masking import Masked
+from concerto.training.pretraining.objective import JointObjective, Losses, ObjectiveConfig
+from concerto.training.pretraining.published import training_names, warm_start
+from concerto.training.scenes.samples import Batch, Clouds
 from conftest import relative_l2
 
 pytestmark = pytest.mark.golden

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from concerto.training.encoded import EncodedSample
+from concerto.training.scenes.encoded import EncodedSample
 
 CLASSES = ("floor", "wall", "lamp")
 

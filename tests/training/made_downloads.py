@@ -13,8 +13,8 @@ from PIL import Image
 from plyfile import PlyData, PlyElement
 
 from concerto.lifting.frame import Frame, Intrinsics
-from concerto.training.samples import Sample
-from concerto.training.scenes import SceneSource
+from concerto.training.scenes.samples import Sample
+from concerto.training.scenes.sources import SceneSource
 from recordings import COLORS, PILLAR, PILLAR_COLOR, ROOM, VIEWS, View, record
 
 

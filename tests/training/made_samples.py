@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.output import write_shards
-from concerto.training.samples import Sample
+from concerto.training.scenes.encoded import EncodedSample
+from concerto.training.scenes.samples import Sample
 
 
 def made(number: int, images: int = 2, points: int = 60) -> EncodedSample:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from concerto.training.encoded import EncodedSample
+from concerto.training.scenes.encoded import EncodedSample
 
 CLASSES = ("floor", "wall", "sofa", "chair", "table", "bed", "bookshelf")
 # Words that no training has met, for each class.

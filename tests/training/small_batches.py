@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from concerto.config import ConcertoConfig
-from concerto.training.objective import JointObjective, ObjectiveConfig, StepSettings
-from concerto.training.samples import SampleViews, View
+from concerto.training.pretraining.objective import JointObjective, ObjectiveConfig, StepSettings
+from concerto.training.scenes.samples import SampleViews, View
 from conftest import SMALL, random_cloud
 
 ENCODER: ConcertoConfig = SMALL.replace(drop_path=0.2)

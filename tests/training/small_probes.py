@@ -9,8 +9,8 @@ import torch
 
 from concerto import Concerto
 from concerto.heads import DecoderConfig
-from concerto.training.loop import LoopConfig
-from concerto.training.probe_config import ProbeConfig
+from concerto.training.finetuning.config import ProbeConfig
+from concerto.training.run.loop import LoopConfig
 from conftest import SMALL
 from labelled_rooms import CLASSES, room
 from made_samples import write_prepared

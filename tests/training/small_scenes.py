@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from concerto.training.loop import LoopConfig
 from concerto.training.recipes import RECIPES, Recipe
-from concerto.training.views import ViewConfig
+from concerto.training.run.loop import LoopConfig
+from concerto.training.views.crops import ViewConfig
 from conftest import SMALL, random_cloud
 
 SIZE = 64

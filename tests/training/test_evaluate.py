@@ -20,12 +20,12 @@ import concerto
 from concerto import ConcertoWarning, ConfigError, InputError, Segmenter
 from concerto.training.evaluate import evaluate
 from concerto.training.evaluate import main as main_of_evaluate
-from concerto.training.parquet_scenes import ParquetScenes
 from concerto.training.probe import probe
-from concerto.training.push_measured import check_measured
-from concerto.training.scenes import open_scenes
-from concerto.training.scores import Confusion
-from concerto.training.votes import moved, view_matrices, vote
+from concerto.training.scenes.parquet import ParquetScenes
+from concerto.training.scenes.sources import open_scenes
+from concerto.training.scores.confusion import Confusion
+from concerto.training.scores.push import check_measured
+from concerto.training.scores.votes import moved, view_matrices, vote
 from hub_server import FakeHub
 from labelled_rooms import CLASSES, room
 from made_samples import labelled, write_prepared

@@ -17,14 +17,14 @@ from huggingface_hub import ModelCard
 import concerto
 from command import run_here
 from concerto import CheckpointError, Concerto, ConcertoConfig, ConcertoWarning, InputError
-from concerto.training.checkpointing import latest_checkpoint
 from concerto.training.export import export, main
 from concerto.training.pretrain import pretrain
-from concerto.training.pretraining import Pretraining
-from concerto.training.published import warm_start
+from concerto.training.pretraining.card import RunRecord, run_card
+from concerto.training.pretraining.published import warm_start
+from concerto.training.pretraining.task import Pretraining
 from concerto.training.recipes import RECIPES, Recipe
-from concerto.training.run_card import RunRecord, run_card
-from concerto.training.run_folder import as_json
+from concerto.training.run.checkpointing import latest_checkpoint
+from concerto.training.run.folder import as_json
 from conftest import Loader, random_cloud
 from hub_server import FakeHub
 from small_scenes import small_recipe, write_scenes

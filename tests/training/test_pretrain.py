@@ -17,12 +17,12 @@ import torch
 
 from command import run, run_here
 from concerto import Concerto, ConcertoWarning, ConfigError
-from concerto.training import pretraining
-from concerto.training.checkpointing import latest_checkpoint
-from concerto.training.metrics import read_metrics
 from concerto.training.pretrain import parse, pretrain
-from concerto.training.pretraining import Pretraining
+from concerto.training.pretraining import task as pretraining
+from concerto.training.pretraining.task import Pretraining
 from concerto.training.recipes import Recipe
+from concerto.training.run.checkpointing import latest_checkpoint
+from concerto.training.run.metrics import read_metrics
 from conftest import SMALL
 from small_scenes import as_options, small_recipe, write_scenes
 

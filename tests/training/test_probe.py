@@ -29,19 +29,19 @@ from concerto import (
     Segmenter,
 )
 from concerto.hierarchy import Hierarchy
-from concerto.training import finetuning
-from concerto.training import loop as loop_module
 from concerto.training import probe as probe_command
-from concerto.training.checkpointing import list_checkpoints, read_run_checkpoint
 from concerto.training.evaluate import evaluate
-from concerto.training.frozen_features import frozen_features
-from concerto.training.linear_probe import LinearFit, fit_linear, gather_features
-from concerto.training.loop import TrainResult, make_accelerator
-from concerto.training.metrics import read_metrics
+from concerto.training.finetuning import task as finetuning
+from concerto.training.finetuning.config import Protocol
+from concerto.training.finetuning.frozen_features import frozen_features
+from concerto.training.finetuning.linear_probe import LinearFit, fit_linear, gather_features
+from concerto.training.finetuning.output import check_output
 from concerto.training.probe import labelled_source, load_encoder, main, probe
-from concerto.training.probe_config import Protocol
-from concerto.training.probe_output import check_output
-from concerto.training.scene_groups import group_by_scene
+from concerto.training.run import loop as loop_module
+from concerto.training.run.checkpointing import list_checkpoints, read_run_checkpoint
+from concerto.training.run.loop import TrainResult, make_accelerator
+from concerto.training.run.metrics import read_metrics
+from concerto.training.scenes.groups import group_by_scene
 from conftest import SMALL
 from hub_server import FakeHub
 from labelled_rooms import CLASSES, repeated, room
@@ -215,7 +215,7 @@ def test_what_is_sharded_is_saved_whole(
 
 
 def test_adapters_of_a_published_size_are_at_most_two_percent_of_the_weights() -> None:
-    from concerto.training.adapters import LoraConfig, add_adapters, split_tensors
+    from concerto.training.finetuning.adapters import LoraConfig, add_adapters, split_tensors
 
     with torch.device("meta"):
         encoder = Concerto(concerto.ConcertoConfig.preset("base")).encoder

@@ -14,8 +14,8 @@ import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 
-from concerto.training.objective import JointObjective
 from concerto.training.pretrain import parse
+from concerto.training.pretraining.objective import JointObjective
 from concerto.training.recipes import RECIPES, Recipe, RecipeName
 from conftest import ROOT
 

@@ -25,13 +25,13 @@ from concerto import (
     Translator,
 )
 from concerto.errors import TrainingError
-from concerto.training.aligned import PatchGrid, align, pairs
-from concerto.training.checkpointing import list_checkpoints
-from concerto.training.loop import LoopConfig, TrainResult
-from concerto.training.metrics import read_metrics
-from concerto.training.one_pass import OnePass
+from concerto.training.run.checkpointing import list_checkpoints
+from concerto.training.run.loop import LoopConfig, TrainResult
+from concerto.training.run.metrics import read_metrics
 from concerto.training.translate import FOLDER, translate
-from concerto.training.translate_config import TranslateConfig
+from concerto.training.translation.aligned import PatchGrid, align, pairs
+from concerto.training.translation.config import TranslateConfig
+from concerto.training.translation.one_pass import OnePass
 from conftest import SMALL
 from hub_server import FakeHub, Repo
 from made_samples import made, write_prepared, write_published
@@ -226,7 +226,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     translate(whole)
     halves = replace(whole, loop=replace(whole.loop, output=tmp_path / "halves"))
     with monkeypatch.context() as patch:
-        patch.setattr("concerto.training.one_pass._asked_to_stop", _stop_after(1))
+        patch.setattr("concerto.training.translation.one_pass._asked_to_stop", _stop_after(1))
         assert translate(halves).exit_code == 128 + 15
     assert not (tmp_path / "halves" / FOLDER).exists()
     resumed = replace(halves, loop=replace(halves.loop, resume=True))

@@ -19,12 +19,12 @@ from accelerate import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from concerto.training import tracking
-from concerto.training.checkpointing import list_checkpoints, read_run_checkpoint
-from concerto.training.loop import LoopConfig, TrainResult, make_accelerator, train
-from concerto.training.metrics import read_metrics
-from concerto.training.signals import leave_to_parent
-from concerto.training.task import ParameterGroup, Rates, StepOutput, Task
+from concerto.training.run import tracking
+from concerto.training.run.checkpointing import list_checkpoints, read_run_checkpoint
+from concerto.training.run.loop import LoopConfig, TrainResult, make_accelerator, train
+from concerto.training.run.metrics import read_metrics
+from concerto.training.run.signals import leave_to_parent
+from concerto.training.run.task import ParameterGroup, Rates, StepOutput, Task
 
 WIDTH = 8
 TIMES = ("samples_per_second", "data_wait")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from concerto.files import write_text
-from concerto.training.parquet_format import classes_in
+from concerto.training.scenes.parquet_format import classes_in
 
 CARD = "README.md"
 # The key of a Parquet file's metadata under which JSON says how its rows were made.

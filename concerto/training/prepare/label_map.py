@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from concerto.errors import InputError
 from concerto.io.pictures import read_bytes
-from concerto.training.whole_numbers import whole_numbers
+from concerto.training.scenes.whole_numbers import whole_numbers
 
 MOST_TOLD = 20
 

@@ -20,11 +20,11 @@ from concerto.io import WITH_SCALARS, read_scalars
 from concerto.points.convert import checked_range
 from concerto.points.normals import check_options, estimate_normals
 from concerto.points.point_cloud import PointCloud
-from concerto.training.encoded import EncodedSample, near_origin
 from concerto.training.prepare.label_map import LabelMap, ask_for_map, read_label_map
 from concerto.training.prepare.labelled_scenes import Converted, ConvertOptions, DataSet, convert
 from concerto.training.prepare.output import Destination
-from concerto.training.whole_numbers import whole_numbers
+from concerto.training.scenes.encoded import EncodedSample, near_origin
+from concerto.training.scenes.whole_numbers import whole_numbers
 
 SPLITS = ("train", "val", "test")
 SEED = 0

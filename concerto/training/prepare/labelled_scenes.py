@@ -16,10 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from concerto.errors import ConcertoWarning, InputError
-from concerto.training.check_sample import MOST_VOXELS, check_arrays, extent_of
-from concerto.training.encoded import GRID_SIZE, EncodedSample
 from concerto.training.prepare.in_order import in_order, usable
 from concerto.training.prepare.output import Destination
+from concerto.training.scenes.check_sample import MOST_VOXELS, check_arrays, extent_of
+from concerto.training.scenes.encoded import GRID_SIZE, EncodedSample
 
 Scene = TypeVar("Scene")
 

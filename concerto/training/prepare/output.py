@@ -19,9 +19,9 @@ import tyro
 
 from concerto.errors import InputError
 from concerto.files import check_writable
-from concerto.training.encoded import EncodedSample
-from concerto.training.parquet_format import classes_in, columns_of, to_table
 from concerto.training.prepare.card import CARD, FACTS, splits_in, write_card
+from concerto.training.scenes.encoded import EncodedSample
+from concerto.training.scenes.parquet_format import classes_in, columns_of, to_table
 from concerto.upload import Target, make_target
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from concerto.errors import InputError
 from concerto.files import check_writable
-from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.archives import find_archives, unpack
 from concerto.training.prepare.in_order import usable
 from concerto.training.prepare.output import OutputOptions
-from concerto.training.published_scenes import PublishedScenes, splits_of
+from concerto.training.scenes.encoded import EncodedSample
+from concerto.training.scenes.published import PublishedScenes, splits_of
 
 
 def published(

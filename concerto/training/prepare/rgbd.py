@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from concerto.errors import ConcertoWarning, InputError
 from concerto.lifting.layouts import find_recordings
-from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.in_order import in_order
 from concerto.training.prepare.output import OutputOptions
 from concerto.training.prepare.rgbd_scene import PreparedScene, RgbdOptions, prepare_scene
+from concerto.training.scenes.encoded import EncodedSample
 
 
 def rgbd(

@@ -23,8 +23,8 @@ from concerto.lifting.layouts import open_recording
 from concerto.lifting.recording import FrameFiles, Recording
 from concerto.lifting.upright import upright
 from concerto.lifting.visibility import TOLERANCE, visible
-from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.scene_samples import IMAGES_PER_SAMPLE, scene_samples
+from concerto.training.scenes.encoded import EncodedSample
 
 
 @dataclass(frozen=True)

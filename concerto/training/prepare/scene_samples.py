@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concerto.points.point_cloud import PointCloud
-from concerto.training.encoded import EncodedSample
+from concerto.training.scenes.encoded import EncodedSample
 
 IMAGES_PER_SAMPLE = 4
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from concerto.config import ConcertoConfig
-from concerto.training.loop import LoopConfig
-from concerto.training.objective import ObjectiveConfig
+from concerto.training.pretraining.objective import ObjectiveConfig
+from concerto.training.pretraining.schedules import PretrainSchedules
 from concerto.training.recipes.published import concerto_base, encoder
 from concerto.training.recipes.recipe import ImageEncoderConfig, Recipe
-from concerto.training.schedules import PretrainSchedules
-from concerto.training.views import ViewConfig
+from concerto.training.run.loop import LoopConfig
+from concerto.training.views.crops import ViewConfig
 
 
 def concerto_tiny(data: tuple[str, ...], output: Path) -> Recipe:

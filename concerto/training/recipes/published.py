@@ -10,10 +10,10 @@ from pathlib import Path
 
 from concerto.checkpoints import DROP_PATH
 from concerto.config import ConcertoConfig, PresetName
-from concerto.training.loop import LoopConfig
-from concerto.training.objective import ObjectiveConfig
+from concerto.training.pretraining.objective import ObjectiveConfig
 from concerto.training.recipes.recipe import ImageEncoderConfig, Recipe
-from concerto.training.views import ViewConfig
+from concerto.training.run.loop import LoopConfig
+from concerto.training.views.crops import ViewConfig
 
 BATCH = 96
 

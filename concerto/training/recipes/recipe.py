@@ -15,10 +15,10 @@ import tyro
 from concerto.config import ConcertoConfig
 from concerto.encoder import Backend
 from concerto.errors import ConfigError
-from concerto.training.loop import LoopConfig
-from concerto.training.objective import ObjectiveConfig
-from concerto.training.schedules import PretrainSchedules
-from concerto.training.views import ViewConfig
+from concerto.training.pretraining.objective import ObjectiveConfig
+from concerto.training.pretraining.schedules import PretrainSchedules
+from concerto.training.run.loop import LoopConfig
+from concerto.training.views.crops import ViewConfig
 
 RecipeName = Literal[
     "concerto-tiny",

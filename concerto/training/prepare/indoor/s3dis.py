@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from concerto.errors import InputError
 from concerto.io.pictures import read_bytes
 from concerto.points.normals import estimate_normals
-from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.indoor.classes import class_list
 from concerto.training.prepare.labelled_scenes import Converted, ConvertOptions, DataSet, convert
 from concerto.training.prepare.output import Destination
+from concerto.training.scenes.encoded import EncodedSample
 
 AREAS = (1, 2, 3, 4, 5, 6)
 TERMS = "Stanford University's, for non-commercial research; http://buildingparser.stanford.edu"

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from concerto.errors import InputError
 from concerto.io.pictures import read_bytes
-from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.indoor.classes import class_list
 from concerto.training.prepare.indoor.mesh import read_mesh
 from concerto.training.prepare.indoor.segments import read_annotation
 from concerto.training.prepare.indoor.splits import read_splits
 from concerto.training.prepare.labelled_scenes import Converted, ConvertOptions, DataSet, convert
 from concerto.training.prepare.output import Destination
+from concerto.training.scenes.encoded import EncodedSample
 
 Split = Literal["train", "val", "test"]
 LISTS = {split: f"scannetv2_{split}.txt" for split in ("train", "val", "test")}

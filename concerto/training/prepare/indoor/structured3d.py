@@ -20,11 +20,11 @@ import numpy as np
 import tyro
 
 from concerto.errors import InputError
-from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.indoor.classes import class_list, classes_of
 from concerto.training.prepare.indoor.rendered import Points, panorama, perspective, thinned
 from concerto.training.prepare.labelled_scenes import Converted, ConvertOptions, DataSet, convert
 from concerto.training.prepare.output import Destination
+from concerto.training.scenes.encoded import EncodedSample
 
 Split = Literal["train", "val", "test"]
 # Scenes by number: https://github.com/bertjiazheng/Structured3D#data

@@ -11,13 +11,13 @@ import tyro
 from tqdm import tqdm
 
 from concerto.extras import import_extra
-from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.card import PROCEDURAL
 from concerto.training.prepare.in_order import in_order
 from concerto.training.prepare.output import OutputOptions
 from concerto.training.prepare.rooms.classes import CLASSES
 from concerto.training.prepare.rooms.options import RoomOptions
 from concerto.training.prepare.rooms.scene import room_samples
+from concerto.training.scenes.encoded import EncodedSample
 
 
 def rooms(

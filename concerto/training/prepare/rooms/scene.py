@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from concerto.lifting.fusion import Lifter
 from concerto.lifting.visibility import visible
-from concerto.training.encoded import EncodedSample
 from concerto.training.prepare.rooms.build import build_room
 from concerto.training.prepare.rooms.cameras import rays
 from concerto.training.prepare.rooms.frames import Shot, take, write_frames
@@ -22,6 +21,7 @@ from concerto.training.prepare.rooms.options import RoomOptions
 from concerto.training.prepare.rooms.render import Picture, render_room
 from concerto.training.prepare.rooms.sensor import develop, measure, white_balance
 from concerto.training.prepare.scene_samples import scene_samples
+from concerto.training.scenes.encoded import EncodedSample
 
 # Where the floor's corner lies in the world of the poses, metres along each axis: the middle of a
 # voxel, so that noise does not spread floor and walls over two layers of voxels.

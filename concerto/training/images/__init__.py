@@ -1,0 +1,1 @@
+"""Frozen image encoders, whose features are learnt from."""

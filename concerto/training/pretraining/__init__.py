@@ -1,0 +1,1 @@
+"""What Concerto is pretrained by: objective, schedules and task."""

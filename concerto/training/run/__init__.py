@@ -1,0 +1,1 @@
+"""A run, whatever it trains: its loop, its processes, its folder."""

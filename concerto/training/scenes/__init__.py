@@ -1,0 +1,1 @@
+"""Scenes to train on: samples, where they lie, and how they are read."""

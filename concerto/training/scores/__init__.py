@@ -1,0 +1,1 @@
+"""How well classes are told apart, and whom that is told."""

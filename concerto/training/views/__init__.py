@@ -1,0 +1,1 @@
+"""Scenes → what a network is shown of them."""
