@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 import tyro
 from torch import Tensor
 
-from concerto.cli.encode_record import Finished, Settings, settle
+from concerto.cli.encode_record import RECORD, Finished, Settings, settle
 from concerto.cli.feature_files import holds_features, write_features
 from concerto.cli.options import ModelOptions
 from concerto.cli.told import into, telling_apart
@@ -137,11 +137,17 @@ def _tell_left_out(scans: tuple[Path, ...], targets: dict[Path, Path]) -> None:
     this command, and what is named beside its folder, is none of them."""
     known = {file.resolve() for scan_and_target in targets.items() for file in scan_and_target}
     for folder in filter(Path.is_dir, scans):
+        records = (file for file in files_in(folder, (".json",)) if file.name == RECORD)
+        written = {record.parent.resolve() for record in records}
         for kind, found in (
             (f"end in {', '.join(NOT_FROM_FOLDERS)}", files_in(folder, NOT_FROM_FOLDERS)),
             ("hold features, coord and feat alone", find_scans(folder)),
         ):
-            files = [file for file in found if file.resolve() not in known]
+            files = [
+                file
+                for file in found
+                if file.resolve() not in known and written.isdisjoint(file.resolve().parents)
+            ]
             if files:
                 warnings.warn(
                     f"Left out of {folder}: {len(files)} that {kind}, such as {files[0]}. Name "

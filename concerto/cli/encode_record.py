@@ -85,6 +85,11 @@ class Finished:
         if self.unwritten is None:
             return
         place, values = self.unwritten
+        there = _read(place)
+        own = {name: value for name, value in values.items() if name not in (REPLACED, SCANS)}
+        if there and not _differences(there, own):
+            # Another process was first: what it has written since is of these settings.
+            values = values | {REPLACED: _replaced(place, there)}
         write_json(place, values)
         self.unwritten = None
 
@@ -96,10 +101,14 @@ class Finished:
         if self.unwritten is not None:
             return 0
         known = self.files | self.changed
-        outdated = [file for file in targets if file.exists() and file not in known]
-        for file in outdated:
-            file.unlink()
-        return len(outdated)
+        removed = 0
+        for file in targets:
+            if file not in known and file.exists():
+                # One that is held open elsewhere must not hide why its scan failed.
+                with suppress(OSError):
+                    file.unlink()
+                    removed += 1
+        return removed
 
 
 def settle(
@@ -133,7 +142,8 @@ def settle(
         # Now nothing is finished, or all of it is to be written anew.
         return Finished(set(), set(), (place, now | {REPLACED: filled, SCANS: scans}))
     since = _replaced(place, before)
-    files = {file for file, time in written.items() if since is None or time >= since} - changed
+    current = {file for file, time in written.items() if since is None or time >= since}
+    files, changed = current - changed, current & changed
     if isinstance(noted, dict):
         scans = noted | scans
     if scans == noted:

@@ -90,6 +90,11 @@ def test_files_of_a_folder_that_may_be_scans_and_are_left_out_are_counted(
         told = run_here("encode", folder, folder / "poses.txt", *options).stderr
         assert f"warning: Left out of {folder}: 1 that end in .txt, .csv, .npy, such as" in told
         assert told.count("warning") == 1
+    # Features of an earlier run are no scans, of whatever format.
+    other = ("-o", folder / "out", "--model", GOLDEN, "--format", "npz")
+    told = run_here("encode", folder, folder / "poses.txt", *other).stderr
+    assert f"Left out of {folder}: 1 that end in" in told
+    assert told.count("warning") == 1
 
 
 def test_files_of_a_folder_that_look_like_features_are_counted_or_refused_where_they_are_all(

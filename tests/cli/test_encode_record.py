@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,11 @@ from scan_folders import files, write_folder, write_scan
 
 import concerto
 from command import fail_here, run_here
-from concerto.cli.encode_record import RECORD
+from concerto.cli.encode_record import RECORD, Settings, settle
 from conftest import GOLDEN, SMALL, random_cloud
+
+HALF_OFF = Settings("golden", "0", (2, 3, 4), 1.0, 0.02, "float32", False, None, None, None, None)
+HALF_ON = replace(HALF_OFF, half=True)
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +218,53 @@ def test_processes_take_a_folder_over_from_other_settings_together(
         run_here(*options, "--half", "--overwrite")
     for file in files(tmp_path / "out"):
         assert np.load(tmp_path / "out" / file)["feat"].dtype == np.float16
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> dict[Path, Path]:
+    """Scans a and b, and their features in a folder of other settings, all from an hour ago."""
+    targets = {tmp_path / f"{name}.ply": tmp_path / "out" / f"{name}.npz" for name in "ab"}
+    (tmp_path / "out").mkdir()
+    long_ago = time.time() - 3600
+    for scan in targets:
+        scan.write_bytes(b"scan")
+        os.utime(scan, (long_ago, long_ago))
+    settle(tmp_path / "out", HALF_OFF, targets, overwrite=False).begin()
+    for target in targets.values():
+        target.write_bytes(b"off")
+        os.utime(target, (long_ago, long_ago))
+    return targets
+
+
+def test_processes_that_take_a_folder_over_at_once_know_each_others_features(
+    shared: dict[Path, Path],
+) -> None:
+    a, b = shared.values()
+    one, other = (settle(a.parent, HALF_ON, shared, overwrite=True) for _ in range(2))
+    one.begin()
+    a.write_bytes(b"on")
+    later = time.time() + 60
+    other.begin()
+    # As where loading a model lies between the two.
+    os.utime(a.parent / RECORD, (later, later))
+    b.write_bytes(b"on")
+    os.utime(b, (later, later))
+    assert settle(a.parent, HALF_ON, shared, overwrite=False).files == {a, b}
+
+
+def test_features_of_other_settings_go_where_their_scan_has_changed_and_fails(
+    shared: dict[Path, Path],
+) -> None:
+    a, b = shared.values()
+    one = settle(a.parent, HALF_ON, shared, overwrite=True)
+    one.begin()
+    next(scan for scan, target in shared.items() if target == b).write_bytes(b"another scan")
+    a.write_bytes(b"on")
+    other = settle(a.parent, HALF_ON, shared, overwrite=True)
+    other.begin()
+    assert other.remove_outdated([b]) == 1
+    assert not b.exists()
+    assert a.exists()
 
 
 def test_a_folder_gets_no_record_while_features_without_one_stay(
