@@ -121,10 +121,15 @@ def test_a_pushed_translator_keeps_its_names_and_its_card_tells_them(
     assert again.config == config
 
 
-@pytest.mark.parametrize("names", [3, None, "sofa", ("sofa", " ")])
+@pytest.mark.parametrize("names", [3, None, "sofa", ("sofa", 1)])
 def test_names_that_are_no_texts_are_refused(names: object) -> None:
-    with pytest.raises(ConfigError, match=r"names is .* a list of texts"):
+    with pytest.raises(ConfigError, match=r"names is .* a sequence of texts"):
         TranslatorConfig(SMALL, "words", WIDTH, names=names)  # type: ignore[arg-type]
+
+
+def test_a_name_of_blanks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a name cannot be empty"):
+        TranslatorConfig(SMALL, "words", WIDTH, names=("sofa", " "))
 
 
 @pytest.mark.parametrize("sentences", [(), ("a thing",), ("{} {}",)])
