@@ -127,11 +127,6 @@ def test_names_that_are_no_texts_are_refused(names: object) -> None:
         TranslatorConfig(SMALL, "words", WIDTH, names=names)  # type: ignore[arg-type]
 
 
-def test_a_name_of_blanks_is_refused() -> None:
-    with pytest.raises(ConfigError, match="a name cannot be empty"):
-        TranslatorConfig(SMALL, "words", WIDTH, names=("sofa", " "))
-
-
 @pytest.mark.parametrize("sentences", [(), ("a thing",), ("{} {}",)])
 def test_sentences_without_a_place_for_the_name_are_refused(sentences: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match=r"name_templates is .* one \{\} each"):
