@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from concerto.training.run.commands import run_trainer
 from concerto.training.run.loop import TrainResult, make_accelerator, train
 from concerto.training.run.processes import on_main
 from concerto.training.run.state import gather_module
-from concerto.training.run.stream import BROKEN, BrokenSample, stream_for, tell_broken
+from concerto.training.run.stream import BrokenSample, stream_for, tell_broken
 from concerto.training.scenes.groups import distinct_samples, group_by_scene
 from concerto.training.scenes.labelled import (
     Chosen,
@@ -47,7 +47,7 @@ from concerto.training.scenes.labelled import (
     labelled_samples,
 )
 from concerto.training.scenes.samples import Sample
-from concerto.training.scenes.sources import SceneSource, open_scenes
+from concerto.training.scenes.sources import BROKEN, SceneSource, open_scenes
 from concerto.training.translation.one_pass import check_broken
 from concerto.training.views.labelled import (
     LabelledView,
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
 # Features (n, C) and classes (n,).
 LabelledFeatures = tuple[np.ndarray, np.ndarray]
+Part = TypeVar("Part")
 
 
 def probe(config: ProbeConfig) -> TrainResult:
@@ -213,7 +214,7 @@ def _fit(
     # Chosen here, as gather_features would: what is not kept need not be put together.
     keep = row_choice(len(groups), config.fit.points, config.loop.seed)
     read = partial(_scene_features, model.eval(), source, classes=classes, keep=keep)
-    scenes = _but_for_broken(read, bar)
+    scenes = _but_for_broken(read, bar, "scenes")
     data = gather_features(scenes, len(groups), config.fit.points, config.loop.seed)
     found = fit_linear(data, classes, config.fit, config.loop.seed)
     print(f"weight decay {found.weight_decay:g}, chosen on scenes held out")
@@ -224,20 +225,20 @@ def _fit(
 
 
 def _but_for_broken(
-    read: Callable[[Sequence[int]], LabelledFeatures], groups: Collection[Sequence[int]]
+    read: Callable[[Part], LabelledFeatures], parts: Collection[Part], what: str
 ) -> Iterator[LabelledFeatures]:
-    """What is read of each scene, those left out that cannot be read or encoded.
+    """What is read of each scene, or sample of one, those left out that cannot be read or encoded.
 
-    Raises InputError where that is over 5 % of them.
+    Raises InputError where that is over 5 % of them. what: they are.
     """
     broken = 0
-    for done, group in enumerate(groups, 1):
+    for done, part in enumerate(parts, 1):
         try:
-            yield read(group)
+            yield read(part)
         except BROKEN as error:
             tell_broken(BrokenSample(str(error) or repr(error)))
             broken += 1
-        check_broken(broken, done, len(groups), "scenes")
+        check_broken(broken, done, len(parts), what)
 
 
 def _scene_features(
@@ -248,16 +249,22 @@ def _scene_features(
     keep: Callable[[np.ndarray], np.ndarray],
 ) -> LabelledFeatures:
     """Features (m, C) and classes (m,) of the voxels of all samples of a scene, the rows that
-    `keep` says by their classes."""
+    `keep` says by their classes. Of several samples, broken ones are left out."""
     if len(samples) == 1:
         return frozen_features(model, source[samples[0]], classes, keep=keep)
     # Which rows of each is known only when the classes of all are.
-    parts = [
-        frozen_features(model, source[number], classes, keep=labelled_rows) for number in samples
-    ]
+    read = partial(_sample_features, model, source, classes=classes)
+    parts = list(_but_for_broken(read, samples, "samples of a scene"))
     features, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     rows = keep(labels)
     return features[rows], labels[rows]
+
+
+def _sample_features(
+    model: Concerto, source: SceneSource, number: int, classes: int
+) -> LabelledFeatures:
+    """Features and classes of the labelled voxels of a sample."""
+    return frozen_features(model, source[number], classes, keep=labelled_rows)
 
 
 def _unseen(source: SceneSource) -> tuple[str, ...]:

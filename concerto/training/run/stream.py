@@ -21,15 +21,13 @@ from concerto.errors import ConcertoError, ConcertoWarning, InputError
 from concerto.training.run.signals import leave_to_parent
 from concerto.training.scenes.samples import Sample, collate
 from concerto.training.scenes.seeds import sample_seed
-from concerto.training.scenes.sources import SceneSource
+from concerto.training.scenes.sources import BROKEN, SceneSource
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from concerto.training.run.loop import LoopConfig
 
-# What a broken sample raises: wherever it is read, decoded or cut into views.
-BROKEN = (InputError, OSError, ValueError)
 # More than this share of broken samples, once so many were drawn, stops the run.
 MOST_BROKEN = 0.05
 FEWEST_DRAWN = 20

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from concerto.training.run.stream import BROKEN
 from concerto.training.scenes.samples import Sample
-from concerto.training.scenes.sources import SceneSource
+from concerto.training.scenes.sources import BROKEN, SceneSource
 
 
 def group_by_scene(source: SceneSource) -> tuple[tuple[int, ...], ...]:

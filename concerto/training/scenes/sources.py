@@ -25,6 +25,8 @@ from concerto.training.scenes.published import PublishedScenes
 from concerto.training.scenes.samples import Sample
 
 Place = str | os.PathLike[str]
+# What a broken sample raises: wherever it is read, decoded or cut into views.
+BROKEN = (InputError, OSError, ValueError)
 
 
 class SceneSource(Protocol):

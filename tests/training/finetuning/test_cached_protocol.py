@@ -76,6 +76,21 @@ def test_a_scene_that_fails_without_a_word_is_told_by_the_kind_of_error(
         probe(config(place, tmp_path / "run", protocol="cached"))
 
 
+def test_a_scene_is_learnt_from_by_its_whole_samples_where_another_is_broken(
+    place: Path, tmp_path: Path
+) -> None:
+    broken = replace(spread_out(0), name="broken")
+    rooms = [broken, *(room(k) for k in range(4))]
+    data = (str(write_prepared(tmp_path / "data", rooms, classes=CLASSES)),)
+    with pytest.warns(ConcertoWarning, match="Left out: Sample 'broken'"):
+        probe(config(place, tmp_path / "run", protocol="cached", data=data))
+    rooms = [room(k) for k in range(4)]
+    data = (str(write_prepared(tmp_path / "whole", rooms, classes=CLASSES)),)
+    probe(config(place, tmp_path / "other", protocol="cached", data=data))
+    one, other = (load_file(tmp_path / n / "model/model.safetensors") for n in ("run", "other"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 @pytest.mark.filterwarnings("ignore::concerto.errors.ConcertoWarning")
 def test_scenes_of_which_none_can_be_encoded_end_the_run(place: Path, tmp_path: Path) -> None:
     rooms = [spread_out(k) for k in range(3)]
