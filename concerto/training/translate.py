@@ -66,6 +66,8 @@ def translate(config: TranslateConfig) -> TrainResult:
     something is missing or does not fit; during the run, the errors of `train` and `OnePass`.
     """
     accelerator = make_accelerator(config.loop)
+    if config.solver == "sgd":
+        config.loop.forward_size(accelerator.num_processes)  # refuses a batch that does not divide
     source = _scenes(config, accelerator)
     encoder = Concerto.from_pretrained(
         config.encoder, device=accelerator.device, dtype=config.dtype

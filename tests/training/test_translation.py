@@ -143,6 +143,15 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_prepared(tmp_path_factory.mktemp("pictured"), [made(n) for n in range(4)])
 
 
+def test_a_batch_that_does_not_divide_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    missing = config(
+        tmp_path / "encoder", "none", tmp_path / "data", tmp_path / "run", solver="sgd"
+    )
+    uneven = replace(missing, loop=replace(missing.loop, accumulate=4))
+    with pytest.raises(ConfigError, match=r"batch of 2 samples .* must be a multiple of 4"):
+        translate(uneven)
+
+
 def test_a_map_to_clip_is_trained_from_images(
     encoder: Path, pictured: Path, tmp_path: Path
 ) -> None:
