@@ -36,6 +36,13 @@ def cloud() -> PointCloud:
     return random_cloud(3000)
 
 
+def over(encoder: Path) -> TranslatorConfig:
+    """Of a translator that is stored without its encoder."""
+    return TranslatorConfig(
+        SMALL, "words", WIDTH, encoder_source=str(encoder), encoder_inside=False
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "trouble"),
     [
@@ -92,13 +99,7 @@ def test_an_encoder_left_out_is_fetched_and_must_be_the_same(
     torch.manual_seed(2)
     encoder = Concerto(SMALL).eval()
     encoder.save_pretrained(tmp_path / "encoder")
-    config = TranslatorConfig(
-        SMALL,
-        "words",
-        WIDTH,
-        encoder_source=str(tmp_path / "encoder"),
-        encoder_inside=False,
-    )
+    config = over(tmp_path / "encoder")
     translator = Translator(config, encoder).eval()
     translator.save_pretrained(tmp_path / "map")
     assert (tmp_path / "map" / "model.safetensors").stat().st_size < 10_000
@@ -112,13 +113,7 @@ def test_an_encoder_left_out_is_fetched_and_must_be_the_same(
 def test_a_translator_over_a_compiled_encoder_finds_the_plain_one_again(tmp_path: Path) -> None:
     encoder = Concerto(SMALL)
     encoder.save_pretrained(tmp_path / "encoder")
-    config = TranslatorConfig(
-        SMALL,
-        "words",
-        WIDTH,
-        encoder_source=str(tmp_path / "encoder"),
-        encoder_inside=False,
-    )
+    config = over(tmp_path / "encoder")
     encoder.encoder = torch.compile(encoder.encoder, backend="eager")
     Translator(config, encoder).save_pretrained(tmp_path / "map")
     assert isinstance(concerto.from_pretrained(tmp_path / "map"), Translator)
